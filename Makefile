@@ -1,0 +1,28 @@
+# The only entry point. Every target sets up .venv by itself when it is missing or older than pyproject.toml.
+PYTHON ?= python3
+READY := .venv/ready
+BIN := .venv/bin
+
+.PHONY: demo test bench check setup
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+# The main job on the embedded data: RAMBO and three other strategies on 8x8 digits, three seeds.
+demo: $(READY)
+	$(BIN)/python -m rambo --preset quickstart --strategy rambo,random,margin,filtered_random --seed 0-2
+
+# The one list of checks; .ci/run and contributors run the same.
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,1 @@
+"""Factorial ablations: factors, statistics, tables and figures."""

@@ -1,0 +1,1 @@
+"""How work runs and is kept: collection by Ray Train workers, trials, tracking, jobs."""

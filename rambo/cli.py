@@ -1,0 +1,113 @@
+"""The flags that every command shares: a preset or a file, and one flag for each field of the configuration."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rambo.config import Config
+from rambo.errors import InvalidInput, require
+from rambo.fields import fields, override, read_config
+from rambo.presets import PRESETS, preset
+
+LISTED = ("seed", "strategy")
+"""Fields that a command may take several values of."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose complaints are `InvalidInput`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain in one sentence."""
+        raise InvalidInput(f"{message[0].upper()}{message[1:]}; see --help.")
+
+
+def add_config_flags(parser: argparse.ArgumentParser, *, skip: Sequence[str] = ()) -> None:
+    """--preset, --config and a flag for each field, with the field's docstring as its help."""
+    group = parser.add_argument_group("what to run")
+    group.add_argument("--preset", metavar="NAME", help=f"start from {', '.join(PRESETS)}")
+    group.add_argument("--config", type=Path, metavar="FILE", help="a JSON file of fields, over the preset if any")
+    flags = parser.add_argument_group("fields of the configuration (over preset and file)")
+    for name, item in fields().items():
+        if name not in skip:
+            help_text = item.help.replace("%", "%%")
+            flags.add_argument(f"--{name}", dest=name, metavar=item.choices, help=help_text, default=None)
+
+
+def add_lab_flags(parser: argparse.ArgumentParser) -> None:
+    """--home, --data-dir, --device, --quiet: nothing in them changes a result."""
+    group = parser.add_argument_group("where to work")
+    group.add_argument("--home", default="runs", metavar="DIR", help="folder or fsspec URL for everything kept (runs/)")
+    group.add_argument(
+        "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="downloaded data sets (data/)"
+    )
+    group.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU where there is one"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The parsed flags; an unknown one is refused with the nearest there is."""
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        near = difflib.get_close_matches(flag, [f"--{name}" for name in fields()], n=1)
+        hint = f"did you mean {near[0]}?" if near else "see --help."
+        raise InvalidInput(f"A flag must be one that --help lists, got {flag}; {hint}")
+    return known
+
+
+def read_configs(options: argparse.Namespace) -> list[Config]:
+    """The configurations asked for: one a strategy and seed, all strategies of a seed together."""
+    require(
+        options.preset is not None or options.config is not None,
+        f"Either --preset or --config must say what to run, got neither; presets are {', '.join(PRESETS)}.",
+    )
+    base = preset(options.preset) if options.preset is not None else None
+    if options.config is not None:
+        base = read_config(options.config, base)
+    assert base is not None
+    changes = {name: value for name, value in vars(options).items() if name in fields() and value is not None}
+    seeds = parse_seeds(str(changes.pop("seed", base.seed)))
+    strategies = str(changes.pop("strategy", base.strategy)).split(",")
+    base = override(base, {**changes, "seed": seeds[0], "strategy": strategies[0]})
+    return [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from text such as `3`, `0-9` or `0,2,5-7`.
+
+    >>> parse_seeds("0,2,5-7")
+    [0, 2, 5, 6, 7]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if (
+            not first.isdigit()
+            or (last and not last.isdigit())
+            or part.endswith("-")
+            or int(last or first) < int(first)
+        ):
+            raise InvalidInput(f"Seeds must be whole numbers and ranges such as 0-9 or 0,2,5-7, got {text!r}.")
+        seeds += range(int(first), int(last or first) + 1)
+    require(len(set(seeds)) == len(seeds), f"Seeds must differ from each other, got {text!r}.")
+    return seeds
+
+
+def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """Run `main` on the command line; what the user can mend is one sentence and exit status 2."""
+    try:
+        main(sys.argv[1:])
+    except InvalidInput as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.exit(0)
+    sys.exit(0)

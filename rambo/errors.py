@@ -1,0 +1,11 @@
+"""The one exception that the commands turn into a sentence on the user's terminal."""
+
+
+class InvalidInput(ValueError):
+    """Something the user gave cannot be used; the message says what must hold, what was given, what to do."""
+
+
+def require(condition: bool, rule: str) -> None:
+    """Raise `InvalidInput(rule)` unless `condition` holds."""
+    if not condition:
+        raise InvalidInput(rule)

@@ -1,0 +1,213 @@
+"""The configuration by dotted name: list, read, change, save, identify.
+
+Flags, JSON files, ablation factors and search spaces all go through `override`, so a field has one name, one type
+and one error message everywhere.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from docstring_parser import parse_from_object
+
+from rambo.config import Config
+from rambo.errors import InvalidInput, require
+
+Value = int | float | str | bool
+"""What a field holds."""
+
+_IDENTITY_FREE = ("seed", "data.source", "data.image_size")
+"""Fields outside the id: the seed and the data's fingerprint (resizing included) stand beside it in a trial's path."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A leaf of the configuration: its dotted name, its type and its docstring."""
+
+    name: str
+    hint: Any
+    help: str
+
+    @property
+    def choices(self) -> str:
+        """The type in words: `int`, `interpolated|trained|hybrid`, `int|all`."""
+        return "|".join(_describe(hint) for hint in _alternatives(self.hint))
+
+
+@cache
+def fields() -> dict[str, Field]:
+    """Every leaf of `Config` by dotted name, in the order of the classes."""
+    return {leaf.name: leaf for leaf in _leaves(Config, prefix="")}
+
+
+def flatten(config: Config) -> dict[str, Value]:
+    """The values of `config` by dotted name.
+
+    >>> flatten(Config())["acquisition.budget"]
+    500
+    """
+    return {name: _get(config, name) for name in fields()}
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy of `config` with `changes` (dotted name to value, or to its text as typed on a command line).
+
+    Raises `InvalidInput` for a name that is no field, a value of the wrong type, or fields that do not fit together.
+    """
+    values = flatten(config)
+    for name, value in changes.items():
+        values[name] = coerce(name, value)
+    return _build(values)
+
+
+def coerce(name: str, value: Any) -> Value:
+    """`value` as the type of field `name`; text is parsed, a JSON value is checked."""
+    require(name in fields(), f"A field must be one of {', '.join(fields())}; got {name!r}.")
+    for hint in _alternatives(fields()[name].hint):
+        converted = _convert(hint, value)
+        if converted is not None:
+            return converted
+    raise InvalidInput(f"{name} must be {fields()[name].choices}, got {value!r}.")
+
+
+def read_config(path: Path, base: Config | None = None) -> Config:
+    """A configuration from JSON, flat or nested, over the defaults or over `base`; unknown fields are refused."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InvalidInput(f"--config must name a file that exists, got {path}.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidInput(f"--config must name a readable JSON file, got {path} ({error}).") from None
+    require(isinstance(content, dict), f"--config must hold a JSON object of fields, got {path}.")
+    return override(base or Config(), dict(_flat_items(content)))
+
+
+def to_json(config: Config) -> str:
+    """The configuration as nested JSON that `read_config` takes back."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
+    """The fields that can change the result of this strategy, with M resolved to images.
+
+    Fields of stages that the strategy does not have are left out, `switches.ot = False` equals λ_OT = 0, and what a
+    switched-off component would have read is dropped, so that equal experiments have equal ids.
+    """
+    values = {name: value for name, value in flatten(config).items() if name not in _IDENTITY_FREE}
+    batches = values.pop("acquisition.candidate_batches")
+    size = int(values["acquisition.batch_size"])
+    values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
+    if config.utility_model.extractor == "resnet18" and config.needs_utility_model:
+        values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))
+    for prefix in _unused(config):
+        values = {name: value for name, value in values.items() if not name.startswith(prefix)}
+    return values
+
+
+def config_id(config: Config, pool_size: int) -> str:
+    """16 hex digits of SHA-256 over `effective_fields`."""
+    canonical = json.dumps(effective_fields(config, pool_size), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def weights_id(weights: str) -> str:
+    """`imagenet`, `random`, or 16 hex digits of SHA-256 over the bytes of the file that `weights` names."""
+    if weights in ("imagenet", "random"):
+        return weights
+    try:
+        with Path(weights).expanduser().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InvalidInput(
+            f"utility_model.weights must be imagenet, random or a file that can be read, got {weights} "
+            f"({error.strerror}); pass the path of a ResNet-18 state dict."
+        ) from None
+
+
+def _unused(config: Config) -> list[str]:
+    """Prefixes of the fields that this experiment never reads (its own switches apart)."""
+    if not config.needs_utility_model:
+        batches = [] if config.needs_batches else ["acquisition.batch_size", "acquisition.num_candidates"]
+        held_out = ["evaluation.num_held_out_pairs", "evaluation.num_ceiling_pairs"]
+        return ["offline.", "pretraining.", "utility.", "utility_model.", "switches.", *batches, *held_out]
+    unused = []
+    if not config.switches.ot or config.utility_model.lambda_ot == 0:
+        unused += ["switches.ot", "utility_model.lambda_"]
+    if not config.switches.bilevel:
+        unused += ["utility_model.inner_learning_rate", "utility_model.outer_learning_rate"]
+        unused += ["utility_model.hypergradient"]
+    if config.utility_model.extractor == "conv":
+        unused += ["utility_model.weights"]
+    return unused
+
+
+def _leaves(cls: type, prefix: str) -> list[Field]:
+    help_texts = {item.arg_name: item.description or "" for item in parse_from_object(cls).params}
+    found = []
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            found += _leaves(hint, prefix=f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            found.append(Field(prefix + name, hint, " ".join(help_texts.get(name, "").split())))
+    return found
+
+
+def _get(config: Config, name: str) -> Value:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _build(values: Mapping[str, Value]) -> Config:
+    sections: dict[str, dict[str, Any]] = {}
+    top: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, leaf = name.rpartition(".")
+        (sections.setdefault(section, {}) if section else top)[leaf] = value
+    classes = get_type_hints(Config)
+    return Config(**{name: classes[name](**leaves) for name, leaves in sections.items()}, **top)
+
+
+def _flat_items(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        nested = isinstance(value, dict)
+        items += _flat_items(value, f"{prefix}{name}.") if nested else [(prefix + name, value)]
+    return items
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "|".join(get_args(hint))
+    return {bool: "true|false", str: "text"}.get(hint, hint.__name__)
+
+
+def _convert(hint: Any, value: Any) -> Value | None:
+    """`value` as `hint`, or None where it is not one."""
+    if get_origin(hint) is Literal:
+        return value if value in get_args(hint) else None
+    if hint is bool:
+        return _BOOLEANS.get(str(value).lower())
+    if isinstance(value, bool):
+        return None
+    if hint is str:
+        return value if isinstance(value, str) else None
+    try:
+        number = hint(value)
+    except (TypeError, ValueError):
+        return None
+    return None if hint is int and isinstance(value, float) and number != value else number
+
+
+_BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}

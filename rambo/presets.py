@@ -1,0 +1,80 @@
+"""Whole configurations by name; flags and files change single fields of them.
+
+The `paper_*` presets hold B.7's values: k, b, n, B and the classifier of each data set.
+"""
+
+from collections.abc import Callable
+
+from rambo.config import (
+    Acquisition,
+    Classifier,
+    Config,
+    Data,
+    Evaluation,
+    Offline,
+    Pretraining,
+    UtilityModel,
+)
+from rambo.errors import require
+
+
+def quickstart() -> Config:
+    """Digits, 8x8 pixels, shipped with scikit-learn: the whole method in seconds a seed."""
+    return Config(
+        data=Data(source="digits", num_seed_labels=100, num_validation=300, num_test=300),
+        classifier=Classifier(name="smallnet"),
+        offline=Offline(num_pairs=50),
+        pretraining=Pretraining(num_pairs=20),
+        acquisition=Acquisition(budget=100, batch_size=20, candidate_batches=10),
+        evaluation=Evaluation(repeats=3),
+    )
+
+
+def paper_mnist() -> Config:
+    """MNIST as in B.7: k = 200, B = 500, LeNet-5."""
+    return _greyscale("mnist")
+
+
+def paper_fashion_mnist() -> Config:
+    """Fashion-MNIST as in B.7: k = 200, B = 500, LeNet-5."""
+    return _greyscale("fashion_mnist")
+
+
+def paper_cifar10() -> Config:
+    """CIFAR-10 as in B.7: k = 2500, B = 5000, ResNet-18, frozen ImageNet features for û."""
+    return _colour("cifar10")
+
+
+def paper_svhn() -> Config:
+    """SVHN as in B.7: k = 2500, B = 5000, ResNet-18, frozen ImageNet features for û."""
+    return _colour("svhn")
+
+
+def _greyscale(source: str) -> Config:
+    return Config(
+        data=Data(source=source, num_seed_labels=200),
+        classifier=Classifier(name="lenet5"),
+        pretraining=Pretraining(num_pairs=50),
+        acquisition=Acquisition(budget=500, batch_size=50),
+    )
+
+
+def _colour(source: str) -> Config:
+    return Config(
+        data=Data(source=source, num_seed_labels=2500),
+        classifier=Classifier(name="resnet18"),
+        pretraining=Pretraining(num_pairs=30),
+        utility_model=UtilityModel(extractor="resnet18"),
+        acquisition=Acquisition(budget=5000, batch_size=1000),
+    )
+
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    preset.__name__: preset for preset in (quickstart, paper_mnist, paper_fashion_mnist, paper_cifar10, paper_svhn)
+}
+
+
+def preset(name: str) -> Config:
+    """The configuration called `name`; raises `InvalidInput` with the names there are."""
+    require(name in PRESETS, f"--preset must be one of {', '.join(PRESETS)}; got {name}.")
+    return PRESETS[name]()

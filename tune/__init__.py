@@ -1,0 +1,1 @@
+"""Search over the fields of a configuration with Ray Tune and Optuna."""
