@@ -1,0 +1,100 @@
+"""One root for everything that is kept: a local folder or any fsspec URL.
+
+Files appear whole or not at all: locally by a temporary name, fsync and rename; object stores publish an object only
+when its upload has ended.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from rambo.errors import InvalidInput, require
+
+
+class Home:
+    """Reads and writes whole files by their path relative to the root."""
+
+    def __init__(self, root: str | Path) -> None:
+        text = str(root)
+        self.root = text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve())
+        try:
+            self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        except (ValueError, ImportError) as error:
+            raise InvalidInput(f"--home must be a folder or an fsspec URL, got {text} ({error}).") from None
+        self.is_local = "file" in self._fs.protocol
+
+    def path(self, name: str) -> str:
+        """The full path or URL of `name`, as shown to people."""
+        return f"{self.root}/{name}"
+
+    def check_writable(self) -> None:
+        """Write and remove a small file; raises `InvalidInput` where the home does not take one."""
+        name = f".probe-{uuid.uuid4().hex}"
+        try:
+            self.write(name, b"probe")
+        except InvalidInput as error:
+            reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+            raise InvalidInput(
+                f"--home must be a folder that can be written, got {self.root} ({reason}); choose another."
+            ) from None
+        self.remove(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make `name` hold `content`, replacing what was there; raises `InvalidInput` where the disk refuses."""
+        try:
+            self._write_local(Path(self._base, name), content) if self.is_local else self._write_remote(name, content)
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.path(name)} must be writable, got: {error.strerror or error}; "
+                "nothing kept before is lost: free space or choose another --home and run the same command again."
+            ) from error
+
+    def _write_local(self, target: Path, content: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write_remote(self, name: str, content: bytes) -> None:
+        target = f"{self._base}/{name}"
+        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        self._fs.pipe_file(target, content)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of `name`, or None where there is no such file."""
+        try:
+            return bytes(self._fs.cat_file(f"{self._base}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def list(self, folder: str) -> list[str]:
+        """Names of the files directly in `folder`, sorted; hidden ones (temporary files) are left out."""
+        self._fs.invalidate_cache()
+        try:
+            entries: list[Any] = self._fs.ls(f"{self._base}/{folder}", detail=True)
+        except FileNotFoundError:
+            return []
+        names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        """Remove `name`; a file that is already gone is fine, another writer may have been first."""
+        try:
+            self._fs.rm_file(f"{self._base}/{name}")
+        except FileNotFoundError:
+            return
+
+
+def local_folder(home: Home) -> Path:
+    """The home as a local folder; raises `InvalidInput` for a URL."""
+    require(home.is_local, f"--home must be a local folder here, got {home.root}.")
+    return Path(home.root)
