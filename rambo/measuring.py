@@ -1,0 +1,84 @@
+"""Measure each set once: what the store holds is read, what it lacks is collected and kept.
+
+A `Collect` fills the store with missing measurements. `SerialCollector` trains them one after another in this process;
+a parallel one takes its place behind the same call, and nobody who asks for measurements can tell.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import torch
+
+from rambo.progress import Progress
+from rambo.store import Measurement, Store
+from rambo.training import FittedClassifier, Problem, SetSpec, Trainer, weights_of
+
+FLUSH_SECONDS = 5.0
+"""Longest time that a finished measurement waits to be written."""
+
+
+class Collect(Protocol):
+    """Trains every spec given and puts its measurement into the store."""
+
+    def __call__(self, problem: Problem, specs: Sequence[SetSpec], what: str) -> None: ...
+
+
+class Measurer:
+    """`fit` and `measure`, the only ways in which anything trains f."""
+
+    def __init__(self, store: Store, device: torch.device, collect: Collect) -> None:
+        self._store, self._device, self._collect = store, device, collect
+        self.num_trainings = 0
+        """Trainings that were not in the store when asked for."""
+
+    def measure(self, problem: Problem, specs: Sequence[SetSpec], what: str) -> list[Measurement]:
+        """The measurements of `specs`, in order; `what` names them in progress reports."""
+        keys = [problem.key(spec) for spec in specs]
+        missing = missing_specs(problem, specs, self._store)
+        if missing:
+            self._collect(problem, missing, what)
+            self.num_trainings += len(missing)
+        found = self._store.measurements(keys)
+        return [found[key] for key in keys]
+
+    def fit(self, problem: Problem, spec: SetSpec) -> FittedClassifier:
+        """f trained on `spec`, from weights that were kept where there are any; keeps both weights and measurement."""
+        key = problem.key(spec)
+        trainer = Trainer(problem, self._device)
+        weights, known = self._store.weights(key), self._store.measurements([key])
+        if weights is not None and known:
+            return trainer.restore(known[key], weights)
+        fitted = trainer.fit(spec)
+        self._store.put_weights(key, weights_of(fitted))
+        self._store.put_measurements({key: fitted.measurement})
+        self.num_trainings += not known
+        return fitted
+
+
+class SerialCollector:
+    """Trains in this process, one set after another."""
+
+    def __init__(self, store: Store, device: torch.device, progress: Progress) -> None:
+        self._store, self._device, self._progress = store, device, progress
+
+    def __call__(self, problem: Problem, specs: Sequence[SetSpec], what: str) -> None:
+        """Train `specs`; finished ones are written every few seconds, so a kill loses little."""
+        trainer = Trainer(problem, self._device)
+        records: dict[str, Measurement] = {}
+        written = time.monotonic()
+        with self._progress.task(what, len(specs)) as advance:
+            for spec in specs:
+                records[problem.key(spec)] = trainer.train(spec)
+                advance(1)
+                if time.monotonic() - written > FLUSH_SECONDS:
+                    self._store.put_measurements(records)
+                    records, written = {}, time.monotonic()
+        self._store.put_measurements(records)
+
+
+def missing_specs(problem: Problem, specs: Iterable[SetSpec], store: Store) -> list[SetSpec]:
+    """Those of `specs` that the store lacks, each once: what every plan and count calls a training."""
+    by_key = {problem.key(spec): spec for spec in specs}
+    known = store.measurements(list(by_key))
+    return [spec for key, spec in by_key.items() if key not in known]

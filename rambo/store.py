@@ -1,0 +1,184 @@
+"""What was measured, kept by content: a measurement, an OT value or f(S_0)'s weights is paid for once.
+
+Every `put` writes one Parquet file of its own, so any number of writers may share a store without locks. Of two
+records with one key the one with the smaller digest counts, whichever file is read first. Files that cannot be read
+(a truncated copy, a flipped bit) are set aside and their records measured again.
+"""
+
+import hashlib
+import io
+import time
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rambo.home import Home
+
+COMPACT_ABOVE = 64
+"""Files of a table that are merged into one when a reader meets more."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The utility of one set: f trained on it, judged on S_val and on the test set."""
+
+    val_accuracy: float
+    """Accuracy on S_val, in [0, 1]: the utility u(ξ)."""
+    test_accuracy: float
+    """Accuracy on the test set, in [0, 1]."""
+    val_correct: bytes
+    """One bit per validation image (numpy.packbits order), so that smaller validation sets cost no training."""
+    epochs: int
+    """Epochs until the stopping rule held."""
+    seconds: float
+    """Wall-clock time of the training and evaluation."""
+    device: str
+    """cpu or cuda."""
+
+    @property
+    def digest(self) -> str:
+        """Orders records of one key; time and place do not enter."""
+        content = (self.val_accuracy, self.test_accuracy, self.val_correct, self.epochs)
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+class Store:
+    """The tables of one home: `measurements`, `ot` and `weights`."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._measurements = _Table(home, "store/measurements", MEASUREMENT_SCHEMA)
+        self._ot = _Table(home, "store/ot", OT_SCHEMA)
+
+    def measurements(self, keys: Sequence[str]) -> dict[str, Measurement]:
+        """The measurements there are for `keys`."""
+        found, columns = self._measurements.lookup(keys, _FIELDS)
+        return {key: Measurement(*row) for key, row in zip(found, zip(*columns, strict=True), strict=True)}
+
+    def put_measurements(self, records: Mapping[str, Measurement]) -> None:
+        """Keep `records`; they are on disk when this returns."""
+        rows = [{"key": key, "digest": record.digest, **vars(record)} for key, record in records.items()]
+        self._measurements.append(rows)
+
+    def ot_values(self, keys: Sequence[str]) -> dict[str, float]:
+        """The OT values there are for `keys`."""
+        found, columns = self._ot.lookup(keys, ["value"])
+        return dict(zip(found, columns[0], strict=True))
+
+    def put_ot_values(self, values: Mapping[str, float]) -> None:
+        """Keep OT `values` by key."""
+        self._ot.append([{"key": key, "digest": value.hex(), "value": value} for key, value in values.items()])
+
+    def weights(self, key: str) -> bytes | None:
+        """The safetensors file kept for `key`."""
+        return self.home.read(f"store/weights/{key}.safetensors")
+
+    def put_weights(self, key: str, content: bytes) -> None:
+        """Keep a safetensors file for `key`."""
+        self.home.write(f"store/weights/{key}.safetensors", content)
+
+
+MEASUREMENT_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("digest", pa.string()),
+        ("val_accuracy", pa.float64()),
+        ("test_accuracy", pa.float64()),
+        ("val_correct", pa.binary()),
+        ("epochs", pa.int32()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+    ]
+)
+OT_SCHEMA = pa.schema([("key", pa.string()), ("digest", pa.string()), ("value", pa.float64())])
+_FIELDS = tuple(Measurement.__dataclass_fields__)
+
+
+class _Table:
+    """Append-only rows under a folder of Parquet files, indexed by key in memory, decoded only where asked for."""
+
+    def __init__(self, home: Home, folder: str, schema: pa.Schema) -> None:
+        self._home, self._folder, self._schema = home, folder, schema
+        self._files: set[str] = set()
+        self._chunks: list[pa.Table] = []
+        self._index: dict[str, tuple[str, int, int]] = {}  # key -> (digest, chunk, row)
+
+    def lookup(self, keys: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
+        """Those of `keys` that there are, and a list of their values for each column of `names`."""
+        self._refresh()
+        rows: dict[int, dict[str, int]] = {}
+        for key in keys:
+            if key in self._index:
+                _, chunk, row = self._index[key]
+                rows.setdefault(chunk, {})[key] = row
+        found = [key for wanted in rows.values() for key in wanted]
+        parts = [self._chunks[chunk].take(list(wanted.values())) for chunk, wanted in rows.items()]
+        return found, [[value for part in parts for value in part[name].to_pylist()] for name in names]
+
+    def append(self, rows: Sequence[Mapping[str, object]]) -> None:
+        if rows:
+            table = pa.Table.from_pylist([dict(row) for row in rows], schema=self._schema)
+            self._add(self._write(table), table)
+
+    def _write(self, table: pa.Table) -> str:
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+        self._home.write(f"{self._folder}/{name}", buffer.getvalue())
+        return name
+
+    def _refresh(self) -> None:
+        names = self._home.list(self._folder)
+        for name in names:
+            if name not in self._files and (table := self._read(name)) is not None:
+                self._add(name, table)
+        if len(names) > COMPACT_ABOVE:
+            self._compact(names)
+
+    def _add(self, name: str, table: pa.Table) -> None:
+        self._files.add(name)
+        self._chunks.append(table)
+        chunk = len(self._chunks) - 1
+        pairs = zip(table["key"].to_pylist(), table["digest"].to_pylist(), strict=True)
+        for row, (key, digest) in enumerate(pairs):
+            if key not in self._index or digest < self._index[key][0]:
+                self._index[key] = (digest, chunk, row)
+
+    def _read(self, name: str) -> pa.Table | None:
+        content = self._home.read(f"{self._folder}/{name}")
+        if content is None:  # another process has just compacted it; what it held stands in a newer file
+            return None
+        try:
+            return pq.read_table(io.BytesIO(content), schema=self._schema, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            self._set_aside(name, content, error)
+            return None
+
+    def _set_aside(self, name: str, content: bytes, error: Exception) -> None:
+        self._home.write(f"store/corrupt/{name}", content)
+        self._home.remove(f"{self._folder}/{name}")
+        reason = str(error).splitlines()[0]
+        warnings.warn(
+            f"{self._home.path(self._folder)}/{name} cannot be read ({reason}); it was moved to store/corrupt and its "
+            "records are measured again.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _compact(self, names: list[str]) -> None:
+        """Merge all files read so far into one, then remove them: a kill in between leaves only duplicates."""
+        merged = pa.concat_tables(self._chunks)
+        offsets = np.cumsum([0, *(chunk.num_rows for chunk in self._chunks)])
+        keep = sorted(int(offsets[chunk]) + row for _, chunk, row in self._index.values())
+        table = merged.take(pa.array(keep, type=pa.int64())).combine_chunks()
+        old = self._files.intersection(names)
+        self._files, self._chunks, self._index = self._files - old, [], {}
+        self._add(self._write(table), table)
+        for name in old:
+            self._home.remove(f"{self._folder}/{name}")

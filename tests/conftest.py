@@ -1,0 +1,47 @@
+"""What the tests share: a tiny experiment on real digits, prepared once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rambo.config import Config
+from rambo.fields import override
+from rambo.preparation import Prepared, prepare
+from rambo.presets import quickstart
+from rambo.training import FittedClassifier, SetSpec, Trainer
+
+TINY = {
+    "data.num_seed_labels": 60,
+    "data.num_validation": 100,
+    "data.num_test": 100,
+    "training.max_epochs": 3,
+    "offline.num_pairs": 6,
+    "pretraining.num_pairs": 6,
+    "utility.num_audited": 3,
+    "utility_model.num_outer_steps": 3,
+    "utility_model.num_inner_steps": 3,
+    "acquisition.budget": 40,
+    "acquisition.batch_size": 20,
+    "acquisition.candidate_batches": 3,
+    "evaluation.repeats": 2,
+    "evaluation.num_held_out_pairs": 5,
+    "evaluation.num_ceiling_pairs": 3,
+}
+"""Overrides that make quickstart end in a second or two."""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Config:
+    return override(quickstart(), TINY)
+
+
+@pytest.fixture(scope="session")
+def prepared(tiny: Config) -> Prepared:
+    return prepare(tiny, Path("unused"))
+
+
+@pytest.fixture(scope="session")
+def classifier(prepared: Prepared) -> FittedClassifier:
+    trainer = Trainer(prepared.problem(prepared.pool), torch.device("cpu"))
+    return trainer.fit(SetSpec(prepared.split.seed_set, train_seed=1))

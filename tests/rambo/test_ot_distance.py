@@ -1,0 +1,98 @@
+import numpy as np
+import ot
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rambo.features import l2_normalise, pixel_features
+from rambo.home import Home
+from rambo.ot_distance import OTProblem, class_distances, exact_distance, measure_ot, squared_distances
+from rambo.progress import Progress
+from rambo.store import Store
+
+points = st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=12)
+
+
+def line_cost(first, second):
+    return squared_distances(np.array(first, dtype=np.float32)[:, None], np.array(second, dtype=np.float32)[:, None])
+
+
+@given(points)
+def test_a_set_is_at_distance_zero_from_itself(values):
+    assert exact_distance(line_cost(values, values)) == pytest.approx(0, abs=1e-9)
+
+
+@given(points, points)
+@settings(max_examples=50)
+def test_symmetric(first, second):
+    assert exact_distance(line_cost(first, second)) == pytest.approx(exact_distance(line_cost(second, first)), abs=1e-9)
+
+
+@given(st.integers(1, 20), st.integers(0, 1000))
+@settings(max_examples=50)
+def test_on_a_line_it_is_the_sorted_matching(size, seed):
+    first, second = np.random.default_rng(seed).normal(size=(2, size)).astype(np.float32)
+    sorted_cost = ((np.sort(first).astype(float) - np.sort(second).astype(float)) ** 2).mean()
+    assert exact_distance(line_cost(first, second)) == pytest.approx(sorted_cost, rel=1e-5)
+
+
+def test_class_distances_agree_with_an_independent_library():
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 50)
+    features = (generator.normal(size=(150, 6)) * (1 + labels[:, None]) + labels[:, None]).astype(np.float32)
+    found = class_distances(features, labels, 3)
+    from sklearn.covariance import ledoit_wolf
+
+    moments = [
+        (features[labels == c].mean(0).astype(float), ledoit_wolf(features[labels == c].astype(float))[0])
+        for c in range(3)
+    ]
+    for i in range(3):
+        for j in range(3):
+            expected = ot.gaussian.bures_wasserstein_distance(
+                moments[i][0], moments[j][0], moments[i][1], moments[j][1]
+            )
+            assert found[i, j] == pytest.approx(expected**2, abs=1e-4)
+
+
+@pytest.fixture
+def problem(prepared):
+    split = prepared.split
+    seen = {name: getattr(split, name)[: 40 if name == "seed_set" else 60] for name in ("seed_set", "validation")}
+    features = {name: l2_normalise(pixel_features(prepared.dataset.images[chosen])) for name, chosen in seen.items()}
+    return OTProblem(
+        fingerprint="f",
+        feature_id="pixels",
+        seed_set=seen["seed_set"],
+        seed_labels=split.labels[seen["seed_set"]],
+        seed_features=features["seed_set"],
+        validation=seen["validation"],
+        validation_labels=split.labels[seen["validation"]],
+        validation_features=features["validation"],
+    )
+
+
+def test_a_set_agrees_with_a_direct_call_on_the_full_cost(problem):
+    members = np.zeros(40, dtype=bool)
+    members[5:25] = True
+    feature_cost = ot.dist(problem.seed_features.astype(float), problem.validation_features.astype(float))
+    features = np.concatenate([problem.seed_features, problem.validation_features])
+    labels = np.concatenate([problem.seed_labels, problem.validation_labels])
+    between = class_distances(features, labels, 10)[problem.seed_labels][:, problem.validation_labels]
+    full = (feature_cost + between) / (2 * np.median(feature_cost))
+    weights = members / members.sum()
+    expected = ot.emd2(weights, np.full(60, 1 / 60), full)
+    assert problem.distance(members) == pytest.approx(expected, rel=1e-9)
+
+
+def test_values_are_kept_and_read_back(problem, tmp_path, monkeypatch):
+    members = np.random.default_rng(0).random((4, 40)) < 0.5
+    first = measure_ot(problem, members, Store(Home(tmp_path)), Progress(quiet=True))
+    monkeypatch.setattr("rambo.ot_distance.exact_distance", lambda cost: pytest.fail("computed again"))
+    again = measure_ot(problem, members, Store(Home(tmp_path)), Progress(quiet=True))
+    assert first.tolist() == again.tolist()
+
+
+def test_a_wider_set_is_nearer_to_validation(problem):
+    one_class = problem.seed_labels == problem.seed_labels[0]
+    assert problem.distance(np.ones(40, dtype=bool)) < problem.distance(one_class)

@@ -1,0 +1,189 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from rambo import config
+from rambo.classifiers import build_classifier, check_classifier, draw_masks
+from rambo.errors import InvalidInput
+from rambo.pool import reveal
+from rambo.randomness import torch_generator
+from rambo.training import SetSpec, Trainer, weights_of
+
+CPU = torch.device("cpu")
+SHAPES = {"smallnet": (1, 8, 8), "lenet5": (1, 28, 28), "mnistnet": (1, 28, 28), "resnet18": (3, 32, 32)}
+
+
+@pytest.fixture
+def problem(prepared):
+    return prepared.problem(prepared.pool)
+
+
+@pytest.fixture
+def spec(prepared):
+    return SetSpec(prepared.split.seed_set[:40], train_seed=3)
+
+
+def test_a_training_is_a_pure_function_of_its_spec(problem, spec):
+    trainer = Trainer(problem, CPU)
+    first = trainer.train(spec)
+    torch.manual_seed(99)
+    trainer.train(replace(spec, train_seed=4))
+    again = trainer.train(spec)
+    assert again.digest == first.digest
+    assert trainer.train(replace(spec, train_seed=4)).digest != first.digest
+
+
+def test_the_global_generator_is_neither_read_nor_moved(problem, spec):
+    before = torch.get_rng_state()
+    Trainer(problem, CPU).train(spec)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_golden_metrics_guard_the_training_step(problem, spec):
+    """Where this fails on purpose, raise TRAINING_VERSION: every key changes with it."""
+    measured = Trainer(replace(problem, training=config.Training(max_epochs=30)), CPU).train(spec)
+    assert (measured.epochs, measured.val_accuracy, measured.test_accuracy) == (30, GOLDEN_VALIDATION, GOLDEN_TEST)
+
+
+def test_the_step_is_adam_on_cross_entropy(problem, spec):
+    """One epoch of one batch against torch's reference optimiser in float64."""
+    one_batch = replace(problem, training=config.Training(max_epochs=1, batch_size=64))
+    fitted = Trainer(one_batch, CPU).fit(spec)
+    model = build_classifier("smallnet", (1, 8, 8), 10, torch_generator(spec.train_seed, "weights")).double()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    images = problem.tensor(spec.indices, CPU).double()
+    F.cross_entropy(model(images), torch.from_numpy(problem.labels[spec.indices])).backward()
+    optimiser.step()
+    for ours, reference in zip(fitted.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours.double(), reference, rtol=0, atol=2e-5)
+
+
+def test_training_stops_after_the_first_epoch_that_reaches_the_target(problem, spec):
+    easy = replace(problem, training=config.Training(target_accuracy=0.3))
+    hard = replace(problem, training=config.Training(target_accuracy=0.9))
+    first, second = Trainer(easy, CPU).train(spec), Trainer(hard, CPU).train(spec)
+    assert 1 <= first.epochs < second.epochs < 100
+
+
+def test_accuracy_and_bits_are_those_of_the_predictions(prepared, problem, spec):
+    fitted = Trainer(problem, CPU).fit(spec)
+    for name, indices in (("val_accuracy", problem.validation), ("test_accuracy", problem.test)):
+        right = fitted.probabilities(indices).argmax(axis=1) == prepared.split.labels[indices]
+        assert getattr(fitted.measurement, name) == right.mean()
+        if name == "val_accuracy":
+            bits = np.unpackbits(np.frombuffer(fitted.measurement.val_correct, dtype=np.uint8))[: len(indices)]
+            assert (bits.astype(bool) == right).all()
+
+
+def test_weights_survive_a_file(problem, spec):
+    trainer = Trainer(problem, CPU)
+    fitted = trainer.fit(spec)
+    restored = trainer.restore(fitted.measurement, weights_of(fitted))
+    indices = problem.test
+    assert np.array_equal(fitted.margins(indices), restored.margins(indices))
+    assert fitted.features(indices).shape == (len(indices), 64)
+
+
+def test_margins_are_the_gap_between_the_two_likeliest_classes(problem, spec):
+    fitted = Trainer(problem, CPU).fit(spec)
+    ordered = np.sort(fitted.probabilities(problem.test), axis=1)
+    np.testing.assert_allclose(fitted.margins(problem.test), ordered[:, -1] - ordered[:, -2])
+    assert len(fitted.margins(np.zeros(0, dtype=np.int64))) == 0
+
+
+class TestKey:
+    def test_it_names_the_set_not_the_order(self, problem, spec):
+        backwards = SetSpec(spec.indices[::-1], spec.train_seed)
+        assert problem.key(spec) == problem.key(backwards)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"classifier": "lenet5"},
+            {"training": config.Training(learning_rate=2e-3)},
+            {"fingerprint": "other"},
+        ],
+    )
+    def test_whatever_a_measurement_depends_on_is_in_it(self, problem, spec, change):
+        assert replace(problem, **change).key(spec) != problem.key(spec)
+
+    def test_splits_labels_and_seed_are_in_it(self, problem, spec):
+        flipped = problem.labels.copy()
+        flipped[spec.indices[0]] = (flipped[spec.indices[0]] + 1) % 10
+        others = [
+            replace(problem, validation=problem.validation[1:]),
+            replace(problem, test=problem.test[1:]),
+            replace(problem, labels=flipped),
+        ]
+        keys = {other.key(spec) for other in others} | {problem.key(replace(spec, train_seed=9)), problem.key(spec)}
+        assert len(keys) == 5
+
+    def test_labels_of_other_images_are_not(self, prepared, problem, spec):
+        """A set measured before the acquisition is the same set after it."""
+        after = reveal(prepared.pool, prepared.split, prepared.pool.unlabelled[:10])
+        assert prepared.problem(after).key(spec) == problem.key(spec)
+
+    def test_a_hidden_label_is_refused(self, prepared, problem):
+        with pytest.raises(InvalidInput, match="label is hidden"):
+            problem.key(SetSpec(prepared.pool.unlabelled[:5], 0))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+class TestClassifiers:
+    def test_weights_come_from_the_generator_alone(self, name):
+        build = lambda seed: build_classifier(name, SHAPES[name], 10, torch_generator(seed))  # noqa: E731
+        first, again, other = (build(seed).state_dict() for seed in (1, 1, 2))
+        assert all(torch.equal(first[key], again[key]) for key in first)
+        assert not all(torch.equal(first[key], other[key]) for key in first)
+        assert all(torch.isfinite(value.float()).all() for value in first.values())
+
+    def test_logits_follow_from_features(self, name):
+        model = build_classifier(name, SHAPES[name], 7, torch_generator(0)).eval()
+        images = torch.randn(3, *SHAPES[name], generator=torch_generator(1))
+        assert model(images).shape == (3, 7)
+        torch.testing.assert_close(model.head(model.features(images)), model(images))
+
+    def test_a_few_steps_lower_the_loss(self, name):
+        model = build_classifier(name, SHAPES[name], 10, torch_generator(0)).train()
+        images = torch.randn(6, *SHAPES[name], generator=torch_generator(1))
+        labels, generator = torch.arange(6), torch_generator(2)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        losses = []
+        for _ in range(4):
+            loss = F.cross_entropy(model(images, draw_masks(model, 6, generator)), labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0]
+
+
+def test_initial_weights_have_the_usual_spread():
+    """PyTorch's own default: uniform within 1/sqrt(fan_in)."""
+    model = build_classifier("lenet5", (1, 28, 28), 10, torch_generator(0))
+    bound = 1 / np.sqrt(400)
+    assert model.fc1.weight.abs().max() <= bound
+    assert model.fc1.weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.02)
+
+
+def test_dropout_masks_keep_the_mean():
+    model = build_classifier("mnistnet", (1, 28, 28), 10, torch_generator(0))
+    channels, units = draw_masks(model, 500, torch_generator(1))
+    assert channels.shape == (500, 64, 1, 1)
+    assert channels.mean().item() == pytest.approx(1, abs=0.02)
+    assert set(units.unique().tolist()) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("lenet5", (1, 8, 8)), ("resnet18", (3, 8, 8)), ("lenet5", (2, 28, 28)), ("lenet5", (1, 28, 30))],
+)
+def test_unfit_images_are_refused(name, shape):
+    with pytest.raises(InvalidInput, match=f"classifier.name = {name} needs square images"):
+        check_classifier(name, shape)
+
+
+GOLDEN_VALIDATION, GOLDEN_TEST = 0.39, 0.41

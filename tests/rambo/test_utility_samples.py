@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rambo.config import Config
+from rambo.fields import override
+from rambo.pairs import set_ids
+from rambo.utility_samples import agreement_ceiling, interpolate, order_agreement, plan_samples, planned_specs
+
+accuracies = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e3), st.floats(0, 1e3)), min_size=1), accuracies, accuracies)
+def test_interpolated_labels_stay_between_the_two_accuracies(distances, first, second):
+    to_current, to_next = np.array(distances).T
+    labels = interpolate(to_current, to_next, (first, second))
+    assert (labels >= min(first, second)).all()
+    assert (labels <= max(first, second)).all()
+
+
+def test_interpolation_at_its_ends_and_where_nothing_separates():
+    labels = interpolate(np.array([0.0, 3.0, 1.0, 0.0]), np.array([2.0, 0.0, 3.0, 0.0]), (0.5, 0.9))
+    np.testing.assert_allclose(labels, [0.5, 0.9, 0.75 * 0.5 + 0.25 * 0.9, 0.7])
+
+
+def test_agreement_counts_ties_by_half():
+    first = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
+    second = np.array([[1.0, 3.0], [1.0, 2.0], [1.0, 2.0], [5.0, 5.0]])
+    assert order_agreement(first, second) == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
+
+
+def test_the_ceiling_against_a_simulation():
+    """Two independent measurements that order truly with probability .8 agree in .68 of pairs."""
+    generator = np.random.default_rng(0)
+    first, second = generator.random((2, 200_000)) < 0.8
+    assert agreement_ceiling(float((first == second).mean())) == pytest.approx(0.8, abs=0.005)
+    assert agreement_ceiling(0.3) == 0.5
+
+
+def test_the_paper_schedule_of_mnist():
+    config = override(Config(), {"data.num_seed_labels": 200, "acquisition.batch_size": 50})
+    plan = plan_samples(config, num_classes=10)
+    assert plan.chain.sum(axis=1).tolist() == [50, 100, 150, 200]
+    assert (plan.chain[:-1] <= plan.chain[1:]).all()
+    for members, labelled in zip(plan.pretraining, plan.chain, strict=False):
+        assert not members[:, :, ~labelled].any()
+
+
+def test_held_out_pairs_are_long_and_in_no_other_stage(tiny):
+    plan = plan_samples(tiny, num_classes=10)
+    seen = {identity for members in (plan.offline, *plan.pretraining) for identity in set_ids(members)}
+    assert not seen & set(set_ids(plan.held_out))
+    assert plan.held_out.sum(axis=2).min() >= (12 + 59) // 2
+
+
+def test_what_two_settings_share_is_measured_once(tiny):
+    """Offline and held-out sets depend on k, C and the seed; never on b, n or any λ."""
+    other = override(tiny, {"acquisition.batch_size": 10, "pretraining.num_pairs": 9, "utility_model.lambda_ot": 0.1})
+    first, second = plan_samples(tiny, 4), plan_samples(other, 4)
+    assert np.array_equal(first.offline, second.offline)
+    assert np.array_equal(first.held_out, second.held_out)
+
+
+def test_every_stage_is_planned_with_its_count(tiny):
+    specs = planned_specs(plan_samples(tiny, 10), tiny, np.arange(60))
+    counts = {stage: len(found) for stage, found in specs.items()}
+    assert counts == {
+        "offline pairs": 12,
+        "growing sets": 3,
+        "audited pairs": 12,
+        "held-out pairs": 10,
+        "ceiling": 6,
+        "seed set": 2,
+    }
+    trained = override(tiny, {"utility.label": "trained"})
+    assert len(planned_specs(plan_samples(trained, 10), trained, np.arange(60))["audited pairs"]) == 24
