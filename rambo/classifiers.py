@@ -32,39 +32,38 @@ class Classifier(nn.Module):
         return logits
 
 
-class SmallNet(Classifier):
-    """Two 3x3 convolutions for images of about 8x8."""
+class Plain(Classifier):
+    """A classifier whose features are one `nn.Sequential`, which `rambo.replay` can record."""
+
+    body: nn.Sequential
+
+    def features(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Penultimate activations (n, d)."""
+        activations: Tensor = self.body(images)
+        return activations
+
+
+class SmallNet(Plain):
+    """16-32-64: two 3x3 convolutions for images of about 8x8."""
 
     def __init__(self, channels: int, side: int, num_classes: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.fc = nn.Linear(32 * (side // 4) ** 2, 64)
+        convolutions = (*_block(channels, 16, 3, padding=1), *_block(16, 32, 3, padding=1))
+        self.body = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(32 * (side // 4) ** 2, 64), nn.ReLU())
         self.head = nn.Linear(64, num_classes)
 
-    def features(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Penultimate activations (n, 64)."""
-        x = _pool(self.conv1(images))
-        return F.relu(self.fc(_pool(self.conv2(x)).flatten(1)))
 
-
-class LeNet5(Classifier):
+class LeNet5(Plain):
     """6-16-120-84-C; images below 32 pixels are padded by 2, as the original pads digits to 32x32."""
 
     def __init__(self, channels: int, side: int, num_classes: int) -> None:
         super().__init__()
         padding = 2 if side < 32 else 0
         inner = ((side + 2 * padding - 4) // 2 - 4) // 2
-        self.conv1 = nn.Conv2d(channels, 6, 5, padding=padding)
-        self.conv2 = nn.Conv2d(6, 16, 5)
-        self.fc1 = nn.Linear(16 * inner**2, 120)
-        self.fc2 = nn.Linear(120, 84)
+        convolutions = (*_block(channels, 6, 5, padding=padding), *_block(6, 16, 5, padding=0))
+        dense = (nn.Linear(16 * inner**2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
+        self.body = nn.Sequential(*convolutions, nn.Flatten(), *dense)
         self.head = nn.Linear(84, num_classes)
-
-    def features(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Penultimate activations (n, 84)."""
-        x = _pool(self.conv2(_pool(self.conv1(images)))).flatten(1)
-        return F.relu(self.fc2(F.relu(self.fc1(x))))
 
 
 class MnistNet(Classifier):
@@ -82,7 +81,7 @@ class MnistNet(Classifier):
     def features(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Penultimate activations (n, 128)."""
         after_pool, after_fc = masks or (None, None)
-        x = _masked(_pool(self.conv2(F.relu(self.conv1(images)))), after_pool)
+        x = _masked(F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(images)))), 2), after_pool)
         return _masked(F.relu(self.fc(x.flatten(1))), after_fc)
 
 
@@ -164,9 +163,9 @@ def _initialise_layer(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) 
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
 
-def _pool(x: Tensor) -> Tensor:
-    """ReLU of the 2x2 maximum: the same function as the maximum of ReLUs at a quarter of the work."""
-    return F.relu(F.max_pool2d(x, 2))
+def _block(channels: int, filters: int, kernel: int, *, padding: int) -> tuple[nn.Module, ...]:
+    """Convolution and ReLU of its 2x2 maximum: the same function as the maximum of ReLUs at a quarter of the work."""
+    return nn.Conv2d(channels, filters, kernel, padding=padding), nn.MaxPool2d(2), nn.ReLU()
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -165,8 +165,8 @@ def test_initial_weights_have_the_usual_spread():
     """PyTorch's own default: uniform within 1/sqrt(fan_in)."""
     model = build_classifier("lenet5", (1, 28, 28), 10, torch_generator(0))
     bound = 1 / np.sqrt(400)
-    assert model.fc1.weight.abs().max() <= bound
-    assert model.fc1.weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.02)
+    assert model.body[7].weight.abs().max() <= bound
+    assert model.body[7].weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.02)
 
 
 def test_dropout_masks_keep_the_mean():

@@ -1,0 +1,93 @@
+"""python -m rambo: train, select, evaluate; one run, or several strategies and seeds side by side."""
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.config import STRATEGIES
+from rambo.errors import require
+from rambo.experiment import Lab, run
+from rambo.home import Home
+from rambo.measuring import missing_specs
+from rambo.preparation import Prepared, prepare
+from rambo.progress import Progress
+from rambo.report import comparison, summary
+from rambo.result import read_result
+from rambo.store import Store
+
+DESCRIPTION = f"""\
+Spend a labelling budget on a pool of images in one round, and see what came of it.
+
+  python -m rambo --preset quickstart
+  python -m rambo --preset paper_mnist --data.source npz:images.npz --seed 3
+  python -m rambo --preset quickstart --seed 0-4 --strategy {",".join(STRATEGIES)}
+  python -m rambo --preset paper_mnist --plan
+
+Several seeds or strategies end in a table of paired differences. The last line of the output is the run folder.
+The same command again finishes what is missing and repeats nothing.
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run what the command line asks for."""
+    parser = Parser(
+        prog="python -m rambo",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--plan", action="store_true", help="show what would be trained, and train nothing")
+    add_config_flags(parser)
+    add_lab_flags(parser)
+    options = parse(parser, arguments)
+    prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
+    home = Home(options.home)
+    if options.plan:
+        print_plan(prepared, home)
+        return
+    home.check_writable()
+    lab = Lab(home, options.data_dir, choose_device(options.device), Progress(quiet=options.quiet))
+    print_results(prepared, lab)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; auto takes a GPU where there is one."""
+    available = torch.cuda.is_available()
+    require(name != "cuda" or available, "--device must be cpu or auto where there is no GPU, got cuda.")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def print_plan(prepared: Sequence[Prepared], home: Home) -> None:
+    """Each run's trainings by stage, and how many of them the store has."""
+    store = Store(home)
+    print(f"{'run':52} {'stage':16} {'needed':>7} {'stored':>7} {'missing':>8}")
+    seen: set[str] = set()
+    for experiment in prepared:
+        done = read_result(home, experiment.folder) is not None
+        name = f"{experiment.config.strategy}, seed {experiment.config.seed}, {experiment.config_id}"
+        problem = experiment.problem(experiment.pool)
+        for stage, specs in experiment.specs().items():
+            missing = {problem.key(spec) for spec in missing_specs(problem, specs, store)} - seen
+            seen |= missing
+            print(f"{name:52} {stage:16} {len(specs):7} {len(specs) - len(missing):7} {len(missing):8}")
+        final = 0 if done else experiment.config.evaluation.repeats
+        print(f"{name:52} {'final trainings':16} {experiment.config.evaluation.repeats:7} {'':7} {final:8}")
+    print(f"{len(seen)} trainings known in advance are missing from {home.path('store')}.")
+
+
+def print_results(prepared: Sequence[Prepared], lab: Lab) -> None:
+    """Run one after another, a summary each; a table at the end where there are several."""
+    results = []
+    for experiment in prepared:
+        result = run(experiment, lab)
+        results.append(result)
+        print(summary(result, experiment.config.data.num_seed_labels), flush=True)
+    if len(results) > 1:
+        print(comparison(results))
+    print(lab.home.path(prepared[-1].folder))
+
+
+if __name__ == "__main__":
+    run_command("rambo", main)

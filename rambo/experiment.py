@@ -1,0 +1,176 @@
+"""One experiment from data to result: read this file first.
+
+    load_dataset -> make_split -> plan_samples -> learn_utility -> select -> reveal -> measure
+
+`rambo.preparation.prepare` has drawn the splits and named the sets; `run` does the rest, and returns at once where the
+run folder holds a result.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from rambo import figures
+from rambo.acquisition import Request, Selection
+from rambo.fields import to_json
+from rambo.home import Home
+from rambo.measuring import Collect, Measurer, SerialCollector
+from rambo.ot_distance import measure_ot
+from rambo.pool import Pool, reveal
+from rambo.preparation import Prepared
+from rambo.pretraining import Evidence, LearnedUtility, learn_utility
+from rambo.progress import Progress
+from rambo.randomness import numpy_generator
+from rambo.representation import ImageScorer, Representation
+from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
+from rambo.result import to_json as json_bytes
+from rambo.store import Store
+from rambo.strategies import SELECT
+from rambo.tracker import JsonLinesTracker
+from rambo.training import FittedClassifier
+from rambo.utility_samples import Floats, Members, set_specs, train_seed
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where work is done and kept; nothing in it changes a result."""
+
+    home: Home
+    data_dir: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    progress: Progress = field(default_factory=Progress)
+    collect: Collect | None = None
+    """Fills the store with missing measurements; None trains them in this process."""
+
+
+def run(prepared: Prepared, lab: Lab) -> Result:
+    """The result of an experiment, read from its folder where it is finished, else worked out and written there."""
+    finished = read_result(lab.home, prepared.folder)
+    return finished if finished is not None else _Run(prepared, lab).result()
+
+
+class _Run:
+    """The stages of one experiment, and the clock over them."""
+
+    def __init__(self, prepared: Prepared, lab: Lab) -> None:
+        self._prepared, self._config, self._lab = prepared, prepared.config, lab
+        self._store = Store(lab.home)
+        collect = lab.collect or SerialCollector(self._store, lab.device, lab.progress)
+        self._measurer = Measurer(self._store, lab.device, collect)
+        self._problem = prepared.problem(prepared.pool)
+        self._tracker = JsonLinesTracker()
+        self._seconds: dict[str, float] = {}
+
+    def result(self) -> Result:
+        before = self._prepared.pool
+        self._write("config.json", to_json(self._config).encode())
+        self._write("environment.json", json_bytes(environment(self._lab.device)))
+        with self._clock("seed_set"):
+            classifier = self._measurer.fit(self._problem, self._prepared.repeats(before)[0])
+            base = self._evaluate(before)
+        with self._clock("utility_model"):
+            learned = self._learn() if self._config.needs_utility_model else None
+        with self._clock("acquisition"):
+            selection = self._select(classifier, learned)
+            after = reveal(before, self._prepared.split, selection.indices)
+        with self._clock("evaluation"):
+            final = self._evaluate(after)
+        with self._clock("figures"):
+            self._keep(selection, after, learned)
+        result = self._summary(base, final, after, learned)
+        self._write("result.json", result_json(result))  # last: a folder with a result is a finished one
+        return result
+
+    def _evaluate(self, pool: Pool) -> tuple[float, float]:
+        """Mean test and validation accuracy of f over R trainings on the labelled set."""
+        problem = self._prepared.problem(pool)
+        measured = self._measurer.measure(problem, self._prepared.repeats(pool), "final trainings")
+        return float(np.mean([m.test_accuracy for m in measured])), float(np.mean([m.val_accuracy for m in measured]))
+
+    def _learn(self) -> "_Learned":
+        assert self._prepared.plan is not None
+        settings = self._config.utility_model
+        seen = Representation(self._prepared.dataset, self._problem, settings, self._lab.data_dir, self._lab.device)
+        ot_problem = seen.ot_problem(self._prepared.split)
+
+        def utility(members: Members, repeat: int, what: str) -> Floats:
+            seed = train_seed(self._config.seed, repeat)
+            specs = set_specs(members, self._prepared.split.seed_set, seed)
+            measured = self._measurer.measure(self._problem, specs, what)
+            return np.array([m.val_accuracy for m in measured]).reshape(members.shape[:-1])
+
+        def ot(members: Members) -> Floats:
+            rows = members.reshape(-1, members.shape[-1])
+            return measure_ot(ot_problem, rows, self._store, self._lab.progress).reshape(members.shape[:-1])
+
+        evidence = Evidence(utility, ot if self._config.switches.ot and settings.lambda_ot > 0 else None)
+        inputs = seen.inputs(self._prepared.split.seed_set)
+        learned = learn_utility(
+            self._config, self._prepared.plan, evidence, inputs, tracker=self._tracker, progress=self._lab.progress
+        )
+        return _Learned(learned, ImageScorer(learned.model, seen.inputs))
+
+    def _select(self, classifier: FittedClassifier, learned: "_Learned | None") -> Selection:
+        request = Request(
+            pool=self._prepared.pool,
+            classifier=classifier,
+            budget=self._config.acquisition.budget,
+            batch_size=self._config.acquisition.batch_size,
+            num_candidates=self._prepared.num_candidates,
+            utility=learned.scorer if learned else None,
+        )
+        return SELECT[self._config.strategy](request, numpy_generator(self._config.seed, "acquisition"))
+
+    def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
+        self._write("selected.csv", selected_csv(selection, after))
+        self._write("figures/selected.png", figures.contact_sheet(after, selection, self._prepared.dataset.class_names))
+        self._tracker.write(self._lab.home, f"{self._prepared.folder}/metrics.jsonl")
+        if learned is not None:
+            model, held_out = learned.utility.model, learned.utility.held_out
+            self._write("utility_model.safetensors", save(model.state_dict()))
+            self._write("utility_model.json", json_bytes(model.describe()))
+            self._write("held_out.csv", held_out_csv(held_out))
+            for name, content in figures.utility_figures(held_out, self._tracker.rows).items():
+                self._write(f"figures/{name}.png", content)
+
+    def _summary(
+        self, base: tuple[float, float], final: tuple[float, float], after: Pool, learned: "_Learned | None"
+    ) -> Result:
+        held_out = learned.utility.held_out if learned else None
+        return Result(
+            data=self._prepared.dataset.slug,
+            config_id=self._prepared.config_id,
+            seed=self._config.seed,
+            strategy=self._config.strategy,
+            test_accuracy=final[0],
+            val_accuracy=final[1],
+            base_test_accuracy=base[0],
+            base_val_accuracy=base[1],
+            num_labelled=len(after.labelled),
+            pair_accuracy=held_out.pair_accuracy if held_out else None,
+            pair_ceiling=held_out.pair_ceiling if held_out else None,
+            label_agreement=learned.utility.label_agreement if learned else None,
+            trainings=self._measurer.num_trainings,
+            seconds=self._seconds,
+        )
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._lab.home.write(f"{self._prepared.folder}/{name}", content)
+
+    @contextmanager
+    def _clock(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[stage] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    utility: LearnedUtility
+    scorer: ImageScorer

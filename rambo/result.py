@@ -1,0 +1,116 @@
+"""What a run folder holds, written and read in one place."""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rambo.acquisition import Selection
+from rambo.home import Home
+from rambo.pool import Pool
+from rambo.pretraining import HeldOut
+from rambo.training import TRAINING_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The content of result.json."""
+
+    data: str
+    """Name and fingerprint of the data, as in the run folder's path."""
+    config_id: str
+    seed: int
+    strategy: str
+    test_accuracy: float
+    """Mean over R trainings on S_1, on images nothing else has touched: the headline."""
+    val_accuracy: float
+    """The same on S_val: the paper's metric, but RAMBO has learned from S_val."""
+    base_test_accuracy: float
+    """Mean over R trainings on S_0 alone."""
+    base_val_accuracy: float
+    num_labelled: int
+    """|S_1|."""
+    pair_accuracy: float | None
+    pair_ceiling: float | None
+    label_agreement: float | None
+    trainings: int
+    """Trainings that the store lacked when this run began."""
+    seconds: dict[str, float]
+    """Wall-clock time by stage of the run that wrote this."""
+
+
+def read_result(home: Home, folder: str) -> Result | None:
+    """The result in a run folder, or None where there is none yet."""
+    content = home.read(f"{folder}/result.json")
+    return None if content is None else Result(**json.loads(content))
+
+
+def to_json(content: object) -> bytes:
+    """Indented JSON."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def result_json(result: Result) -> bytes:
+    """The content of result.json."""
+    return to_json(asdict(result))
+
+
+def selected_csv(selection: Selection, pool: Pool) -> bytes:
+    """The picks in order, with the labels that were bought; `pool` is the one after the acquisition."""
+    rows = zip(selection.indices, selection.iterations, pool.labels[selection.indices], selection.scores, strict=True)
+    table = [
+        (place, int(index), int(iteration), int(label), "" if np.isnan(score) else repr(float(score)))
+        for place, (index, iteration, label, score) in enumerate(rows)
+    ]
+    return _csv(["place", "index", "iteration", "label", "score"], table)
+
+
+def held_out_csv(held_out: HeldOut) -> bytes:
+    """One row a held-out set: pair, û, measured utility, predicted and true OT (empty where the component is off)."""
+    table = []
+    for pair in range(len(held_out.scores)):
+        for member in range(2):
+            row: list[object] = [pair, member, held_out.scores[pair, member], held_out.utility[pair, member]]
+            for values in (held_out.predicted_ot, held_out.ot):
+                row.append("" if values is None else values[pair, member])
+            table.append(row)
+    return _csv(["pair", "member", "score", "utility", "predicted_ot", "ot"], table)
+
+
+def environment(device: torch.device) -> dict[str, object]:
+    """Versions and hardware behind a result; nothing here is part of its identity."""
+    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "pyarrow")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "training_version": TRAINING_VERSION,
+        "commit": _commit(),
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, or None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except OSError:  # no git on this machine
+        return None
+    return answer.stdout.strip() or None
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
