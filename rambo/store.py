@@ -155,8 +155,10 @@ class _Table:
         if content is None:  # another process has just compacted it; what it held stands in a newer file
             return None
         try:
-            return pq.read_table(io.BytesIO(content), schema=self._schema, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+            # pre_buffer would start Arrow's I/O threads, which have aborted processes that exit right after reading
+            file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True, pre_buffer=False)
+            return file.read(use_threads=False).cast(self._schema)
+        except (pa.ArrowException, OSError, ValueError) as error:
             self._set_aside(name, content, error)
             return None
 

@@ -150,7 +150,7 @@ class SetBatch:
     averages: Tensor
 
     @classmethod
-    def of(cls, seed_inputs: Tensor, members: Bool[Tensor, "s k"]) -> "SetUtilityModel":
+    def of(cls, seed_inputs: Tensor, members: Bool[Tensor, "s k"]) -> "SetBatch":
         """The sets `members` of the images of S_0."""
         occurs = members.any(0)
         return cls(seed_inputs[occurs], seed_inputs[~occurs], averages(members[:, occurs], seed_inputs.dtype))

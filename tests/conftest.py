@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -10,6 +11,9 @@ from rambo.fields import override
 from rambo.preparation import Prepared, prepare
 from rambo.presets import quickstart
 from rambo.training import FittedClassifier, SetSpec, Trainer
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 TINY = {
     "data.num_seed_labels": 60,

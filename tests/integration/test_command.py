@@ -98,7 +98,7 @@ def test_the_learned_model_loads_again(finished):
 
 
 def test_the_second_run_does_nothing_and_prints_the_same(finished):
-    folder, root, answer = finished
+    _, root, answer = finished
     before = {path: path.stat().st_mtime_ns for path in (root / "home").rglob("*") if path.is_file()}
     again = rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", cwd=root)
     assert again.stdout == answer.stdout

@@ -73,7 +73,7 @@ def test_presets_build_and_hold_the_schedule_of_the_paper(name):
 
 
 def test_an_unknown_preset_lists_those_there_are():
-    with pytest.raises(InvalidInput, match="--preset must be one of quickstart, paper_mnist.*got nope"):
+    with pytest.raises(InvalidInput, match=r"--preset must be one of quickstart, paper_mnist.*got nope"):
         preset("nope")
 
 

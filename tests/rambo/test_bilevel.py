@@ -1,0 +1,223 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rambo import bilevel
+from rambo.bilevel import (
+    HYPERGRADIENTS,
+    ConjugateGradient,
+    Descent,
+    FitCollapsed,
+    fit_utility_model,
+    reverse_mode,
+)
+from rambo.config import Switches, UtilityModel
+from rambo.pairs import UtilityPairs, draw_pairs
+from rambo.randomness import torch_generator
+from rambo.utility_model import SetUtilityModel
+
+
+class Ridge:
+    """Least squares with one log-L2 penalty for each of two groups of weights: everything has a closed form."""
+
+    def __init__(self):
+        generator = torch_generator(0)
+        make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+        self.x, self.held_out = make(30, 6), make(20, 6)
+        truth = make(6)
+        self.y, self.target = self.x @ truth + make(30), self.held_out @ truth + make(20)
+        self.groups = torch.tensor([0, 0, 0, 1, 1, 1])
+
+    def inner_loss(self, weights, hyper):
+        penalty = (hyper.exp()[self.groups] * weights.square()).sum() / 2
+        return (self.x @ weights - self.y).square().mean() / 2 + penalty
+
+    def outer_loss(self, weights):
+        return (self.held_out @ weights - self.target).square().mean() / 2
+
+    def hessian(self, hyper):
+        return self.x.T @ self.x / 30 + torch.diag(hyper.exp()[self.groups])
+
+    def optimum(self, hyper):
+        return torch.linalg.solve(self.hessian(hyper), self.x.T @ self.y / 30)
+
+    def exact(self, hyper):
+        """dE/dλ_t = −e^{λ_t} ⟨w_t, [H⁻¹ ∇_w E]_t⟩."""
+        weights = self.optimum(hyper).requires_grad_()
+        (by_weights,) = torch.autograd.grad(self.outer_loss(weights), weights)
+        product = weights.detach() * torch.linalg.solve(self.hessian(hyper), by_weights)
+        return torch.stack([-hyper[t].exp() * product[self.groups == t].sum() for t in (0, 1)])
+
+
+HYPER = torch.tensor([-1.0, 0.5], dtype=torch.float64)
+LONG = Descent(num_steps=600, learning_rate=0.1)
+CG = ConjugateGradient(damping=0.0, max_iterations=50, tolerance=1e-12)
+
+
+def walk(method, num_steps=600, start=None, momentum=0.9):
+    ridge = Ridge()
+    weights = torch.zeros(6, dtype=torch.float64) if start is None else start
+    descent = replace(LONG, num_steps=num_steps, momentum=momentum)
+    return method(ridge, weights, torch.zeros_like(weights), HYPER, descent)
+
+
+def test_the_closed_form_agrees_with_finite_differences():
+    ridge, step = Ridge(), 1e-5
+    for t in range(2):
+        shift = torch.zeros(2, dtype=torch.float64)
+        shift[t] = step
+        ahead, behind = (ridge.outer_loss(ridge.optimum(HYPER + sign * shift)) for sign in (1, -1))
+        assert ((ahead - behind) / (2 * step)).item() == pytest.approx(ridge.exact(HYPER)[t].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", [reverse_mode, CG])
+def test_both_hypergradients_agree_with_the_closed_form_at_the_optimum(method):
+    torch.testing.assert_close(walk(method).hypergradient, Ridge().exact(HYPER), rtol=1e-6, atol=1e-9)
+
+
+def test_truncation_converges_to_the_exact_hypergradient():
+    exact, start = Ridge().exact(HYPER), Ridge().optimum(HYPER)
+    steps = [walk(reverse_mode, number, start, momentum=0) for number in (5, 20, 80, 320)]
+    errors = [(step.hypergradient - exact).norm().item() for step in steps]
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert errors[3] < 1e-6
+
+
+@pytest.mark.parametrize("method", [reverse_mode, CG, *HYPERGRADIENTS.values()])
+class TestHypergradientContract:
+    def test_the_steps_are_those_of_torch_sgd(self, method):
+        ridge, weights = Ridge(), torch.zeros(6, dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.SGD([weights], lr=0.1, momentum=0.9)
+        losses = []
+        for _ in range(7):
+            loss = ridge.inner_loss(weights, HYPER)
+            losses.append(loss.item())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        step = walk(method, 7)
+        torch.testing.assert_close(step.weights, weights.detach())
+        assert step.inner_losses == pytest.approx(losses)
+        assert step.outer_loss == pytest.approx(ridge.outer_loss(weights).item())
+
+    def test_nothing_it_was_given_is_changed(self, method):
+        weights, velocity, hyper = torch.ones(6).double(), torch.zeros(6).double(), HYPER.clone()
+        method(Ridge(), weights, velocity, hyper, replace(LONG, num_steps=3))
+        assert weights.tolist() == [1.0] * 6
+        assert velocity.tolist() == [0.0] * 6
+        assert torch.equal(hyper, HYPER)
+
+    def test_a_long_gradient_is_shortened(self, method):
+        far = torch.full((6,), 1e6, dtype=torch.float64)
+        clipped = replace(LONG, num_steps=1, max_norm=1.0)
+        step = method(Ridge(), far, torch.zeros_like(far), HYPER, clipped)
+        assert (step.weights - far).norm().item() == pytest.approx(0.1)
+
+
+def make_case(k=40, num_pairs=24, seed=0, settings=None, switches=None, signal=True):
+    """Images of 4 classes; the utility of a set is its size and how evenly it holds the classes, or noise."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(k) % 4
+    prototypes = generator.normal(size=(4, 1, 8, 8))
+    images = torch.from_numpy((prototypes[labels] + 0.3 * generator.normal(size=(k, 1, 8, 8))).astype(np.float32))
+    members = draw_pairs(np.arange(k), num_pairs, generator, num_seed_labels=k, num_classes=4)
+    shares = np.stack([members[:, :, labels == c].sum(-1) for c in range(4)], axis=-1) / members.sum(-1)[..., None]
+    evenness = 1 - shares.std(axis=-1)
+    utility = evenness + members.sum(-1) / k if signal else generator.random(members.shape[:2])
+    pairs = UtilityPairs(members, utility, 1 + 0.1 * generator.normal(size=utility.shape))
+    model = SetUtilityModel((1, 8, 8), settings or UtilityModel(), switches or Switches(), seed)
+    return model, images, pairs
+
+
+def test_a_one_level_fit_orders_its_own_pairs():
+    model, images, pairs = make_case(settings=UtilityModel(dropout=0.0))
+    result = fit_utility_model(model, images, pairs, seed=0, bilevel=False)
+    scores = model.score_sets(model.image_features(images), torch.from_numpy(pairs.members).flatten(0, 1)).view(-1, 2)
+    predicted, true = (np.sign(values[:, 0] - values[:, 1]) for values in (scores.numpy(), pairs.utility))
+    assert (predicted == true)[true != 0].mean() >= 0.95
+    assert result.inner_losses[-1] < 0.3 * result.inner_losses[0]
+    assert (len(result.inner_losses), len(result.outer_losses), result.state) == (200, 0, None)
+
+
+def test_bilevel_really_acts_where_a_fit_overfits():
+    """Noise on short pairs, signal on long ones: Ω must grow for E to fall."""
+    settings = UtilityModel(dropout=0.0)
+    model, images, pairs = make_case(num_pairs=40, settings=settings)
+    noisy = pairs.utility.copy()
+    short = np.argsort(pairs.sizes, kind="stable")[:20]
+    noisy[short] = np.random.default_rng(1).random((20, 2))
+    result = fit_utility_model(model, images, UtilityPairs(pairs.members, noisy, pairs.ot), seed=0, bilevel=True)
+    assert np.abs(result.log_penalties[-1] - bilevel.FIRST_LOG_PENALTY).max() >= 1
+    assert result.outer_losses[-5:].mean() < result.outer_losses[:5].mean()
+    assert result.num_skipped == 0
+
+
+@pytest.mark.parametrize("ranknet", [True, False])
+@pytest.mark.parametrize("method", ["reverse", "cg"])
+def test_labels_without_signal_skip_nothing_and_kill_nothing(method, ranknet):
+    """Eq. 4 can label at random; eight fits in a row are the longest pretraining there is."""
+    settings = UtilityModel(hypergradient=method, num_outer_steps=10)
+    model, images, pairs = make_case(settings=settings, switches=Switches(ranknet=ranknet), signal=False)
+    state = None
+    for number in range(8):
+        result = fit_utility_model(model, images, pairs, seed=number, bilevel=True, state=state)
+        state = result.state
+        assert result.num_skipped == 0
+        assert np.isfinite(result.inner_losses).all()
+    bound = math.log(0.1 / (0.02 * 100))
+    assert result.log_penalties.max() <= bound + 1e-6
+
+
+def test_penalties_carry_over():
+    settings = UtilityModel(num_outer_steps=3, num_inner_steps=3)
+    model, images, pairs = make_case(settings=settings)
+    first = fit_utility_model(model, images, pairs, seed=0, bilevel=True)
+    second = fit_utility_model(model, images, pairs, seed=1, bilevel=True, state=first.state)
+    moved = np.abs(second.log_penalties[0] - first.log_penalties[-1]).max()
+    assert 0 < moved <= settings.outer_learning_rate + 1e-6
+
+
+def test_a_hypergradient_that_is_not_finite_is_skipped_and_counted(monkeypatch):
+    def broken(problem, weights, velocity, hyper, descent):
+        step = reverse_mode(problem, weights, velocity, hyper, descent)
+        broken.calls += 1
+        return replace(step, hypergradient=step.hypergradient * float("nan")) if broken.calls == 2 else step
+
+    broken.calls = 0
+    monkeypatch.setitem(HYPERGRADIENTS, "reverse", broken)
+    model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=3, num_inner_steps=3))
+    result = fit_utility_model(model, images, pairs, seed=0, bilevel=True)
+    assert result.num_skipped == 1
+    assert np.array_equal(result.log_penalties[0], result.log_penalties[1])
+    assert not np.array_equal(result.log_penalties[1], result.log_penalties[2])
+
+
+@pytest.mark.parametrize("level", [True, False])
+def test_a_fit_that_ends_with_equal_scores_is_an_error(level):
+    model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=1, num_inner_steps=1))
+    with torch.no_grad():
+        for parameter in model.extractor.parameters():
+            parameter.zero_()
+    with pytest.raises(FitCollapsed, match="must differ among its 48 sets"):
+        fit_utility_model(model, images, pairs, seed=0, bilevel=level)
+
+
+@pytest.mark.parametrize("level", [True, False])
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(level):
+    fitted = []
+    for seed in (5, 5, 6):
+        model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=3, num_inner_steps=3))
+        fit_utility_model(model, images, pairs, seed=seed, bilevel=level)
+        fitted.append(torch.cat([value.flatten() for value in model.state_dict().values()]))
+    assert torch.equal(fitted[0], fitted[1])
+    assert not torch.equal(fitted[0], fitted[2])
+
+
+def test_progress_is_told():
+    seen = []
+    model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=3, num_inner_steps=2))
+    fit_utility_model(model, images, pairs, seed=0, bilevel=True, on_step=seen.append)
+    assert [(step.step, step.num_steps) for step in seen] == [(1, 3), (2, 3), (3, 3)]
