@@ -25,7 +25,7 @@ def quickstart() -> Config:
         classifier=Classifier(name="smallnet"),
         offline=Offline(num_pairs=50),
         pretraining=Pretraining(num_pairs=20),
-        acquisition=Acquisition(budget=100, batch_size=20, candidate_batches=10),
+        acquisition=Acquisition(budget=100, batch_size=25, candidate_batches=10),
         evaluation=Evaluation(repeats=3),
     )
 

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
-from torch.nn import functional as F
 
 from rambo import config
-from rambo.classifiers import Classifier, build_classifier, draw_masks
+from rambo.classifiers import Classifier, build_classifier
 from rambo.data import Normalisation
 from rambo.errors import require
+from rambo.learners import Learner, Learners
 from rambo.pool import HIDDEN, Indices
 from rambo.randomness import torch_generator
 from rambo.store import Measurement
@@ -126,9 +126,10 @@ class Trainer:
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
         self._problem, self._device = problem, device
-        self._judged = np.concatenate([problem.validation, problem.test])
-        self._judged_images = problem.tensor(self._judged, device)
-        self._judged_labels = torch.from_numpy(problem.labels[self._judged]).to(device)
+        self._learners = Learners(problem.training.learning_rate, device)
+        judged = np.concatenate([problem.validation, problem.test])
+        self._judged_images = problem.tensor(judged, device)
+        self._judged_labels = torch.from_numpy(problem.labels[judged]).to(device)
 
     def train(self, spec: SetSpec) -> Measurement:
         """The utility of `spec`."""
@@ -138,56 +139,46 @@ class Trainer:
         """f trained on `spec` from scratch (§5.1), and its measurement."""
         start = time.perf_counter()
         with single_thread():
-            model = self._initial_model(spec)
-            epochs = self._run_epochs(model, spec)
-            correct = self._judge(model)
+            model = self._initial_model(spec.train_seed)
+            learner = self._learners.start(model, self._image_shape, torch_generator(spec.train_seed, "dropout"))
+            epochs = self._run_epochs(learner, spec)
+            correct = (learner.predict(self._judged_images) == self._judged_labels).cpu().numpy()
+            learner.finish()
         measurement = self._measurement(correct, epochs, time.perf_counter() - start)
         return FittedClassifier(model, measurement, self._load_images)
 
     def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier:
         """The classifier whose `weights` were kept as a safetensors file."""
-        model = self._initial_model(SetSpec(np.zeros(1, dtype=np.int64), train_seed=0))
+        model = self._initial_model(train_seed=0)
         model.load_state_dict(load(weights))
         return FittedClassifier(model, measurement, self._load_images)
+
+    @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self._problem.images.shape[1:]
+        return channels, height, width
 
     def _load_images(self, indices: Indices) -> Tensor:
         return self._problem.tensor(indices, self._device)
 
-    def _initial_model(self, spec: SetSpec) -> Classifier:
-        problem, generator = self._problem, torch_generator(spec.train_seed, "weights")
-        shape = (problem.images.shape[1], problem.images.shape[2], problem.images.shape[3])
-        return build_classifier(problem.classifier, shape, problem.num_classes, generator).to(self._device)
+    def _initial_model(self, train_seed: int) -> Classifier:
+        problem, generator = self._problem, torch_generator(train_seed, "weights")
+        model = build_classifier(problem.classifier, self._image_shape, problem.num_classes, generator)
+        return model.to(self._device)
 
-    def _run_epochs(self, model: Classifier, spec: SetSpec) -> int:
+    def _run_epochs(self, learner: Learner, spec: SetSpec) -> int:
         """Train until the running accuracy of an epoch reaches the target; the number of epochs."""
         settings = self._problem.training
         images = self._problem.tensor(spec.indices, self._device)
         labels = torch.from_numpy(self._problem.labels[spec.indices]).to(self._device)
-        order, masks = torch_generator(spec.train_seed, "shuffle"), torch_generator(spec.train_seed, "dropout")
-        optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
-        model.train()
-        epoch = 0
-        while epoch < settings.max_epochs:
+        shuffle = torch_generator(spec.train_seed, "shuffle")
+        epoch, accurate = 0, False
+        while epoch < settings.max_epochs and not accurate:
+            order = torch.randperm(len(labels), generator=shuffle).to(self._device)
+            right = learner.train_epoch(images, labels, order, settings.batch_size)
+            accurate = right >= settings.target_accuracy * len(labels)
             epoch += 1
-            shuffled = torch.randperm(len(labels), generator=order).to(self._device)
-            correct = torch.zeros((), device=self._device)
-            for batch in shuffled.split(settings.batch_size):
-                drawn = [mask.to(self._device) for mask in draw_masks(model, len(batch), masks)]
-                logits = model(images[batch], drawn)
-                optimiser.zero_grad(set_to_none=True)
-                F.cross_entropy(logits, labels[batch]).backward()
-                optimiser.step()
-                correct += (logits.detach().argmax(1) == labels[batch]).sum()
-            if correct.item() >= settings.target_accuracy * len(labels):
-                break
         return epoch
-
-    @torch.inference_mode()
-    def _judge(self, model: Classifier) -> NDArray[np.bool_]:
-        model.eval()
-        parts = [model(images).argmax(1) for images in self._judged_images.split(EVALUATION_BATCH)]
-        correct: NDArray[np.bool_] = (torch.cat(parts) == self._judged_labels).cpu().numpy()
-        return correct
 
     def _measurement(self, correct: NDArray[np.bool_], epochs: int, seconds: float) -> Measurement:
         num_validation = len(self._problem.validation)

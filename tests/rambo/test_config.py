@@ -68,7 +68,7 @@ def test_every_field_is_documented_and_has_a_default():
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_build_and_hold_the_schedule_of_the_paper(name):
     config = preset(name)
-    expected = {"quickstart": (4, 20), "paper_mnist": (3, 50), "paper_fashion_mnist": (3, 50)}.get(name, (2, 500))
+    expected = {"quickstart": (3, 25), "paper_mnist": (3, 50), "paper_fashion_mnist": (3, 50)}.get(name, (2, 500))
     assert (config.num_pretraining_iterations, config.num_start_labels) == expected
 
 
