@@ -3,11 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-import torch
-
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, read_configs, run_command
 from rambo.config import STRATEGIES
-from rambo.errors import require
 from rambo.experiment import Lab, run
 from rambo.home import Home
 from rambo.measuring import missing_specs
@@ -50,13 +47,6 @@ def main(arguments: Sequence[str]) -> None:
     home.check_writable()
     lab = Lab(home, options.data_dir, choose_device(options.device), Progress(quiet=options.quiet))
     print_results(prepared, lab)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto takes a GPU where there is one."""
-    available = torch.cuda.is_available()
-    require(name != "cuda" or available, "--device must be cpu or auto where there is no GPU, got cuda.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def print_plan(prepared: Sequence[Prepared], home: Home) -> None:

@@ -5,15 +5,18 @@ import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import fields, override, read_config
 from rambo.presets import PRESETS, preset
 
-LISTED = ("seed", "strategy")
-"""Fields that a command may take several values of."""
+if TYPE_CHECKING:
+    import torch
+
+LISTED = {"seed": " Several: 0-9 or 0,2,5-7.", "strategy": " Several, separated by commas."}
+"""Fields that a command may take several values of, and how."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,16 +27,19 @@ class Parser(argparse.ArgumentParser):
         raise InvalidInput(f"{message[0].upper()}{message[1:]}; see --help.")
 
 
-def add_config_flags(parser: argparse.ArgumentParser, *, skip: Sequence[str] = ()) -> None:
-    """--preset, --config and a flag for each field, with the field's docstring as its help."""
+def add_config_flags(parser: argparse.ArgumentParser, *, seeds_flag: str = "--seed") -> None:
+    """--preset, --config and a flag for each field, with the field's docstring as its help.
+
+    The flags of `seed` (called `seeds_flag`) and `strategy` take several values.
+    """
     group = parser.add_argument_group("what to run")
     group.add_argument("--preset", metavar="NAME", help=f"start from {', '.join(PRESETS)}")
     group.add_argument("--config", type=Path, metavar="FILE", help="a JSON file of fields, over the preset if any")
     flags = parser.add_argument_group("fields of the configuration (over preset and file)")
     for name, item in fields().items():
-        if name not in skip:
-            help_text = item.help.replace("%", "%%")
-            flags.add_argument(f"--{name}", dest=name, metavar=item.choices, help=help_text, default=None)
+        help_text = item.help.replace("%", "%%") + LISTED.get(name, "")
+        flag = seeds_flag if name == "seed" else f"--{name}"
+        flags.add_argument(flag, dest=name, metavar=item.choices, help=help_text, default=None)
 
 
 def add_lab_flags(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +81,15 @@ def read_configs(options: argparse.Namespace) -> list[Config]:
     strategies = str(changes.pop("strategy", base.strategy)).split(",")
     base = override(base, {**changes, "seed": seeds[0], "strategy": strategies[0]})
     return [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device called `name`; auto takes a GPU where there is one."""
+    import torch
+
+    available = torch.cuda.is_available()
+    require(name != "cuda" or available, "--device must be cpu or auto where there is no GPU, got cuda.")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -234,6 +234,11 @@ class Config:
         return self.strategy == "rambo"
 
     @property
+    def uses_ot(self) -> bool:
+        """Whether û predicts OT distances."""
+        return self.needs_utility_model and self.switches.ot and self.utility_model.lambda_ot > 0
+
+    @property
     def needs_batches(self) -> bool:
         """Whether the strategy picks batch by batch among M candidates."""
         return self.strategy in ("rambo", "filtered_random")

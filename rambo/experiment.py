@@ -109,7 +109,7 @@ class _Run:
             rows = members.reshape(-1, members.shape[-1])
             return measure_ot(ot_problem, rows, self._store, self._lab.progress).reshape(members.shape[:-1])
 
-        evidence = Evidence(utility, ot if self._config.switches.ot and settings.lambda_ot > 0 else None)
+        evidence = Evidence(utility, ot if self._config.uses_ot else None)
         inputs = seen.inputs(self._prepared.split.seed_set)
         learned = learn_utility(
             self._config, self._prepared.plan, evidence, inputs, tracker=self._tracker, progress=self._lab.progress

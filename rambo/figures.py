@@ -20,18 +20,22 @@ SHEET_COLUMNS, SHEET_ROWS = 20, 15
 
 
 def contact_sheet(pool: Pool, selection: Selection, class_names: Sequence[str]) -> bytes:
-    """The picked images in order, each with the label that was bought."""
+    """The picked images in order, row by row, each with the label that was bought."""
     shown = selection.indices[: SHEET_COLUMNS * SHEET_ROWS]
     columns = min(SHEET_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(0.55 * columns + 0.4, 0.7 * rows + 0.6))
-    figure.suptitle(f"The first {len(shown)} of {len(selection.indices)} picks", fontsize=9)
+    figure = Figure(figsize=(0.55 * columns + 0.2, 0.7 * rows + 0.5))
+    axes = figure.add_axes((0, 0, 1, 1 - 0.45 / figure.get_figheight()))
+    axes.axis("off")
+    axes.set_title(f"The first {len(shown)} of {len(selection.indices)} picks", fontsize=9)
+    _, channels, height, width = pool.images.shape
+    title = -(-height // 3)  # room for a label above each image
+    mosaic = np.full((rows * (height + title), columns * (width + 1), channels), 255, dtype=np.uint8)
     for place, index in enumerate(shown):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        axes.imshow(np.moveaxis(pool.images[index], 0, -1).squeeze(), cmap="gray")
-        axes.set_title(class_names[pool.labels[index]][:9], fontsize=6, pad=1)
-        axes.axis("off")
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.55 / figure.get_figheight(), hspace=0.35)
+        top, left = (place // columns) * (height + title) + title, (place % columns) * (width + 1)
+        mosaic[top : top + height, left : left + width] = np.moveaxis(pool.images[index], 0, -1)
+        axes.text(left + width / 2, top - 1, class_names[pool.labels[index]][:9], fontsize=6, ha="center", va="bottom")
+    axes.imshow(mosaic.squeeze(), cmap="gray", aspect="auto", interpolation="nearest")
     return _png(figure)
 
 
@@ -76,28 +80,32 @@ def _ot_distance(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> b
 
 
 def _fits(rows: Sequence[Row]) -> bytes:
-    """One column a fit: the inner loss and E above, λ below."""
+    """One column a fit: the inner loss and E above, λ of each weight tensor below where there is one."""
     stages = list(dict.fromkeys(str(row["stage"]) for row in rows))
-    figure = Figure(figsize=(3.2 * max(len(stages), 1), 5))
+    figure = Figure(figsize=(3.1 * len(stages) + 1.6, 5), layout="constrained")
+    panels = figure.subplots(2, len(stages), squeeze=False)
     for column, stage in enumerate(stages):
         mine = [row for row in rows if row["stage"] == stage]
-        losses = figure.add_subplot(2, len(stages), column + 1)
+        losses, hyper = panels[:, column]
         losses.set_title(stage, fontsize=9)
-        for name in ("inner_loss", "outer_loss"):
-            _curve(losses, mine, name)
+        for name, label in (("inner_loss", "L, inner"), ("outer_loss", "E, outer")):
+            _curve(losses, mine, name, label)
         losses.legend(fontsize=7)
-        hyper = figure.add_subplot(2, len(stages), len(stages) + column + 1)
-        for name in sorted({name for row in mine for name in row if name.startswith("lambda/")}):
-            _curve(hyper, mine, name)
-        hyper.set_xlabel("step")
-        hyper.set_ylabel("λ" if hyper.lines else "one level: no λ")
+        names = sorted({name for row in mine for name in row if name.startswith("lambda/")})
+        for name in names:
+            _curve(hyper, mine, name, name.removeprefix("lambda/").removeprefix("model."))
+        hyper.set(xlabel="step", ylabel="λ") if names else hyper.axis("off")
+    if panels[1, -1].lines:
+        panels[1, -1].legend(
+            fontsize=6, loc="center left", bbox_to_anchor=(1.02, 0.5), title="weights", title_fontsize=7
+        )
     return _png(figure)
 
 
-def _curve(axes: Axes, rows: Sequence[Row], name: str) -> None:
+def _curve(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
     points = [(row["step"], row[name]) for row in rows if name in row]
     if points:
-        axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=1)
+        axes.plot(*zip(*points, strict=True), label=label, linewidth=1)
 
 
 def _png(figure: Figure) -> bytes:

@@ -5,6 +5,7 @@ when its upload has ended.
 """
 
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,13 @@ class Home:
         try:
             self._write_local(Path(self._base, name), content) if self.is_local else self._write_remote(name, content)
         except OSError as error:
-            raise InvalidInput(
-                f"{self.path(name)} must be writable, got: {error.strerror or error}; "
-                "nothing kept before is lost: free space or choose another --home and run the same command again."
-            ) from error
+            raise self._refused(name, error) from error
+
+    def _refused(self, name: str, error: OSError) -> InvalidInput:
+        return InvalidInput(
+            f"{self.path(name)} must be writable, got: {error.strerror or error}; "
+            "nothing kept before is lost: free space or choose another --home and run the same command again."
+        )
 
     def _write_local(self, target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +72,19 @@ class Home:
         target = f"{self._base}/{name}"
         self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         self._fs.pipe_file(target, content)
+
+    def append(self, name: str, line: bytes) -> None:
+        """Add `line` to the end of a local file; of a URL, which takes no appends, to a file of its own beside it."""
+        if not self.is_local:
+            self._write_remote(f"{name}/{time.time_ns():020d}-{uuid.uuid4().hex[:12]}", line)
+            return
+        path = Path(self._base, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("ab", buffering=0) as file:  # one write of a short line: other writers cannot split it
+                file.write(line)
+        except OSError as error:
+            raise self._refused(name, error) from error
 
     def read(self, name: str) -> bytes | None:
         """The content of `name`, or None where there is no such file."""

@@ -1,7 +1,7 @@
 """One epoch of training, in the way that is fastest for the classifier at hand.
 
-Both learners take the same steps (Adam on the mean cross-entropy, batches in the order given) and differ only in how sums
-are rounded. Which one runs follows from the classifier and the device alone.
+Both learners take the same steps (Adam on the mean cross-entropy, batches in the order given) and differ only in how
+sums are rounded. Which one runs follows from the classifier and the device alone.
 """
 
 from typing import Protocol

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from rambo.progress import Progress
+from rambo.progress import Advance, Progress
 from rambo.store import Measurement, Store
 from rambo.training import FittedClassifier, Problem, SetSpec, Trainer, weights_of
 
@@ -63,18 +63,33 @@ class SerialCollector:
         self._store, self._device, self._progress = store, device, progress
 
     def __call__(self, problem: Problem, specs: Sequence[SetSpec], what: str) -> None:
-        """Train `specs`; finished ones are written every few seconds, so a kill loses little."""
-        trainer = Trainer(problem, self._device)
-        records: dict[str, Measurement] = {}
-        written = time.monotonic()
+        """Train `specs`."""
         with self._progress.task(what, len(specs)) as advance:
-            for spec in specs:
-                records[problem.key(spec)] = trainer.train(spec)
-                advance(1)
-                if time.monotonic() - written > FLUSH_SECONDS:
-                    self._store.put_measurements(records)
-                    records, written = {}, time.monotonic()
-        self._store.put_measurements(records)
+            measure_into(self._store, problem, specs, self._device, advance)
+
+
+def measure_into(
+    store: Store | None, problem: Problem, specs: Sequence[SetSpec], device: torch.device, advance: Advance
+) -> None:
+    """Train `specs` and keep the measurements, every few seconds, so that a kill loses little.
+
+    Each training is entered in the store's ledger when it begins, whatever becomes of it. Without a store nothing is
+    kept: a pilot.
+    """
+    trainer = Trainer(problem, device)
+    records: dict[str, Measurement] = {}
+    written = time.monotonic()
+    for spec in specs:
+        key = problem.key(spec)
+        if store is not None:
+            store.enter(key)
+        records[key] = trainer.train(spec)
+        advance(1)
+        if store is not None and time.monotonic() - written > FLUSH_SECONDS:
+            store.put_measurements(records)
+            records, written = {}, time.monotonic()
+    if store is not None:
+        store.put_measurements(records)
 
 
 def missing_specs(problem: Problem, specs: Iterable[SetSpec], store: Store) -> list[SetSpec]:

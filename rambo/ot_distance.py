@@ -73,17 +73,24 @@ class OTProblem:
 
 def measure_ot(problem: OTProblem, members: NDArray[np.bool_], store: Store, progress: Progress) -> Floats:
     """(s,) distances of the sets with `members` (s, k); those that the store lacks are computed and kept."""
-    keys = [problem.key(row) for row in members]
-    known = store.ot_values(keys)
-    missing = {key: row for key, row in zip(keys, members, strict=True) if key not in known}
+    missing = missing_ot(problem, members, store)
     computed: dict[str, float] = {}
     with progress.task("OT distances", len(missing)) as advance:
-        for key, row in missing.items():
-            computed[key] = problem.distance(row)
+        for row in missing:
+            computed[problem.key(row)] = problem.distance(row)
             advance(1)
     store.put_ot_values(computed)
-    known |= computed
+    keys = [problem.key(row) for row in members]
+    known = store.ot_values(keys)
     return np.array([known[key] for key in keys], dtype=np.float64)
+
+
+def missing_ot(problem: OTProblem, members: NDArray[np.bool_], store: Store) -> NDArray[np.bool_]:
+    """Those rows of `members` (s, k) whose distance the store lacks, each once."""
+    by_key = {problem.key(row): row for row in members}
+    known = store.ot_values(list(by_key))
+    absent = [row for key, row in by_key.items() if key not in known]
+    return np.array(absent, dtype=bool).reshape(-1, members.shape[-1])
 
 
 def exact_distance(cost: Floats) -> float:

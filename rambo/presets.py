@@ -13,6 +13,7 @@ from rambo.config import (
     Evaluation,
     Offline,
     Pretraining,
+    Training,
     UtilityModel,
 )
 from rambo.errors import require
@@ -23,6 +24,7 @@ def quickstart() -> Config:
     return Config(
         data=Data(source="digits", num_seed_labels=100, num_validation=300, num_test=300),
         classifier=Classifier(name="smallnet"),
+        training=Training(learning_rate=3e-3, batch_size=32),
         offline=Offline(num_pairs=50),
         pretraining=Pretraining(num_pairs=20),
         acquisition=Acquisition(budget=100, batch_size=25, candidate_batches=10),

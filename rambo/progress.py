@@ -50,7 +50,7 @@ class _Lines:
     def __call__(self, done: int) -> None:
         self._done += done
         now = time.monotonic()
-        if now - self._last >= LOG_SECONDS:
+        if self._done > 0 and now - self._last >= LOG_SECONDS:
             self._last = now
             rate = self._done / (now - self._start)
             left = (self._total - self._done) / rate

@@ -14,6 +14,7 @@ from rambo.data import Dataset
 from rambo.features import cached_features, l2_normalise, pixel_features, weights_id
 from rambo.ot_distance import OTProblem
 from rambo.pool import Indices, Split
+from rambo.preparation import Prepared
 from rambo.training import Problem, single_thread
 from rambo.utility_model import SetUtilityModel
 
@@ -57,6 +58,17 @@ class Representation:
         frozen = self._frozen
         raw = pixel_features(self._dataset.images[indices]) if frozen is None else frozen[indices]
         return l2_normalise(raw)
+
+
+def planned_distances(
+    prepared: Prepared, data_dir: Path, device: torch.device
+) -> list[tuple[OTProblem, NDArray[np.bool_]]]:
+    """The OT distances that an experiment will ask for, as rows of members; none where the component is off."""
+    if prepared.plan is None or not prepared.config.uses_ot:
+        return []
+    problem, settings = prepared.problem(prepared.pool), prepared.config.utility_model
+    seen = Representation(prepared.dataset, problem, settings, data_dir, device)
+    return [(seen.ot_problem(prepared.split), prepared.plan.all_pairs())]
 
 
 class ImageScorer:

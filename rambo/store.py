@@ -7,6 +7,9 @@ records with one key the one with the smaller digest counts, whichever file is r
 
 import hashlib
 import io
+import json
+import os
+import socket
 import time
 import uuid
 import warnings
@@ -51,10 +54,11 @@ class Measurement:
 class Store:
     """The tables of one home: `measurements`, `ot` and `weights`."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, compact: bool = True) -> None:
+        """`compact`: merge small files on the way; off where many workers share a store, or each would do it."""
         self.home = home
-        self._measurements = _Table(home, "store/measurements", MEASUREMENT_SCHEMA)
-        self._ot = _Table(home, "store/ot", OT_SCHEMA)
+        self._measurements = _Table(home, "store/measurements", MEASUREMENT_SCHEMA, compact=compact)
+        self._ot = _Table(home, "store/ot", OT_SCHEMA, compact=compact)
 
     def measurements(self, keys: Sequence[str]) -> dict[str, Measurement]:
         """The measurements there are for `keys`."""
@@ -65,6 +69,11 @@ class Store:
         """Keep `records`; they are on disk when this returns."""
         rows = [{"key": key, "digest": record.digest, **vars(record)} for key, record in records.items()]
         self._measurements.append(rows)
+
+    def enter(self, key: str) -> None:
+        """Append to the ledger that a training of `key` begins: how often each was paid for, results apart."""
+        entry = {"key": key, "time": time.time(), "host": socket.gethostname(), "process": os.getpid()}
+        self.home.append("store/ledger.jsonl", (json.dumps(entry) + "\n").encode())
 
     def ot_values(self, keys: Sequence[str]) -> dict[str, float]:
         """The OT values there are for `keys`."""
@@ -103,8 +112,8 @@ _FIELDS = tuple(Measurement.__dataclass_fields__)
 class _Table:
     """Append-only rows under a folder of Parquet files, indexed by key in memory, decoded only where asked for."""
 
-    def __init__(self, home: Home, folder: str, schema: pa.Schema) -> None:
-        self._home, self._folder, self._schema = home, folder, schema
+    def __init__(self, home: Home, folder: str, schema: pa.Schema, *, compact: bool) -> None:
+        self._home, self._folder, self._schema, self._compacts = home, folder, schema, compact
         self._files: set[str] = set()
         self._chunks: list[pa.Table] = []
         self._index: dict[str, tuple[str, int, int]] = {}  # key -> (digest, chunk, row)
@@ -138,7 +147,7 @@ class _Table:
         for name in names:
             if name not in self._files and (table := self._read(name)) is not None:
                 self._add(name, table)
-        if len(names) > COMPACT_ABOVE:
+        if self._compacts and len(names) > COMPACT_ABOVE:
             self._compact(names)
 
     def _add(self, name: str, table: pa.Table) -> None:

@@ -33,6 +33,11 @@ class SamplePlan:
     held_out: Members
     """(held-out pairs, 2, k), sizes in the upper half, none of whose sets stands in the others."""
 
+    def all_pairs(self) -> Members:
+        """(s, k) the sets of all pairs, one after another."""
+        parts = (self.offline, *self.pretraining, self.held_out)
+        return np.concatenate([members.reshape(-1, members.shape[-1]) for members in parts])
+
 
 def plan_samples(config: Config, num_classes: int) -> SamplePlan:
     """The sets that this configuration's seed measures; raises `InvalidInput` where k is too small for them."""
