@@ -5,12 +5,13 @@ a parallel one takes its place behind the same call, and nobody who asks for mea
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 
 from rambo.progress import Advance, Progress
+from rambo.stacking import StackedTrainer
 from rambo.store import Measurement, Store
 from rambo.training import FittedClassifier, Problem, SetSpec, Trainer, weights_of
 
@@ -76,20 +77,37 @@ def measure_into(
     Each training is entered in the store's ledger when it begins, whatever becomes of it. Without a store nothing is
     kept: a pilot.
     """
-    trainer = Trainer(problem, device)
     records: dict[str, Measurement] = {}
     written = time.monotonic()
-    for spec in specs:
-        key = problem.key(spec)
-        if store is not None:
-            store.enter(key)
-        records[key] = trainer.train(spec)
+    for spec, measurement in trained(problem, specs, device, begin=store.enter if store is not None else None):
+        records[problem.key(spec)] = measurement
         advance(1)
         if store is not None and time.monotonic() - written > FLUSH_SECONDS:
             store.put_measurements(records)
             records, written = {}, time.monotonic()
     if store is not None:
         store.put_measurements(records)
+
+
+def trained(
+    problem: Problem, specs: Sequence[SetSpec], device: torch.device, *, begin: Callable[[str], None] | None = None
+) -> Iterator[tuple[SetSpec, Measurement]]:
+    """Each of `specs` with its measurement, in any order: stacked on a GPU, one by one on a CPU, where stacking loses.
+
+    `begin` is told the key of each training as it is taken up.
+    """
+
+    def taken() -> Iterator[SetSpec]:
+        for spec in specs:
+            if begin is not None:
+                begin(problem.key(spec))
+            yield spec
+
+    if device.type == "cuda":
+        yield from StackedTrainer(problem, device).train(taken())
+    else:
+        trainer = Trainer(problem, device)
+        yield from ((spec, trainer.train(spec)) for spec in taken())
 
 
 def missing_specs(problem: Problem, specs: Iterable[SetSpec], store: Store) -> list[SetSpec]:

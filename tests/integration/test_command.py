@@ -198,3 +198,31 @@ def test_help_teaches_every_field(tmp_path):
         "--plan",
     ):
         assert word in text
+
+
+def test_colour_images_through_frozen_features_and_a_weights_file(tmp_path):
+    """A.2's path: weights from a file, features computed once, the ground cost of OT in their space."""
+    import torch
+    from torchvision.models import resnet18
+
+    generator = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    prototypes = generator.integers(0, 256, (3, 16, 16, 3))
+    noise = generator.integers(-60, 60, (240, 16, 16, 3))
+    images = np.clip(prototypes[labels] + noise, 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "colour.npz", x=images, y=labels)
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), tmp_path / "weights.pth")
+    flags = [
+        "--data.source=npz:colour.npz",
+        "--classifier.name=lenet5",
+        "--utility_model.extractor=resnet18",
+        "--utility_model.weights=weights.pth",
+        "--data.num_validation=60",
+        "--data.num_test=60",
+    ]
+    answer = rambo("--preset", "quickstart", *TINY_FLAGS, *flags, "--home", "home", cwd=tmp_path)
+    folder = Path(answer.stdout.splitlines()[-1])
+    model = json.loads((folder / "utility_model.json").read_text())
+    assert model["input_shape"] == [512]
+    assert len(list((tmp_path / "data" / "features").glob("*.npy"))) == 1
