@@ -226,3 +226,19 @@ def test_colour_images_through_frozen_features_and_a_weights_file(tmp_path):
     model = json.loads((folder / "utility_model.json").read_text())
     assert model["input_shape"] == [512]
     assert len(list((tmp_path / "data" / "features").glob("*.npy"))) == 1
+
+
+def test_golden_metrics_of_the_tiny_run(finished):
+    """Guards refactorings. Where it fails on purpose, say in the commit why results have changed."""
+    folder = finished[0]
+    result = json.loads((folder / "result.json").read_text())
+    assert folder.relative_to(finished[1] / "home").as_posix() == "trials/digits-e103a32d4703/89c499951ff9e1c3/0"
+    assert (result["trainings"], result["num_labelled"]) == (46, 100)
+    assert result["test_accuracy"] == pytest.approx(0.165, abs=0.02)
+    assert result["base_val_accuracy"] == pytest.approx(0.19, abs=0.02)
+    rows = list(csv.DictReader(io.StringIO((folder / "selected.csv").read_text())))
+    assert [int(row["index"]) for row in rows[:4]] == [1002, 1470, 1316, 1221]
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1] == {"stage": "pretraining 2", "step": 9, "skipped_hypergradients": 0.0}
+    assert metrics[-2]["outer_loss"] == pytest.approx(0.8699, abs=0.01)
+    assert metrics[-2]["lambda/model.extractor.conv1.weight"] == pytest.approx(-7.0557, abs=0.02)
