@@ -13,10 +13,12 @@ a split.
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from rambo.pool import Indices
 from rambo.progress import Progress
@@ -124,32 +126,61 @@ def class_distances(features: NDArray[np.float32], labels: Indices, num_classes:
     Classes without an image have distance 0 to all: no entry of the ground cost reads them.
     """
     present = [label for label in range(num_classes) if (labels == label).any()]
-    moments = {label: _moments(features[labels == label]) for label in present}
-    roots = {label: _symmetric_root(moments[label][1]) for label in present}
-    distances = np.zeros((num_classes, num_classes))
-    for i in present:
-        for j in present:
-            if i < j:
-                distances[i, j] = distances[j, i] = _gaussian_distance(moments[i], moments[j], roots[i])
+    with threadpool_limits(1, user_api="blas"):  # sums in one order, however many cores there are
+        classes = {label: _Gaussian.of(features[labels == label]) for label in present}
+        distances = np.zeros((num_classes, num_classes))
+        for i, j in combinations(present, 2):
+            distances[i, j] = distances[j, i] = _gaussian_distance(classes[i], classes[j])
     return distances
 
 
-def _moments(features: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    from sklearn.covariance import ledoit_wolf
+@dataclass(frozen=True, eq=False)
+class _Gaussian:
+    """Mean m and covariance Σ = RᵀR + floor · I of n images: R (n, d) is thin, so that Σ (d, d) need not be formed."""
 
-    mean = features.mean(axis=0, dtype=np.float64)
-    if len(features) < 2:  # one image has no spread to estimate
-        return mean, np.zeros((features.shape[1], features.shape[1]))
-    return mean, ledoit_wolf(features.astype(np.float64))[0]
+    mean: Floats
+    root: Floats
+    floor: float
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> "_Gaussian":
+        from sklearn.covariance import ledoit_wolf_shrinkage
+
+        mean = features.mean(axis=0, dtype=np.float64)
+        centred = features - mean
+        if len(features) < 2:  # one image has no spread to estimate
+            return cls(mean, centred, 0.0)
+        shrinkage = float(ledoit_wolf_shrinkage(centred, assume_centered=True))
+        variance = float((centred**2).sum()) / len(features) / features.shape[1]
+        return cls(mean, centred * np.sqrt((1 - shrinkage) / len(features)), shrinkage * variance)
+
+    @property
+    def trace(self) -> float:
+        return float((self.root**2).sum()) + self.floor * self.root.shape[1]
+
+    def within(self, basis: Floats) -> Floats:
+        """Σ in the coordinates of an orthonormal `basis` (d, r)."""
+        projected = self.root @ basis
+        return projected.T @ projected + self.floor * np.eye(basis.shape[1])
+
+
+def _gaussian_distance(first: _Gaussian, second: _Gaussian) -> float:
+    """W² of two Gaussians.
+
+    Outside the span of both classes' images, r of d dimensions, either covariance is its floor times the identity, so
+    the last trace is that of r x r matrices plus (d − r) √(floor_i · floor_j).
+    """
+    spanned = np.concatenate([first.root, second.root])
+    num_dimensions = spanned.shape[1]
+    basis = np.linalg.qr(spanned.T)[0] if len(spanned) < num_dimensions else np.eye(num_dimensions)
+    root = _symmetric_root(first.within(basis))
+    inside = scipy.linalg.eigvalsh(root @ second.within(basis) @ root)
+    outside = (num_dimensions - basis.shape[1]) * np.sqrt(first.floor * second.floor)
+    overlap = np.sqrt(np.maximum(inside, 0)).sum() + outside
+    squared = ((first.mean - second.mean) ** 2).sum() + first.trace + second.trace - 2 * overlap
+    return float(max(squared, 0.0))
 
 
 def _symmetric_root(matrix: Floats) -> Floats:
     values, vectors = scipy.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-
-
-def _gaussian_distance(first: tuple[Floats, Floats], second: tuple[Floats, Floats], first_root: Floats) -> float:
-    cross = scipy.linalg.eigvalsh(first_root @ second[1] @ first_root)
-    overlap = np.sqrt(np.maximum(cross, 0)).sum()
-    squared = ((first[0] - second[0]) ** 2).sum() + np.trace(first[1]) + np.trace(second[1]) - 2 * overlap
-    return float(max(squared, 0.0))
