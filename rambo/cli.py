@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rambo.config import Config
-from rambo.errors import InvalidInput, require
+from rambo.errors import FitCollapsed, InvalidInput, require
 from rambo.fields import fields, override, read_config
 from rambo.presets import PRESETS, preset
 
@@ -120,6 +120,9 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
+    except FitCollapsed as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"{program}: stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)

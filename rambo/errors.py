@@ -1,8 +1,12 @@
-"""The one exception that the commands turn into a sentence on the user's terminal."""
+"""The exceptions that the commands turn into a sentence on the user's terminal."""
 
 
 class InvalidInput(ValueError):
     """Something the user gave cannot be used; the message says what must hold, what was given, what to do."""
+
+
+class FitCollapsed(RuntimeError):
+    """A fitted û scores both sets of most pairs alike, or by no number, so it orders nothing."""
 
 
 def require(condition: bool, rule: str) -> None:

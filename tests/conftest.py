@@ -35,6 +35,12 @@ TINY = {
 """Overrides that make quickstart end in a second or two."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Kernels of small nets are slower on two threads than on one, much slower where the machine is busy."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Config:
     return override(quickstart(), TINY)

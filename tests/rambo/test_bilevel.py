@@ -10,14 +10,23 @@ from rambo.bilevel import (
     HYPERGRADIENTS,
     ConjugateGradient,
     Descent,
-    FitCollapsed,
     fit_utility_model,
     reverse_mode,
 )
 from rambo.config import Switches, UtilityModel
+from rambo.errors import FitCollapsed
 from rambo.pairs import UtilityPairs, draw_pairs
 from rambo.randomness import torch_generator
 from rambo.utility_model import SetUtilityModel
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Fits this small lose by a second thread, and where cores are shared they lose up to tenfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Ridge:
@@ -143,16 +152,20 @@ def test_a_one_level_fit_orders_its_own_pairs():
 
 
 def test_bilevel_really_acts_where_a_fit_overfits():
-    """Noise on short pairs, signal on long ones: Ω must grow for E to fall."""
-    settings = UtilityModel(dropout=0.0)
-    model, images, pairs = make_case(num_pairs=40, settings=settings)
-    noisy = pairs.utility.copy()
-    short = np.argsort(pairs.sizes, kind="stable")[:20]
-    noisy[short] = np.random.default_rng(1).random((20, 2))
-    result = fit_utility_model(model, images, UtilityPairs(pairs.members, noisy, pairs.ot), seed=0, bilevel=True)
-    assert np.abs(result.log_penalties[-1] - bilevel.FIRST_LOG_PENALTY).max() >= 1
-    assert result.outer_losses[-5:].mean() < result.outer_losses[:5].mean()
-    assert result.num_skipped == 0
+    """Noise on short pairs, signal on long ones: Ω must grow, and E end below that of the same fit with λ held."""
+    losses = {}
+    for rate in (0.3, 1e-9):
+        settings = UtilityModel(dropout=0.0, outer_learning_rate=rate)
+        model, images, pairs = make_case(num_pairs=40, settings=settings)
+        noisy = pairs.utility.copy()
+        noisy[np.argsort(pairs.sizes, kind="stable")[:20]] = np.random.default_rng(1).random((20, 2))
+        result = fit_utility_model(model, images, UtilityPairs(pairs.members, noisy, pairs.ot), seed=0, bilevel=True)
+        losses[rate] = result.outer_losses
+        moved = np.abs(result.log_penalties[-1] - bilevel.FIRST_LOG_PENALTY).max()
+        assert moved >= 1 if rate == 0.3 else moved < 1e-6
+        assert result.num_skipped == 0
+    assert losses[0.3][-1] < 0.9 * losses[1e-9][-1]
+    assert losses[0.3][-1] < 0.9 * losses[0.3].max()
 
 
 @pytest.mark.parametrize("ranknet", [True, False])
@@ -201,7 +214,7 @@ def test_a_fit_that_ends_with_equal_scores_is_an_error(level):
     with torch.no_grad():
         for parameter in model.extractor.parameters():
             parameter.zero_()
-    with pytest.raises(FitCollapsed, match="must differ among its 48 sets"):
+    with pytest.raises(FitCollapsed, match="must differ within most of its 24 pairs"):
         fit_utility_model(model, images, pairs, seed=0, bilevel=level)
 
 
