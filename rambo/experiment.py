@@ -68,6 +68,7 @@ class _Run:
         self._seconds: dict[str, float] = {}
 
     def result(self) -> Result:
+        """Every stage in turn; what they measured and learned is in the run folder when this returns."""
         before = self._prepared.pool
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
