@@ -48,7 +48,7 @@ def utility_figures(held_out: HeldOut, rows: Sequence[Row]) -> dict[str, bytes]:
 
 
 def _score_against_utility(held_out: HeldOut) -> bytes:
-    figure = Figure(figsize=(5, 4.2))
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
     axes = figure.add_subplot()
     ordered = np.sign(held_out.scores[:, 0] - held_out.scores[:, 1]) == np.sign(
         held_out.utility[:, 0] - held_out.utility[:, 1]
@@ -68,7 +68,7 @@ def _score_against_utility(held_out: HeldOut) -> bytes:
 
 
 def _ot_distance(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> bytes:
-    figure = Figure(figsize=(4.6, 4.2))
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(true.ravel(), predicted.ravel(), ".", alpha=0.6)
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
