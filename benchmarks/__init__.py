@@ -1,1 +1,1 @@
-"""What README's performance figures come from."""
+"""What README's performance figures come from: python -m benchmarks NAME."""

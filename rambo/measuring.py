@@ -10,9 +10,10 @@ from typing import Protocol
 
 import torch
 
+from rambo.measurement import Measurement
 from rambo.progress import Advance, Progress
 from rambo.stacking import StackedTrainer
-from rambo.store import Measurement, Store
+from rambo.store import Store
 from rambo.training import FittedClassifier, Problem, SetSpec, Trainer, weights_of
 
 FLUSH_SECONDS = 5.0

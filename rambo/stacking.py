@@ -23,9 +23,9 @@ from torch.optim.adam import adam
 
 from rambo.classifiers import Classifier, build_classifier, draw_masks, initialise
 from rambo.errors import require
+from rambo.measurement import Measurement
 from rambo.pool import HIDDEN
 from rambo.randomness import torch_generator
-from rambo.store import Measurement
 from rambo.training import EVALUATION_BATCH, Problem, SetSpec, single_thread
 
 _adam = partial(adam, fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0)

@@ -5,7 +5,6 @@ records with one key the one with the smaller digest counts, whichever file is r
 (a truncated copy, a flipped bit) are set aside and their records measured again.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -14,7 +13,6 @@ import time
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,33 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rambo.home import Home
+from rambo.measurement import Measurement
 
 COMPACT_ABOVE = 64
 """Files of a table that are merged into one when a reader meets more."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The utility of one set: f trained on it, judged on S_val and on the test set."""
-
-    val_accuracy: float
-    """Accuracy on S_val, in [0, 1]: the utility u(ξ)."""
-    test_accuracy: float
-    """Accuracy on the test set, in [0, 1]."""
-    val_correct: bytes
-    """One bit per validation image (numpy.packbits order), so that smaller validation sets cost no training."""
-    epochs: int
-    """Epochs until the stopping rule held."""
-    seconds: float
-    """Wall-clock time of the training and evaluation."""
-    device: str
-    """cpu or cuda."""
-
-    @property
-    def digest(self) -> str:
-        """Orders records of one key; time and place do not enter."""
-        content = (self.val_accuracy, self.test_accuracy, self.val_correct, self.epochs)
-        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 class Store:

@@ -15,7 +15,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load, save
 from torch import Tensor
 
 from rambo import config
@@ -23,9 +22,9 @@ from rambo.classifiers import Classifier, build_classifier
 from rambo.data import Normalisation
 from rambo.errors import require
 from rambo.learners import Learner, Learners
+from rambo.measurement import Measurement
 from rambo.pool import HIDDEN, Indices
 from rambo.randomness import torch_generator
-from rambo.store import Measurement
 
 TRAINING_VERSION = 1
 """Raise by hand when the training step changes what it computes; a golden test guards it. Part of every key."""
@@ -149,6 +148,8 @@ class Trainer:
 
     def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier:
         """The classifier whose `weights` were kept as a safetensors file."""
+        from safetensors.torch import load
+
         model = self._initial_model(train_seed=0)
         model.load_state_dict(load(weights))
         return FittedClassifier(model, measurement, self._load_images)
@@ -194,6 +195,8 @@ class Trainer:
 
 def weights_of(classifier: FittedClassifier) -> bytes:
     """The weights as a safetensors file."""
+    from safetensors.torch import save
+
     content: bytes = save({name: value.contiguous().cpu() for name, value in classifier.model.state_dict().items()})
     return content
 

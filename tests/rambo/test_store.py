@@ -8,7 +8,8 @@ import pytest
 
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.store import COMPACT_ABOVE, Measurement, Store
+from rambo.measurement import Measurement
+from rambo.store import COMPACT_ABOVE, Store
 
 
 def record(accuracy=0.5, **changes):
@@ -81,7 +82,8 @@ def test_writers_in_many_processes_do_not_disturb_each_other(tmp_path):
     code = """
 import sys
 from rambo.home import Home
-from rambo.store import Measurement, Store
+from rambo.measurement import Measurement
+from rambo.store import Store
 store = Store(Home(sys.argv[1]))
 for i in range(30):
     store.put_measurements({f"{sys.argv[2]}-{i}": Measurement(i / 30, 0.0, b"", 1, 1.0, "cpu")})
