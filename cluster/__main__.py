@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from cluster.collect import collect, pilot
+from cluster.runtime import least_and_most, parse_num_workers
 from cluster.work import Work, missing_work
 from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, read_configs, run_command
 from rambo.home import Home
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     collecting.add_argument("--plan", action="store_true", help="show what is missing and how long it takes")
     collecting.add_argument(
-        "--num-workers", type=int, metavar="N", help="Ray Train workers (every GPU, else every CPU)"
+        "--num-workers",
+        metavar="N",
+        help="Ray Train workers (every GPU, else every CPU); 2-8: from 2 to 8, as the cluster has room",
     )
     add_config_flags(collecting, seeds_flag="--seeds")
     add_lab_flags(collecting)
@@ -45,6 +48,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_collect(options: argparse.Namespace) -> None:
     """Plan or do a collection."""
+    num_workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
     prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
     home, device = Home(options.home), choose_device(options.device)
     progress = Progress(quiet=options.quiet)
@@ -57,13 +61,13 @@ def run_collect(options: argparse.Namespace) -> None:
     print_plan(prepared, work, store)
     if options.plan:
         estimate = pilot(work, None, device)
-        workers = options.num_workers or 1
+        workers = least_and_most(num_workers or 1)[1]
         print(
             f"{estimate.seconds_per_set:.2f} s a set in a pilot here: about {estimate.seconds(workers) / 60:.1f} min "
             f"on {workers} such worker{'s' if workers > 1 else ''}."
         )
         return
-    collect(work, home, num_workers=options.num_workers, device=device, progress=progress)
+    collect(work, home, num_workers=num_workers, device=device, progress=progress)
     left = missing_work(trainings, distances, Store(home))
     print(f"{work.num_trainings - left.num_trainings} trainings and {work.num_ot - left.num_ot} OT distances added.")
 

@@ -4,22 +4,22 @@ One trainer serves every seed and cell, since its start costs about as much as a
 batches from a queue and put each into the store when it is done, so a killed worker costs the batch in its hands.
 """
 
-import threading
+import math
 import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from cluster.runtime import Resources, check_workers, connected
-from cluster.work import Batch, Work, WorkQueue
-from rambo.errors import InvalidInput
+from cluster.runtime import NumWorkers, check_workers, connected, least_and_most
+from cluster.work import Batch, Work
+from cluster.workers import train_on_workers
 from rambo.home import Home
 from rambo.measuring import measure_into, missing_specs
-from rambo.ot_distance import measure_ot
+from rambo.ot_distance import OTProblem, measure_ot
 from rambo.progress import Progress
 from rambo.store import Store
 from rambo.training import Problem, SetSpec
@@ -30,11 +30,11 @@ START_SECONDS = 20.0
 BATCH_SECONDS = 8.0
 """Work in a batch, at most: what a killed worker loses."""
 
-PILOT_SETS = 3
-"""Sets that are trained to tell how long the rest will take."""
+BATCHES_A_WORKER = 4
+"""Batches that each worker should find at least, so that all end at about the same time."""
 
-MAX_FAILURES = 10
-"""Times that a worker group is started again."""
+PILOT_SETS = 3
+"""Sets that are measured to tell how long the rest will take."""
 
 
 @dataclass(frozen=True)
@@ -44,43 +44,57 @@ class Estimate:
     seconds_per_set: float
     """Mean of the pilot's trainings on one worker."""
     num_trainings: int
+    seconds_per_distance: float = 0.0
+    """Mean of the pilot's OT distances on one worker."""
+    num_ot: int = 0
 
     def seconds(self, num_workers: int) -> float:
-        """Wall-clock time of the trainings spread over `num_workers`."""
-        return self.seconds_per_set * self.num_trainings / num_workers
+        """Wall-clock time of the work spread over `num_workers`."""
+        return (self.seconds_per_set * self.num_trainings + self.seconds_per_distance * self.num_ot) / num_workers
 
 
 def pilot(work: Work, store: Store | None, device: torch.device) -> Estimate:
-    """Train a few of the missing sets, into `store` if there is one, and time them."""
-    chosen = work.sample(PILOT_SETS + 1)
+    """Measure a few of the missing sets and OT distances, into `store` if there is one, and time them."""
+    trainings = [
+        partial(measure_into, store, problem, [spec], device, lambda done: None)
+        for problem, spec in work.sample(PILOT_SETS + 1)
+    ]
+    distances = [partial(_distance_into, store, problem, row) for problem, row in work.sample_ot(PILOT_SETS + 1)]
+    return Estimate(_mean_seconds(trainings), work.num_trainings, _mean_seconds(distances), work.num_ot)
+
+
+def _mean_seconds(calls: Sequence[Callable[[], object]]) -> float:
     seconds = []
-    for problem, spec in chosen:
+    for call in calls:
         start = time.perf_counter()
-        measure_into(store, problem, [spec], device, lambda done: None)
+        call()
         seconds.append(time.perf_counter() - start)
     timed = seconds[1:] or seconds  # the first one pays for what is loaded once
-    return Estimate(sum(timed) / max(len(timed), 1), work.num_trainings)
+    return sum(timed) / max(len(timed), 1)
 
 
-def collect(work: Work, home: Home, *, num_workers: int | None, device: torch.device, progress: Progress) -> None:
+def _distance_into(store: Store | None, problem: OTProblem, row: NDArray[np.bool_]) -> None:
+    value = problem.distance(row)
+    if store is not None:
+        store.put_ot_values({problem.key(row): value})
+
+
+def collect(
+    work: Work, home: Home, *, num_workers: NumWorkers | None, device: torch.device, progress: Progress
+) -> None:
     """Put all of `work` into the store of `home`.
 
     `num_workers` None takes every GPU of the cluster, or every CPU where it has none. Raises `InvalidInput` where the
     cluster cannot hold the workers or the home cannot be written; what was finished before is kept.
     """
-    store = Store(home)
-    if work.num_trainings == 0:
-        collect_here(work, store, device, progress)
+    if work.num_trainings == work.num_ot == 0:
         return
+    store = Store(home)
     estimate = pilot(work, store, device)
     if num_workers == 1 or estimate.seconds(1) < START_SECONDS:
         collect_here(work, store, device, progress)
-        return
-    with connected(num_workers) as resources:
-        workers = num_workers or resources.num_gpus or resources.num_cpus
-        check_workers(workers, resources)
-        size = max(1, min(64, round(BATCH_SECONDS / max(estimate.seconds_per_set, 1e-3))))
-        _train_workers(work, work.batches(size), home, workers, resources, progress)
+    else:
+        collect_with_workers(work, home, num_workers=num_workers, device=device, progress=progress, estimate=estimate)
 
 
 def collect_here(work: Work, store: Store, device: torch.device, progress: Progress) -> None:
@@ -94,102 +108,43 @@ def collect_here(work: Work, store: Store, device: torch.device, progress: Progr
             measure_into(store, problem, missing, device, advance)
 
 
+def collect_with_workers(
+    work: Work,
+    home: Home,
+    *,
+    num_workers: NumWorkers | None,
+    device: torch.device,
+    progress: Progress,
+    estimate: Estimate | None = None,
+) -> None:
+    """All of `work` by Ray Train workers, however little it is; without an `estimate` a pilot makes one."""
+    estimate = estimate or pilot(work, Store(home), device)
+    with connected(least_and_most(num_workers)[1] if num_workers is not None else None) as resources:
+        workers = num_workers or resources.num_gpus or resources.num_cpus
+        check_workers(workers, resources)
+        batches = cut(work, estimate, least_and_most(workers)[1])
+        train_on_workers(work, batches, home, num_workers=workers, resources=resources, progress=progress)
+
+
+def cut(work: Work, estimate: Estimate, num_workers: int) -> list[Batch]:
+    """All of `work` in batches that last `BATCH_SECONDS` at most and give each worker a few."""
+
+    def size(total: int, seconds_each: float) -> int:
+        share = math.ceil(total / (BATCHES_A_WORKER * num_workers))
+        return max(1, min(share, int(BATCH_SECONDS / max(seconds_each, 1e-6))))
+
+    return work.batches(
+        size(work.num_trainings, estimate.seconds_per_set), size(work.num_ot, estimate.seconds_per_distance)
+    )
+
+
 class RayCollector:
     """`rambo.measuring.Collect` by Ray Train workers."""
 
-    def __init__(self, home: Home, num_workers: int | None, device: torch.device, progress: Progress) -> None:
+    def __init__(self, home: Home, num_workers: NumWorkers | None, device: torch.device, progress: Progress) -> None:
         self._home, self._num_workers, self._device, self._progress = home, num_workers, device, progress
 
     def __call__(self, problem: Problem, specs: Sequence[SetSpec], what: str) -> None:
         """Collect `specs`."""
         work = Work((problem,), (), (tuple(specs),), ())
         collect(work, self._home, num_workers=self._num_workers, device=self._device, progress=self._progress)
-
-
-def _train_workers(
-    work: Work, batches: Sequence[Batch], home: Home, num_workers: int, resources: Resources, progress: Progress
-) -> None:
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    queue: Any = ray.remote(num_cpus=0)(WorkQueue).remote([len(batch) for batch in batches])
-    images = {id(problem.images): ray.put(problem.images) for problem in work.problems}
-    loop_config = {
-        "queue": queue,
-        "home": home.root,
-        "work": ray.put(work.without_images()),
-        "batches": ray.put(list(batches)),
-        "images": [images[id(problem.images)] for problem in work.problems],
-    }
-    on_gpus = resources.num_gpus > 0
-    backend = "nccl" if on_gpus and torch.cuda.is_available() else "gloo"
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config=loop_config,
-        torch_config=TorchConfig(backend=backend),
-        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=on_gpus),
-        run_config=RunConfig(
-            name=f"collect-{uuid.uuid4().hex[:12]}",
-            storage_path=home.path("ray"),
-            failure_config=FailureConfig(max_failures=MAX_FAILURES),
-        ),
-    )
-    with _watched(queue, sum(map(len, batches)), num_workers, progress):
-        trainer.fit()
-    failure = ray.get(queue.state.remote())[2]
-    if failure is not None:
-        raise InvalidInput(failure)
-
-
-@contextmanager
-def _watched(queue: Any, total: int, num_workers: int, progress: Progress) -> Iterator[None]:
-    """Progress of the queue, told from a thread while the trainer holds this one."""
-    import ray
-
-    ended = threading.Event()
-
-    def watch() -> None:
-        reported = 0
-        with progress.task(f"measuring on {num_workers} workers", total) as advance:
-            while not ended.wait(1.0):
-                done = ray.get(queue.state.remote())[0]
-                advance(done - reported)
-                reported = done
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _worker(loop_config: dict[str, Any]) -> None:
-    """What each Ray Train worker runs: take a batch, measure what the store lacks of it, keep it, again."""
-    import ray
-    import ray.train
-    from ray.train.collective import broadcast_from_rank_zero
-
-    torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    work = ray.get(loop_config["work"]).with_images(ray.get(loop_config["images"]))
-    batches, store = ray.get(loop_config["batches"]), Store(Home(loop_config["home"]), compact=False)
-    queue, rank = loop_config["queue"], ray.train.get_context().get_world_rank()
-    group = broadcast_from_rank_zero(uuid.uuid4().hex)
-    while (number := ray.get(queue.take.remote(group, rank))) is not None:
-        try:
-            _measure(batches[number], work, store, device)
-        except InvalidInput as error:  # a full disk: another try would fare no better
-            ray.get(queue.fail.remote(str(error)))
-            return
-        ray.get(queue.finish.remote(number))
-
-
-def _measure(batch: Batch, work: Work, store: Store, device: torch.device) -> None:
-    if batch.members is not None:
-        measure_ot(work.ot_problems[batch.problem], batch.members, store, Progress(quiet=True))
-        return
-    problem = work.problems[batch.problem]
-    measure_into(store, problem, missing_specs(problem, batch.specs, store), device, lambda done: None)

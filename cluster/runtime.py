@@ -1,12 +1,16 @@
 """Connecting to Ray: the cluster that RAY_ADDRESS names, else one of our own on this machine."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rambo.errors import require
+from rambo.errors import InvalidInput, require
+
+NumWorkers = int | tuple[int, int]
+"""Of Ray Train workers: so many, or from the least to the most of them, as the cluster has room."""
 
 
 @dataclass(frozen=True)
@@ -17,23 +21,36 @@ class Resources:
     num_gpus: int
 
 
+def parse_num_workers(text: str) -> NumWorkers:
+    """The number of workers that `text` asks for.
+
+    >>> parse_num_workers("4"), parse_num_workers("2-8")
+    (4, (2, 8))
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    require(1 <= least <= most, f"--num-workers must be a number from 1, or a range of them such as 2-8, got {text!r}.")
+    return (least, most) if least < most else least
+
+
+def least_and_most(num_workers: NumWorkers) -> tuple[int, int]:
+    """Both bounds of `num_workers`."""
+    return (num_workers, num_workers) if isinstance(num_workers, int) else num_workers
+
+
 @contextmanager
 def connected(num_cpus: int | None = None) -> Iterator[Resources]:
     """Ray inside, disconnected after; a cluster that was already connected stays so.
 
     Without RAY_ADDRESS a local Ray is started with `num_cpus` logical CPUs, at least as many as the machine has cores.
     """
-    for name, value in (("RAY_AIR_NEW_OUTPUT", "0"), ("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_TRAIN_V2_ENABLED", "1")):
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
     own = not ray.is_initialized()
     if own:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if "RAY_ADDRESS" not in os.environ:
-            cores = max(num_cpus or 1, os.cpu_count() or 1)
-            options |= {"num_cpus": cores, "include_dashboard": False, "address": "local"}
-        ray.init(**options)
+        _start(num_cpus)
     try:
         total = ray.cluster_resources()
         yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)))
@@ -42,11 +59,44 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
             ray.shutdown()
 
 
-def check_workers(num_workers: int, resources: Resources) -> None:
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would save checkpoints; ours is the store, at all times
+    # Ray's own 15 leaves a worker 3 % of a core that it shares with one other busy process: work seems to stand still
+    "RAY_worker_niceness": "0",
+}
+"""Settings of a Ray that is started here, where the user has not set them."""
+
+
+def _start(num_cpus: int | None) -> None:
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        cores = max(num_cpus or 1, os.cpu_count() or 1)
+        options |= {"num_cpus": cores, "include_dashboard": False, "address": "local"}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError) as error:
+        if not address:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise InvalidInput(
+            f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
+            "it to work on this machine."
+        ) from None
+
+
+def check_workers(num_workers: NumWorkers, resources: Resources) -> None:
     """Raise `InvalidInput` where the cluster can never hold so many workers; Ray would wait for ever without a word."""
     available = resources.num_gpus or resources.num_cpus
     kind = "GPUs" if resources.num_gpus else "CPUs"
+    least, _ = least_and_most(num_workers)
     require(
-        1 <= num_workers <= available,
-        f"--num-workers must lie between 1 and the cluster's {available} {kind}, got {num_workers}.",
+        1 <= least <= available,
+        f"--num-workers must ask for 1 to {available} workers, as many as the cluster has {kind}, got {least}; ask for "
+        "fewer or add nodes.",
     )

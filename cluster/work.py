@@ -1,4 +1,4 @@
-"""The work of a collection: what is missing, cut into batches, and the queue that hands them out."""
+"""The work of a collection: what is missing, cut into batches."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +10,6 @@ from rambo.measuring import missing_specs
 from rambo.ot_distance import OTProblem, missing_ot
 from rambo.store import Store
 from rambo.training import Problem, SetSpec
-
-OT_BATCH = 500
-"""Sets of one OT problem in a batch: its ground cost takes longer than many of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +46,12 @@ class Work:
         """OT values that the store lacks."""
         return sum(map(len, self.members))
 
-    def batches(self, size: int) -> list[Batch]:
-        """OT first, then trainings in batches of `size`."""
+    def batches(self, size: int, ot_size: int) -> list[Batch]:
+        """OT in batches of `ot_size` sets first, then trainings in batches of `size`."""
         cut = [
-            Batch(place, members=members[start : start + OT_BATCH])
+            Batch(place, members=members[start : start + ot_size])
             for place, members in enumerate(self.members)
-            for start in range(0, len(members), OT_BATCH)
+            for start in range(0, len(members), ot_size)
         ]
         for place, specs in enumerate(self.specs):
             cut += [Batch(place, specs[start : start + size]) for start in range(0, len(specs), size)]
@@ -65,6 +62,13 @@ class Work:
         everything = [(place, spec) for place, specs in enumerate(self.specs) for spec in specs]
         chosen = np.linspace(0, len(everything) - 1, min(count, len(everything))).round().astype(int)
         return [(self.problems[everything[i][0]], everything[i][1]) for i in np.unique(chosen)]
+
+    def sample_ot(self, count: int) -> list[tuple[OTProblem, NDArray[np.bool_]]]:
+        """`count` missing OT distances of the problem that has most of them."""
+        if not self.members:
+            return []
+        problem, members = max(zip(self.ot_problems, self.members, strict=True), key=lambda pair: len(pair[1]))
+        return [(problem, row) for row in members[:count]]
 
     def without_images(self) -> "Work":
         """The same with the images taken out, to be sent beside one copy of them."""
@@ -99,44 +103,3 @@ def missing_work(
             ot_problems.append(ot_problem)
             members.append(absent)
     return Work(tuple(problems), tuple(ot_problems), tuple(specs), tuple(members))
-
-
-class WorkQueue:
-    """Hands batches to whoever asks, so that a fast worker takes more; lives in a process of its own.
-
-    Workers come and go in groups. What a former group had in hand when it ended is handed out again.
-    """
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self._sizes = list(sizes)
-        self._waiting = list(range(len(sizes)))[::-1]
-        self._in_hand: dict[int, str] = {}
-        self._done: set[int] = set()
-        self._workers: dict[str, int] = {}
-        self._group = ""
-        self._failure: str | None = None
-
-    def take(self, group: str, worker: int) -> int | None:
-        """The next batch for `worker` of `group`, or None when there is nothing left for it to do."""
-        if group != self._group:
-            self._waiting += sorted(self._in_hand, reverse=True)
-            self._in_hand, self._workers, self._group = {}, {}, group
-        self._workers[str(worker)] = self._workers.get(str(worker), 0) + 1
-        if self._failure is not None or not self._waiting:
-            return None
-        batch = self._waiting.pop()
-        self._in_hand[batch] = group
-        return batch
-
-    def finish(self, batch: int) -> None:
-        """`batch` is in the store."""
-        self._in_hand.pop(batch, None)
-        self._done.add(batch)
-
-    def fail(self, sentence: str) -> None:
-        """Nothing more is handed out: `sentence` says what the user must mend."""
-        self._failure = sentence
-
-    def state(self) -> tuple[int, int, str | None]:
-        """Sets done, workers at work, and what went wrong if anything did."""
-        return sum(self._sizes[batch] for batch in self._done), len(self._workers), self._failure

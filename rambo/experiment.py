@@ -47,6 +47,8 @@ class Lab:
     progress: Progress = field(default_factory=Progress)
     collect: Collect | None = None
     """Fills the store with missing measurements; None trains them in this process."""
+    store: Store | None = None
+    """The store of `home`, where one that is open already shall be used; what it has read it need not read again."""
 
 
 def run(prepared: Prepared, lab: Lab) -> Result:
@@ -60,7 +62,7 @@ class _Run:
 
     def __init__(self, prepared: Prepared, lab: Lab) -> None:
         self._prepared, self._config, self._lab = prepared, prepared.config, lab
-        self._store = Store(lab.home)
+        self._store = lab.store or Store(lab.home)
         collect = lab.collect or SerialCollector(self._store, lab.device, lab.progress)
         self._measurer = Measurer(self._store, lab.device, collect)
         self._problem = prepared.problem(prepared.pool)

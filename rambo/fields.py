@@ -85,6 +85,11 @@ def read_config(path: Path, base: Config | None = None) -> Config:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InvalidInput(f"--config must name a readable JSON file, got {path} ({error}).") from None
     require(isinstance(content, dict), f"--config must hold a JSON object of fields, got {path}.")
+    return from_nested(content, base)
+
+
+def from_nested(content: Mapping[str, Any], base: Config | None = None) -> Config:
+    """The configuration that JSON of `to_json`, or any part of it, stands for."""
     return override(base or Config(), dict(_flat_items(content)))
 
 

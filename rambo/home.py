@@ -4,15 +4,20 @@ Files appear whole or not at all: locally by a temporary name, fsync and rename;
 when its upload has ended.
 """
 
+import fcntl
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from rambo.errors import InvalidInput, require
+
+Names = list[str]
 
 
 class Home:
@@ -86,6 +91,30 @@ class Home:
         except OSError as error:
             raise self._refused(name, error) from error
 
+    def read_lines(self, name: str) -> list[bytes]:
+        """What `append` added to `name`, oldest first."""
+        if self.is_local:
+            return (self.read(name) or b"").splitlines()
+        return [line for entry in self.list(name) for line in (self.read(f"{name}/{entry}") or b"").splitlines()]
+
+    @contextmanager
+    def lock(self, name: str, held: str | None = None) -> Iterator[None]:
+        """Hold `name` for this process alone; where another has it, wait, or raise `InvalidInput` with `held`.
+
+        A URL takes no locks: there the caller must see to it that nobody else is at work.
+        """
+        if not self.is_local:
+            yield
+            return
+        path = Path(self._base, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if held else 0))
+            except BlockingIOError:
+                raise InvalidInput(str(held)) from None
+            yield
+
     def read(self, name: str) -> bytes | None:
         """The content of `name`, or None where there is no such file."""
         try:
@@ -93,14 +122,21 @@ class Home:
         except FileNotFoundError:
             return None
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str) -> Names:
         """Names of the files directly in `folder`, sorted; hidden ones (temporary files) are left out."""
+        return self._names(folder, "file")
+
+    def folders(self, folder: str) -> Names:
+        """Names of the folders directly in `folder`, sorted."""
+        return self._names(folder, "directory")
+
+    def _names(self, folder: str, kind: str) -> Names:
         self._fs.invalidate_cache()
         try:
             entries: list[Any] = self._fs.ls(f"{self._base}/{folder}", detail=True)
         except FileNotFoundError:
             return []
-        names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+        names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind]
         return sorted(name for name in names if name and not name.startswith("."))
 
     def remove(self, name: str) -> None:

@@ -4,7 +4,7 @@ Plans count what stands here, collections measure it ahead, and `rambo.experimen
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from rambo.classifiers import check_classifier
@@ -76,7 +76,7 @@ class Prepared:
 
 def prepare(config: Config, data_dir: Path) -> Prepared:
     """Load, split, check; raises `InvalidInput` for whatever does not fit, before anything is trained."""
-    dataset = load_dataset(config.data.source, data_dir, image_size=config.data.image_size)
+    dataset = _dataset(config.data.source, data_dir, config.data.image_size)
     channels, height, width = dataset.images.shape[1:]
     check_classifier(config.classifier.name, (channels, height, width))
     split = make_split(dataset, config.data, config.seed)
@@ -84,6 +84,12 @@ def prepare(config: Config, data_dir: Path) -> Prepared:
     _check_sizes(config, pool)
     plan = plan_samples(config, dataset.num_classes) if config.needs_utility_model else None
     return Prepared(config, dataset, split, pool, plan)
+
+
+@lru_cache(maxsize=2)
+def _dataset(source: str, data_dir: Path, image_size: int) -> Dataset:
+    """The data, read once however many experiments of a process share it."""
+    return load_dataset(source, data_dir, image_size=image_size)
 
 
 def _check_sizes(config: Config, pool: Pool) -> None:

@@ -1,0 +1,304 @@
+"""Experiments as Ray Tune trials over one shared store.
+
+What is known in advance is collected once for all; each trial then learns its û, selects and evaluates on one process
+of its own. A trial is finished when its folder holds a result, so a fresh Tuner runs over those that do not: Tune's own
+experiment folder is thrown away.
+"""
+
+import json
+import math
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cluster.collect import Estimate, collect, pilot
+from cluster.runtime import NumWorkers, Resources, connected
+from cluster.work import Work, missing_work
+from rambo.cli import choose_device
+from rambo.config import Config
+from rambo.errors import FitCollapsed, InvalidInput, require
+from rambo.experiment import Lab, run
+from rambo.fields import flatten, override
+from rambo.home import Home
+from rambo.preparation import Prepared, prepare
+from rambo.progress import Progress
+from rambo.representation import planned_distances
+from rambo.result import read_result, to_json
+from rambo.store import Store
+
+MAX_KILLED = 3
+"""Times that a trial whose process dies is started again."""
+
+TRIALS_A_TUNER = 500
+"""Ray's driver keeps some 300 KB a trial."""
+
+Cause = Literal["collapsed", "memory", "killed", "refused", "error"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial occupies."""
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+
+    def concurrency(self, resources: Resources) -> int:
+        """How many trials fit at once; raises `InvalidInput` for none, since Ray would wait for ever without a word."""
+        bounds = [resources.num_cpus / self.num_cpus] if self.num_cpus else []
+        bounds += [resources.num_gpus / self.num_gpus] if self.num_gpus else []
+        bound = math.floor(min(bounds) + 1e-9)
+        require(
+            bound >= 1,
+            f"A trial must fit into the cluster of {resources.num_cpus} CPUs and {resources.num_gpus} GPUs, got "
+            f"--cpus-per-trial {self.num_cpus:g} and --gpus-per-trial {self.num_gpus:g}; ask for less or add nodes.",
+        )
+        return bound
+
+    def doubled(self, resources: Resources) -> "Share | None":
+        """A larger share, None where this is already all that one device has."""
+        if self.num_gpus:
+            return replace(self, num_gpus=min(1.0, 2 * self.num_gpus)) if self.num_gpus < 1 else None
+        cpus = min(float(resources.num_cpus), 2 * self.num_cpus)
+        return replace(self, num_cpus=cpus) if cpus > self.num_cpus else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials work and are kept."""
+
+    home: Home
+    data_dir: Path
+    device: str
+    """auto, cpu or cuda, as on the command line: each trial chooses on its own node."""
+    ledger: str
+    """Every start and end of a trial is appended here."""
+    num_workers: NumWorkers | None = None
+    """Of the collection."""
+    share: Share | None = None
+    """None: one CPU, and a quarter of a GPU where the cluster has any."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial has no result."""
+
+    cause: Cause
+    reason: str
+    """One sentence."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would end the same, as with a fit that collapses."""
+        return self.cause in ("collapsed", "error")
+
+
+OnEnd = Callable[[Prepared], None]
+
+
+def unfinished(experiments: Sequence[Prepared], home: Home, *, retry_failed: bool = False) -> list[Prepared]:
+    """Those without a result, each once, and without those whose failure is final unless asked for."""
+    folders: dict[str, Prepared] = {one.folder: one for one in experiments}
+    found = []
+    for folder, one in folders.items():
+        failure = read_failure(home, folder)
+        given_up = failure is not None and failure.is_final and not retry_failed
+        if read_result(home, folder) is None and not given_up:
+            found.append(one)
+    return found
+
+
+def read_failure(home: Home, folder: str) -> Failure | None:
+    """Why the trial of `folder` failed, None if it did not."""
+    content = home.read(f"{folder}/failure.json")
+    return None if content is None else Failure(**json.loads(content))
+
+
+def known_work(experiments: Sequence[Prepared], data_dir: Path, device: str, store: Store) -> Work:
+    """All that the store lacks of what is known before any trial runs; problems of one seed are asked for once."""
+    trainings, distances, seen = [], [], set()
+    for one in experiments:
+        problem = one.problem(one.pool)
+        trainings += [(problem, specs) for specs in one.specs().values()]
+        for ot_problem, members in planned_distances(one, data_dir, choose_device(device)):
+            asked = (ot_problem.fingerprint, ot_problem.feature_id, one.config.seed, members.tobytes())
+            if asked not in seen:
+                seen.add(asked)
+                distances.append((ot_problem, members))
+    return missing_work(trainings, distances, store)
+
+
+def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progress, on_end: OnEnd) -> None:
+    """Collect for and run all of `experiments`; `on_end` hears of each in this process as soon as it has ended.
+
+    A fit that collapses is not tried again; a trial that runs out of memory is given a larger share; one whose process
+    dies is started `MAX_KILLED` times. Whatever fails leaves failure.json in the trial's folder and stops no other.
+    """
+    if not experiments:
+        return
+    with connected(max_workers(place)) as resources:
+        share = place.share or Share(num_gpus=0.25 if resources.num_gpus else 0.0)
+        share.concurrency(resources)
+        device = choose_device(place.device)
+        work = known_work(experiments, place.data_dir, place.device, Store(place.home))
+        if work.num_trainings or work.num_ot:
+            progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
+            collect(work, place.home, num_workers=place.num_workers, device=device, progress=progress)
+        waiting = list(experiments)
+        with progress.task("trials", len(waiting)) as advance:
+            while waiting:
+                crowded = _run_round(waiting, place, share, resources, on_end=_both(on_end, lambda _: advance(1)))
+                larger = share.doubled(resources)
+                for one in [] if larger else crowded:
+                    on_end(one)
+                waiting, share = (crowded, larger) if larger else ([], share)
+
+
+def max_workers(place: Place) -> int | None:
+    """How many CPUs a local Ray must have for the collection."""
+    asked = place.num_workers
+    return asked[1] if isinstance(asked, tuple) else asked
+
+
+def estimate(work: Work, device: str) -> Estimate:
+    """How long the collection takes, from a few trainings of which nothing is kept."""
+    return pilot(work, None, choose_device(device))
+
+
+def _both(first: OnEnd, second: OnEnd) -> OnEnd:
+    def call(one: Prepared) -> None:
+        first(one)
+        second(one)
+
+    return call
+
+
+def _run_round(
+    experiments: Sequence[Prepared], place: Place, share: Share, resources: Resources, *, on_end: OnEnd
+) -> list[Prepared]:
+    """Every trial once; those that ran out of memory are returned, all others are told to `on_end`."""
+    crowded: list[Prepared] = []
+
+    def ended(one: Prepared) -> None:
+        failure = read_failure(place.home, one.folder)
+        if failure is not None and failure.cause == "memory":
+            crowded.append(one)
+        else:
+            on_end(one)
+
+    for start in range(0, len(experiments), TRIALS_A_TUNER):
+        _tune(experiments[start : start + TRIALS_A_TUNER], place, share, share.concurrency(resources), ended)
+    return crowded
+
+
+def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurrency: int, ended: OnEnd) -> None:
+    """One Tuner over `experiments`, in order."""
+    import tempfile
+
+    from ray import tune
+
+    by_folder = {one.folder: one for one in experiments}
+    configs = {folder: flatten(one.config) for folder, one in by_folder.items()}
+    trainable = tune.with_resources(
+        tune.with_parameters(_trial, configs=configs, place=_described(place)),
+        {"cpu": share.num_cpus, "gpu": share.num_gpus},
+    )
+    with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
+        tune.Tuner(
+            trainable,
+            param_space={"folder": tune.grid_search(list(by_folder))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=concurrency, reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_KILLED),
+                callbacks=[_listener(by_folder, place.home, ended)],
+            ),
+        ).fit()
+
+
+def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> Any:
+    """Tells `ended` of each trial; what ended without leaving anything in its folder was killed."""
+    from ray.tune.progress_reporter import TrialProgressCallback
+
+    class Listener(TrialProgressCallback):  # in whose place Tune would else print a line for each trial
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            pass
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            ended(by_folder[trial.config["folder"]])
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            folder = trial.config["folder"]
+            reason = f"its process died {MAX_KILLED + 1} times ({_last_line(trial.error_file)})"
+            home.write(f"{folder}/failure.json", to_json({"cause": "killed", "reason": reason}))
+            ended(by_folder[folder])
+
+    return Listener()
+
+
+def _last_line(path: str | None) -> str:
+    lines = Path(path).read_text().strip().splitlines() if path and Path(path).exists() else []
+    return lines[-1].strip() if lines else "no message"
+
+
+def _described(place: Place) -> dict[str, str]:
+    return {
+        "home": place.home.root,
+        "data_dir": str(place.data_dir.resolve()),
+        "device": place.device,
+        "ledger": place.ledger,
+    }
+
+
+_stores: dict[str, Store] = {}
+"""Of this process, by home: a trial that follows another in it need not read the store anew."""
+
+
+def _trial(config: dict[str, Any], *, configs: Mapping[str, Mapping[str, Any]], place: Mapping[str, str]) -> None:
+    """What runs in a trial's process: one experiment into its folder."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder, home = config["folder"], Home(place["home"])
+    store = _stores.setdefault(home.root, Store(home, compact=False))
+    if read_result(home, folder) is None:
+        _enter(home, place["ledger"], folder, "start")
+        failure = _attempt(override(Config(), configs[folder]), store, place)
+        if failure is None:
+            home.remove(f"{folder}/failure.json")
+        else:
+            home.write(f"{folder}/failure.json", to_json(vars(failure)))
+        _enter(home, place["ledger"], folder, failure.cause if failure else "done")
+
+
+def _attempt(config: Config, store: Store, place: Mapping[str, str]) -> Failure | None:
+    import torch
+
+    lab = Lab(store.home, Path(place["data_dir"]), choose_device(place["device"]), Progress(quiet=True), store=store)
+    try:
+        run(prepare(config, lab.data_dir), lab)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return Failure("memory", f"it ran out of memory ({_first_line(error)})")
+    except FitCollapsed as error:
+        return Failure("collapsed", str(error))
+    except InvalidInput as error:  # the configuration was checked before: it is the disk or the like
+        return Failure("refused", str(error))
+    except Exception as error:  # one broken trial must not stop the others; its traceback is kept beside it
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Failure(
+            "error", f"{type(error).__name__}: {_first_line(error)} ({Path(where.filename).name}:{where.lineno})"
+        )
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def _enter(home: Home, ledger: str, folder: str, event: str) -> None:
+    entry = {"event": event, "trial": folder, "time": time.time(), "process": os.getpid()}
+    home.append(ledger, (json.dumps(entry) + "\n").encode())

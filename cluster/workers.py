@@ -1,0 +1,179 @@
+"""Ray Train workers that empty a queue of batches into a store, and what is told meanwhile."""
+
+import tempfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from cluster.runtime import NumWorkers, Resources, least_and_most
+from cluster.work import Batch, Work
+from cluster.work_queue import QueueState, WorkQueue
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.measuring import measure_into, missing_specs
+from rambo.ot_distance import measure_ot
+from rambo.progress import LOG_SECONDS, Progress
+from rambo.store import Store
+
+MAX_FAILURES = 10
+"""Times that a worker group is started again."""
+
+RECENT_SECONDS = 60.0
+"""Span of the rate that is told."""
+
+
+def train_on_workers(
+    work: Work,
+    batches: Sequence[Batch],
+    home: Home,
+    *,
+    num_workers: NumWorkers,
+    resources: Resources,
+    progress: Progress,
+) -> None:
+    """Put all of `batches` into the store of `home` by Ray Train workers, one for each GPU, or CPU where there is none.
+
+    Raises `InvalidInput` where the home cannot be written; what was finished before is kept.
+    """
+    import ray
+
+    queue_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(WorkQueue)
+    queue: Any = queue_class.remote([len(batch) for batch in batches])
+    images = {id(problem.images): ray.put(problem.images) for problem in work.problems}
+    loop_config = {
+        "queue": queue,
+        "home": home.root,
+        "work": ray.put(work.without_images()),
+        "batches": ray.put(list(batches)),
+        "images": [images[id(problem.images)] for problem in work.problems],
+    }
+    least, most = least_and_most(num_workers)
+    progress.say(f"starting {least if least == most else f'{least} to {most}'} Ray Train workers")
+    with tempfile.TemporaryDirectory(prefix="ray-train-") as folder:  # Ray wants a folder; nothing of ours goes there
+        trainer = trainer_of(measure_batches, loop_config, num_workers, resources, folder)
+        _watch(trainer.fit, queue, sum(map(len, batches)), progress)
+    failure = _state(queue).failure
+    if failure is not None:
+        raise InvalidInput(failure)
+
+
+def trainer_of(
+    loop: Callable[[dict[str, Any]], None],
+    loop_config: dict[str, Any],
+    num_workers: Any,
+    resources: Resources,
+    folder: str,
+) -> Any:
+    """A Ray Train trainer that runs `loop` in each worker, and keeps what it must keep in `folder`."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    on_gpus = resources.num_gpus > 0
+    backend = "nccl" if on_gpus and torch.cuda.is_available() else "gloo"
+    return TorchTrainer(
+        loop,
+        train_loop_config=loop_config,
+        torch_config=TorchConfig(backend=backend),
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=on_gpus),
+        run_config=RunConfig(
+            name=f"collect-{uuid.uuid4().hex[:12]}",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
+
+
+def _watch(fit: Callable[[], object], queue: Any, total: int, progress: Progress) -> None:
+    """Run `fit` in a thread, where Ray cannot take Ctrl-C for itself, and tell the queue's progress until it ends."""
+    raised: list[BaseException] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            fit()
+        except BaseException as error:
+            raised.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        _tell(queue, Pace(total), ended, progress)
+    except BaseException:
+        queue.fail.remote("stopped")
+        raise
+    if raised:
+        raise raised[0]
+
+
+def _tell(queue: Any, pace: "Pace", ended: threading.Event, progress: Progress) -> None:
+    told, at_work = time.monotonic(), 0
+    while not ended.wait(1.0):
+        state, now = _state(queue), time.monotonic()
+        line = pace.line(state, now)
+        if now - told >= LOG_SECONDS or (state.num_at_work and not at_work):
+            progress.say(line)
+            told, at_work = now, state.num_at_work
+
+
+def _state(queue: Any) -> QueueState:
+    import ray
+
+    state: QueueState = ray.get(queue.state.remote())
+    return state
+
+
+class Pace:
+    """Says how far a collection is: sets done of all, sets a second of late, time left, workers at work."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def line(self, state: QueueState, now: float) -> str:
+        """What there is to tell at the time `now`, in seconds."""
+        if not self._seen and state.num_done == state.num_at_work == 0:  # workers are still starting
+            return f"measuring: 0/{self._total} sets, 0 workers at work"
+        self._seen.append((now, state.num_done))
+        while now - self._seen[0][0] > RECENT_SECONDS:
+            self._seen.popleft()
+        start, before = self._seen[0]
+        rate = (state.num_done - before) / (now - start) if now > start else 0.0
+        parts = [f"measuring: {state.num_done}/{self._total} sets"]
+        if rate > 0:
+            parts += [f"{rate:.1f} sets/s", f"{(self._total - state.num_done) / rate:.0f} s left"]
+        return ", ".join([*parts, f"{state.num_at_work} workers at work"])
+
+
+def measure_batches(loop_config: dict[str, Any]) -> None:
+    """What each Ray Train worker runs: take a batch, measure what the store lacks of it, keep it, again."""
+    import ray
+    import ray.train
+    from ray.train.collective import broadcast_from_rank_zero
+
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    work = ray.get(loop_config["work"]).with_images(ray.get(loop_config["images"]))
+    batches, store = ray.get(loop_config["batches"]), Store(Home(loop_config["home"]), compact=False)
+    queue, rank = loop_config["queue"], ray.train.get_context().get_world_rank()
+    group = broadcast_from_rank_zero(uuid.uuid4().hex)
+    while (number := ray.get(queue.take.remote(group, rank))) is not None:
+        try:
+            _measure(batches[number], work, store, device)
+        except InvalidInput as error:  # a full disk: another try would fare no better
+            ray.get(queue.fail.remote(str(error)))
+            return
+        ray.get(queue.finish.remote(group, rank, number))
+
+
+def _measure(batch: Batch, work: Work, store: Store, device: torch.device) -> None:
+    if batch.members is not None:
+        measure_ot(work.ot_problems[batch.problem], batch.members, store, Progress(quiet=True))
+        return
+    problem = work.problems[batch.problem]
+    measure_into(store, problem, missing_specs(problem, batch.specs, store), device, lambda done: None)

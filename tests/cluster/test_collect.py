@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from cluster.collect import BATCH_SECONDS, Estimate, cut
+from cluster.work import Work
+from cluster.work_queue import QueueState
+from cluster.workers import Pace
+from rambo.training import SetSpec
+
+
+@pytest.fixture
+def work(prepared):
+    specs = tuple(SetSpec(prepared.split.seed_set[:20], seed) for seed in range(100))
+    return Work((prepared.problem(prepared.pool),), (None,), (specs,), (np.ones((60, 60), dtype=bool),))
+
+
+def test_batches_of_quick_sets_leave_each_worker_several(work):
+    batches = cut(work, Estimate(1e-4, 100, 1e-5, 60), num_workers=5)
+    assert [len(batch) for batch in batches] == [3] * 20 + [5] * 20
+
+
+def test_a_batch_of_slow_sets_is_over_soon(work):
+    batches = cut(work, Estimate(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=1)
+    assert [len(batch) for batch in batches] == [1] * 60 + [2] * 50
+
+
+def test_an_estimate_counts_trainings_and_ot_distances():
+    assert Estimate(2.0, 10, 0.5, 20).seconds(3) == 10.0
+
+
+def test_pace_says_done_rate_time_left_and_workers():
+    pace = Pace(100)
+    assert pace.line(QueueState(0, 0, None), 0.0) == "measuring: 0/100 sets, 0 workers at work"
+    assert pace.line(QueueState(0, 2, None), 10.0) == "measuring: 0/100 sets, 2 workers at work"
+    assert (
+        pace.line(QueueState(40, 2, None), 30.0) == "measuring: 40/100 sets, 2.0 sets/s, 30 s left, 2 workers at work"
+    )
+
+
+def test_pace_forgets_what_is_long_ago():
+    pace = Pace(1000)
+    for now in range(0, 200, 10):
+        pace.line(QueueState(min(now, 100), 3, None), float(now))
+    assert pace.line(QueueState(100, 1, None), 200.0) == "measuring: 100/1000 sets, 1 workers at work"

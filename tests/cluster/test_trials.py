@@ -1,0 +1,148 @@
+"""Experiments as Ray Tune trials: real ones, some of which fail in the ways that trials fail."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from cluster.runtime import Resources, connected
+from cluster.trials import Failure, Place, Share, _attempt, read_failure, run_trials, unfinished
+from rambo.errors import FitCollapsed, InvalidInput
+from rambo.fields import override
+from rambo.home import Home
+from rambo.preparation import prepare
+from rambo.progress import Progress
+from rambo.result import read_result, to_json
+from rambo.store import Store
+
+LEDGER = "studies/test/ledger.jsonl"
+QUIET = Progress(quiet=True)
+SLOW = {"training.learning_rate": 1e-6, "training.max_epochs": 100, "evaluation.repeats": 25}
+
+
+def place(home: Home) -> Place:
+    return Place(home, Path("unused"), "cpu", LEDGER)
+
+
+def events(home: Home) -> list[tuple[str, str]]:
+    return [(entry["event"], entry["trial"]) for entry in map(json.loads, home.read_lines(LEDGER))]
+
+
+@pytest.fixture(scope="module")
+def two_cpus():
+    with connected(2) as resources:
+        yield resources
+
+
+def test_as_many_trials_run_at_once_as_the_cluster_has_room_for():
+    assert Share(1).concurrency(Resources(4, 0)) == 4
+    assert Share(1, 0.25).concurrency(Resources(16, 2)) == 8
+    assert Share(1, 0.1).concurrency(Resources(64, 3)) == 30
+    assert Share(3).concurrency(Resources(4, 0)) == 1
+
+
+@pytest.mark.parametrize("share", [Share(5), Share(1, 0.5), Share(1, 1)])
+def test_a_trial_that_can_never_fit_is_refused_with_what_the_cluster_has(share):
+    with pytest.raises(InvalidInput, match="cluster of 4 CPUs and 0 GPUs"):
+        share.concurrency(Resources(4, 0))
+
+
+def test_after_running_out_of_memory_a_trial_gets_more_until_it_has_the_whole():
+    assert Share(1, 0.25).doubled(Resources(8, 2)) == Share(1, 0.5)
+    assert Share(1, 0.75).doubled(Resources(8, 2)) == Share(1, 1.0)
+    assert Share(1, 1.0).doubled(Resources(8, 2)) is None
+    assert Share(1).doubled(Resources(3, 0)) == Share(2)
+    assert Share(2).doubled(Resources(3, 0)) == Share(3)
+    assert Share(3).doubled(Resources(3, 0)) is None
+
+
+def test_trials_end_as_experiments_in_this_process_do(tiny, two_cpus, tmp_path):
+    from rambo.experiment import Lab, run
+
+    experiments = [prepare(override(tiny, {"seed": seed}), Path("unused")) for seed in (0, 1)]
+    experiments.append(prepare(override(tiny, {"strategy": "random"}), Path("unused")))
+    home, alone = Home(tmp_path / "tune"), Home(tmp_path / "alone")
+    ended = []
+    run_trials(experiments, place(home), progress=QUIET, on_end=lambda one: ended.append(one.folder))
+    assert sorted(ended) == sorted(one.folder for one in experiments)
+    for one in experiments:
+        run(one, Lab(alone, Path("unused"), torch.device("cpu"), QUIET))
+        assert home.read(f"{one.folder}/selected.csv") == alone.read(f"{one.folder}/selected.csv")
+        for name in ("test_accuracy", "val_accuracy", "pair_accuracy"):
+            ours, theirs = (getattr(read_result(where, one.folder), name) for where in (home, alone))
+            assert ours == theirs
+    assert sorted(events(home)) == sorted((event, one.folder) for one in experiments for event in ("start", "done"))
+    assert unfinished(experiments, home) == []
+
+
+def test_a_killed_trial_is_started_again_and_the_others_go_on(tiny, two_cpus, tmp_path):
+    home = Home(tmp_path)
+    slow = override(tiny, {**SLOW, "strategy": "random"})
+    experiments = [prepare(override(slow, {"seed": seed}), Path("unused")) for seed in (0, 1)]
+    killed = threading.Event()
+
+    def kill_one() -> None:
+        while not (starts := home.read_lines(LEDGER)):
+            time.sleep(0.05)
+        process = json.loads(starts[0])["process"]
+        assert "ray::" in " ".join(psutil.Process(process).cmdline())
+        os.kill(process, signal.SIGKILL)
+        killed.set()
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    run_trials(experiments, place(home), progress=QUIET, on_end=lambda one: None)
+    killer.join(10)
+    assert killed.is_set()
+    assert all(read_result(home, one.folder) for one in experiments)
+    counts = [event for event, _ in events(home)]
+    assert (counts.count("start"), counts.count("done")) == (3, 2)
+
+
+def test_a_fit_that_collapses_is_a_final_failure_that_stops_no_other(tiny, two_cpus, tmp_path):
+    home = Home(tmp_path)
+    broken = override(tiny, {"utility_model.learning_rate": 1e6, "switches.bilevel": "off"})
+    experiments = [prepare(config, Path("unused")) for config in (broken, override(tiny, {"strategy": "margin"}))]
+    run_trials(experiments, place(home), progress=QUIET, on_end=lambda one: None)
+    failure = read_failure(home, experiments[0].folder)
+    assert failure is not None
+    assert failure.cause == "collapsed"
+    assert read_result(home, experiments[1].folder) is not None
+    assert unfinished(experiments, home) == []
+    assert unfinished(experiments, home, retry_failed=True) == experiments[:1]
+    assert ("collapsed", experiments[0].folder) in events(home)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "final"),
+    [
+        (MemoryError("no room"), "memory", False),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory", False),
+        (FitCollapsed("all scores are equal"), "collapsed", True),
+        (InvalidInput("the disk is full"), "refused", False),
+        (RuntimeError("a bug"), "error", True),
+    ],
+)
+def test_each_cause_of_failure_is_told_apart(tiny, tmp_path, monkeypatch, error, cause, final):
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cluster.trials.run", broken)
+    where = {"data_dir": "unused", "device": "cpu"}
+    failure = _attempt(tiny, Store(Home(tmp_path)), where)
+    assert failure is not None
+    assert (failure.cause, failure.is_final) == (cause, final)
+    assert str(error) in failure.reason
+
+
+def test_a_failure_that_may_pass_is_tried_again_by_the_next_command(prepared, tmp_path):
+    home = Home(tmp_path)
+    for cause, waiting in (("killed", 1), ("memory", 1), ("refused", 1), ("collapsed", 0), ("error", 0)):
+        home.write(f"{prepared.folder}/failure.json", to_json(vars(Failure(cause, "why"))))
+        assert len(unfinished([prepared, prepared], home)) == waiting

@@ -1,0 +1,67 @@
+"""Where workers go in a cluster that says it has GPUs; those of this one are invented, so the device is the CPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.collect import collect_with_workers
+from cluster.runtime import ENVIRONMENT, connected
+from cluster.work import missing_work
+from cluster.workers import measure_batches, trainer_of
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.progress import Progress
+from rambo.store import Store
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="invented GPUs would be taken for real ones")
+
+
+@pytest.fixture(scope="module")
+def two_gpus():
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        ray.init(num_cpus=4, num_gpus=2, address="local", include_dashboard=False, log_to_driver=False)
+        with connected() as resources:
+            yield resources
+        assert ray.is_initialized(), "a Ray that was there before stays"
+        ray.shutdown()
+
+
+def test_more_workers_than_gpus_are_refused_before_anything_is_started(prepared, two_gpus, tmp_path):
+    home, problem = Home(tmp_path), prepared.problem(prepared.pool)
+    work = missing_work([(problem, specs) for specs in prepared.specs().values()], [], Store(home))
+    with pytest.raises(InvalidInput, match="1 to 2 workers, as many as the cluster has GPUs, got 3"):
+        collect_with_workers(work, home, num_workers=3, device=torch.device("cpu"), progress=Progress(quiet=True))
+
+
+def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepared, two_gpus, tmp_path, monkeypatch):
+    home, problem = Home(tmp_path / "home"), prepared.problem(prepared.pool)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+
+    def noting(loop_config):
+        import ray
+        import ray.train
+
+        size = ray.train.get_context().get_world_size()
+        (gpu,) = ray.get_gpu_ids()
+        Path(notes, str(os.getpid())).write_text(f"{size} {gpu} {torch.distributed.get_backend()}")
+        measure_batches(loop_config)
+
+    def noting_trainer(loop, *arguments):
+        assert loop is measure_batches
+        return trainer_of(noting, *arguments)
+
+    monkeypatch.setattr("cluster.workers.trainer_of", noting_trainer)
+    trainings = [(problem, specs) for specs in prepared.specs().values()]
+    work = missing_work(trainings, [], Store(home))
+    collect_with_workers(work, home, num_workers=(1, 4), device=torch.device("cpu"), progress=Progress(quiet=True))
+    assert sorted(path.read_text() for path in notes.iterdir()) == ["2 0 gloo", "2 1 gloo"]
+    assert missing_work(trainings, [], Store(home)).num_trainings == 0
+    keys = [problem.key(spec) for _, specs in trainings for spec in specs]
+    assert {one.device for one in Store(home).measurements(keys).values()} == {"cpu"}
