@@ -127,14 +127,16 @@ def collect_with_workers(
 
 
 def cut(work: Work, estimate: Estimate, num_workers: int) -> list[Batch]:
-    """All of `work` in batches that last `BATCH_SECONDS` at most and give each worker a few."""
+    """All of `work` in batches that last `BATCH_SECONDS` at most."""
 
     def size(total: int, seconds_each: float) -> int:
         share = math.ceil(total / (BATCHES_A_WORKER * num_workers))
         return max(1, min(share, int(BATCH_SECONDS / max(seconds_each, 1e-6))))
 
     return work.batches(
-        size(work.num_trainings, estimate.seconds_per_set), size(work.num_ot, estimate.seconds_per_distance)
+        size(work.num_trainings, estimate.seconds_per_set),
+        size(work.num_ot, estimate.seconds_per_distance),
+        num_workers,
     )
 
 

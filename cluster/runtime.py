@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,20 +75,27 @@ def _start(num_cpus: int | None) -> None:
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address == "local":
         cores = max(num_cpus or 1, os.cpu_count() or 1)
-        options |= {"num_cpus": cores, "include_dashboard": False, "address": "local"}
+        ray.init(**options, num_cpus=cores, include_dashboard=False, address="local")
+        return
     try:
+        _knock(address)
         ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:
-        if not address:
-            raise
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InvalidInput(
             f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
             "it to work on this machine."
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "://" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def check_workers(num_workers: NumWorkers, resources: Resources) -> None:

@@ -148,6 +148,7 @@ def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progr
             progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
             collect(work, place.home, num_workers=place.num_workers, device=device, progress=progress)
         waiting = list(experiments)
+        progress.say(f"running {len(waiting)} trials, {share.concurrency(resources)} at a time")
         with progress.task("trials", len(waiting)) as advance:
             while waiting:
                 crowded = _run_round(waiting, place, share, resources, on_end=_both(on_end, lambda _: advance(1)))
@@ -203,7 +204,7 @@ def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurren
     by_folder = {one.folder: one for one in experiments}
     configs = {folder: flatten(one.config) for folder, one in by_folder.items()}
     trainable = tune.with_resources(
-        tune.with_parameters(_trial, configs=configs, place=_described(place)),
+        tune.with_parameters(_trial, configs=configs, place=described(place)),
         {"cpu": share.num_cpus, "gpu": share.num_gpus},
     )
     with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
@@ -233,19 +234,21 @@ def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> An
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             folder = trial.config["folder"]
-            reason = f"its process died {MAX_KILLED + 1} times ({_last_line(trial.error_file)})"
+            reason = f"its process died {MAX_KILLED + 1} times ({last_line(trial.error_file)})"
             home.write(f"{folder}/failure.json", to_json({"cause": "killed", "reason": reason}))
             ended(by_folder[folder])
 
     return Listener()
 
 
-def _last_line(path: str | None) -> str:
+def last_line(path: str | None) -> str:
+    """The end of a file that Ray has written about an error."""
     lines = Path(path).read_text().strip().splitlines() if path and Path(path).exists() else []
     return lines[-1].strip() if lines else "no message"
 
 
-def _described(place: Place) -> dict[str, str]:
+def described(place: Place) -> dict[str, str]:
+    """What a trial's process must know of `place`."""
     return {
         "home": place.home.root,
         "data_dir": str(place.data_dir.resolve()),
@@ -263,16 +266,27 @@ def _trial(config: dict[str, Any], *, configs: Mapping[str, Mapping[str, Any]], 
     import torch
 
     torch.set_num_threads(1)
-    folder, home = config["folder"], Home(place["home"])
+    folder = config["folder"]
+    run_one(folder, override(Config(), configs[folder]), place)
+
+
+def run_one(folder: str, config: Config, place: Mapping[str, str]) -> Failure | None:
+    """One experiment into its `folder`, in this process, unless it has a result; why it failed, None if it did not.
+
+    `place` is what `described` gives. What becomes of the trial stands in its folder and in the ledger.
+    """
+    home = Home(place["home"])
     store = _stores.setdefault(home.root, Store(home, compact=False))
-    if read_result(home, folder) is None:
-        _enter(home, place["ledger"], folder, "start")
-        failure = _attempt(override(Config(), configs[folder]), store, place)
-        if failure is None:
-            home.remove(f"{folder}/failure.json")
-        else:
-            home.write(f"{folder}/failure.json", to_json(vars(failure)))
-        _enter(home, place["ledger"], folder, failure.cause if failure else "done")
+    if read_result(home, folder) is not None:
+        return None
+    _enter(home, place["ledger"], folder, "start")
+    failure = _attempt(config, store, place)
+    if failure is None:
+        home.remove(f"{folder}/failure.json")
+    else:
+        home.write(f"{folder}/failure.json", to_json(vars(failure)))
+    _enter(home, place["ledger"], folder, failure.cause if failure else "done")
+    return failure
 
 
 def _attempt(config: Config, store: Store, place: Mapping[str, str]) -> Failure | None:
@@ -288,11 +302,16 @@ def _attempt(config: Config, store: Store, place: Mapping[str, str]) -> Failure 
     except InvalidInput as error:  # the configuration was checked before: it is the disk or the like
         return Failure("refused", str(error))
     except Exception as error:  # one broken trial must not stop the others; its traceback is kept beside it
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return Failure(
-            "error", f"{type(error).__name__}: {_first_line(error)} ({Path(where.filename).name}:{where.lineno})"
-        )
+        return unforeseen(error)
     return None
+
+
+def unforeseen(error: Exception) -> Failure:
+    """The failure of a trial that raised `error`, with the place where it did."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return Failure(
+        "error", f"{type(error).__name__}: {_first_line(error)} ({Path(where.filename).name}:{where.lineno})"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """The work of a collection: what is missing, cut into batches."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -46,15 +47,23 @@ class Work:
         """OT values that the store lacks."""
         return sum(map(len, self.members))
 
-    def batches(self, size: int, ot_size: int) -> list[Batch]:
-        """OT in batches of `ot_size` sets first, then trainings in batches of `size`."""
+    def batches(self, size: int, ot_size: int, num_workers: int) -> list[Batch]:
+        """OT in batches of `ot_size` sets first, then trainings in batches of `size`, ever smaller ones at the end.
+
+        A batch is at most half of a worker's share of what is left (guided self-scheduling), so that all end together.
+        """
         cut = [
             Batch(place, members=members[start : start + ot_size])
             for place, members in enumerate(self.members)
             for start in range(0, len(members), ot_size)
         ]
+        left = self.num_trainings
         for place, specs in enumerate(self.specs):
-            cut += [Batch(place, specs[start : start + size]) for start in range(0, len(specs), size)]
+            start = 0
+            while start < len(specs):
+                batch = Batch(place, specs[start : start + min(size, math.ceil(left / (2 * num_workers)))])
+                cut.append(batch)
+                start, left = start + len(batch), left - len(batch)
         return cut
 
     def sample(self, count: int) -> list[tuple[Problem, SetSpec]]:

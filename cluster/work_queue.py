@@ -15,6 +15,11 @@ class QueueState:
     failure: str | None
     """What the user must mend, if anything went wrong."""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether workers have taken anything, or shall not."""
+        return self.num_done > 0 or self.num_at_work > 0 or self.failure is not None
+
 
 class WorkQueue:
     """Hands batches to whoever asks, so that a fast worker takes more; lives in a process of its own.

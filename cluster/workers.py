@@ -5,7 +5,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from rambo.measuring import measure_into, missing_specs
 from rambo.ot_distance import measure_ot
 from rambo.progress import LOG_SECONDS, Progress
 from rambo.store import Store
+from rambo.training import SetSpec
 
 MAX_FAILURES = 10
 """Times that a worker group is started again."""
@@ -53,10 +55,11 @@ def train_on_workers(
         "images": [images[id(problem.images)] for problem in work.problems],
     }
     least, most = least_and_most(num_workers)
-    progress.say(f"starting {least if least == most else f'{least} to {most}'} Ray Train workers")
+    progress.say(f"starting Ray Train workers: {least if least == most else f'{least} to {most}'}")
     with tempfile.TemporaryDirectory(prefix="ray-train-") as folder:  # Ray wants a folder; nothing of ours goes there
         trainer = trainer_of(measure_batches, loop_config, num_workers, resources, folder)
-        _watch(trainer.fit, queue, sum(map(len, batches)), progress)
+        lend = partial(_lend_a_hand, work, Store(home), queue) if resources.num_gpus == 0 else _wait
+        _watch(trainer.fit, lend, queue, sum(map(len, batches)), progress)
     failure = _state(queue).failure
     if failure is not None:
         raise InvalidInput(failure)
@@ -88,8 +91,37 @@ def trainer_of(
     )
 
 
-def _watch(fit: Callable[[], object], queue: Any, total: int, progress: Progress) -> None:
-    """Run `fit` in a thread, where Ray cannot take Ctrl-C for itself, and tell the queue's progress until it ends."""
+Lend = Callable[[threading.Event], None]
+
+
+def _lend_a_hand(work: Work, store: Store, queue: Any, ended: threading.Event) -> None:
+    """While the workers start, measure here what they would come to last: a start is worth some fifty small sets."""
+
+    def until_they_work(specs: Sequence[SetSpec]) -> Iterator[SetSpec]:
+        for spec in reversed(specs):
+            if ended.is_set() or _state(queue).has_begun:
+                return
+            yield spec
+
+    for problem, specs in zip(reversed(work.problems), reversed(work.specs), strict=True):
+        measure_into(
+            store,
+            problem,
+            until_they_work(missing_specs(problem, specs, store)),
+            torch.device("cpu"),
+            lambda done: None,
+        )
+
+
+def _wait(ended: threading.Event) -> None:
+    """Where workers have GPUs, this process has nothing to offer."""
+
+
+def _watch(fit: Callable[[], object], lend: Lend, queue: Any, total: int, progress: Progress) -> None:
+    """Run `fit` in a thread, where Ray cannot take Ctrl-C for itself, and tell the queue's progress until it ends.
+
+    `lend` is what this process does until the workers are at work.
+    """
     raised: list[BaseException] = []
     ended = threading.Event()
 
@@ -103,6 +135,7 @@ def _watch(fit: Callable[[], object], queue: Any, total: int, progress: Progress
 
     threading.Thread(target=run, daemon=True).start()
     try:
+        lend(ended)
         _tell(queue, Pace(total), ended, progress)
     except BaseException:
         queue.fail.remote("stopped")
@@ -137,17 +170,16 @@ class Pace:
 
     def line(self, state: QueueState, now: float) -> str:
         """What there is to tell at the time `now`, in seconds."""
-        if not self._seen and state.num_done == state.num_at_work == 0:  # workers are still starting
-            return f"measuring: 0/{self._total} sets, 0 workers at work"
-        self._seen.append((now, state.num_done))
-        while now - self._seen[0][0] > RECENT_SECONDS:
+        if self._seen or state.num_done or state.num_at_work:  # the time that workers take to start does not count
+            self._seen.append((now, state.num_done))
+        while self._seen and now - self._seen[0][0] > RECENT_SECONDS:
             self._seen.popleft()
-        start, before = self._seen[0]
+        start, before = self._seen[0] if self._seen else (now, 0)
         rate = (state.num_done - before) / (now - start) if now > start else 0.0
         parts = [f"measuring: {state.num_done}/{self._total} sets"]
         if rate > 0:
             parts += [f"{rate:.1f} sets/s", f"{(self._total - state.num_done) / rate:.0f} s left"]
-        return ", ".join([*parts, f"{state.num_at_work} workers at work"])
+        return ", ".join([*parts, f"workers at work: {state.num_at_work}"])
 
 
 def measure_batches(loop_config: dict[str, Any]) -> None:

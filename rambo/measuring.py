@@ -71,7 +71,7 @@ class SerialCollector:
 
 
 def measure_into(
-    store: Store | None, problem: Problem, specs: Sequence[SetSpec], device: torch.device, advance: Advance
+    store: Store | None, problem: Problem, specs: Iterable[SetSpec], device: torch.device, advance: Advance
 ) -> None:
     """Train `specs` and keep the measurements, every few seconds, so that a kill loses little.
 
@@ -91,7 +91,7 @@ def measure_into(
 
 
 def trained(
-    problem: Problem, specs: Sequence[SetSpec], device: torch.device, *, begin: Callable[[str], None] | None = None
+    problem: Problem, specs: Iterable[SetSpec], device: torch.device, *, begin: Callable[[str], None] | None = None
 ) -> Iterator[tuple[SetSpec, Measurement]]:
     """Each of `specs` with its measurement, in any order: stacked on a GPU, one by one on a CPU, where stacking loses.
 

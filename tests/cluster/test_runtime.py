@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.runtime import Resources, check_workers, parse_num_workers
+from cluster.runtime import Resources, check_workers, connected, parse_num_workers
 from rambo.errors import InvalidInput
 
 
@@ -23,3 +23,13 @@ def test_more_workers_than_the_cluster_can_hold_are_refused():
         check_workers((5, 8), Resources(num_cpus=4, num_gpus=0))
     with pytest.raises(InvalidInput, match="1 to 2 workers, as many as the cluster has GPUs, got 3; ask for fewer"):
         check_workers(3, Resources(num_cpus=4, num_gpus=2))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InvalidInput) as caught, connected():
+        pass
+    sentence = str(caught.value)
+    assert sentence.startswith(f"RAY_ADDRESS must name a Ray cluster that answers, got {address} (")
+    assert "\n" not in sentence

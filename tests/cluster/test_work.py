@@ -24,7 +24,7 @@ def test_batches_cover_everything_and_ot_comes_first(prepared):
     specs = tuple(SetSpec(prepared.split.seed_set[: 20 + i], 0) for i in range(10))
     members = np.ones((51, 60), dtype=bool)
     work = Work((prepared.problem(prepared.pool),), (None,), (specs,), (members,))  # type: ignore[arg-type]
-    batches = work.batches(4, 50)
+    batches = work.batches(4, 50, 2)
     assert [len(batch) for batch in batches] == [50, 1, 4, 4, 2]
     assert [spec for batch in batches for spec in batch.specs] == list(specs)
 

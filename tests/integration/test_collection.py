@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ from rambo.preparation import prepare
 from rambo.progress import Progress
 from rambo.representation import planned_distances
 from rambo.store import COMPACT_ABOVE, Store
+
+pytestmark = pytest.mark.timeout(900)  # several starts of Ray in a test, on a machine that may have other work
 
 CPU, QUIET = torch.device("cpu"), Progress(quiet=True)
 PATIENCE = 240.0
@@ -179,6 +182,26 @@ def test_a_killed_worker_costs_the_batches_in_hand(slow_task, four_cpus, tmp_pat
     assert len({entry["process"] for entry in begun(home)} - {os.getpid()}) > 2, "the group was started again"
 
 
+def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, tmp_path):
+    home = Home(tmp_path / "home")
+
+    def kill_the_queue() -> set[str]:
+        wait_for(lambda: len(slow_task.measured(home)) > 20)
+        queues = [process for process in psutil.Process().children(recursive=True) if "WorkQueue" in title(process.pid)]
+        stored = set(slow_task.measured(home))
+        max(queues, key=psutil.Process.create_time).kill()
+        return stored
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill_the_queue)
+        collect_with_workers(slow_task.missing(home), home, num_workers=2, device=CPU, progress=QUIET)
+        stored = killing.result()
+    assert slow_task.measured(home).keys() == slow_task.keys
+    times = Counter(entry["key"] for entry in begun(home))
+    assert all(times[key] == 1 for key in stored), "what was in the store is not trained again"
+    assert len({entry["process"] for entry in begun(home)} - {os.getpid()}) == 2, "the workers were not disturbed"
+
+
 def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_path):
     home = tmp_path / "home"
     flags = ["--num-workers", "2"]
@@ -198,7 +221,8 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
     status, out, err = finish(start(slow_task, home, *flags))
     assert status == 0, err
     assert f"{len(slow_task.keys)} trainings" in out
-    assert "sets/s" in err or "workers at work" in err
+    assert "starting Ray Train workers: 2\n" in err
+    assert re.search(r"measuring: \d+/\d+ sets, (.*, )?workers at work: [12]\n", err), err
     assert slow_task.measured(Home(home)).keys() == slow_task.keys
     assert not {entry["key"] for entry in begun(home)[paid:]} & stored, "what was stored is not trained again"
     paid = len(begun(home))

@@ -72,11 +72,11 @@ def test_a_spoilt_object_is_set_aside(bucket):
     assert home.list("store/measurements") == []
 
 
-def collect(home, cwd, check=True):
+def collect(home, cwd):
     flags = ["--data.num_validation=100", "--data.num_test=100", "--training.max_epochs=3", "--offline.num_pairs=3"]
     command = [sys.executable, "-m", "cluster", "collect", "--preset", "quickstart", "--num-workers", "1", "--quiet"]
     answer = subprocess.run([*command, *flags, "--home", home], capture_output=True, text=True, cwd=cwd, timeout=280)
-    assert not check or answer.returncode == 0, answer.stderr
+    assert answer.returncode == 0, answer.stderr
     return answer
 
 
@@ -94,9 +94,20 @@ def test_a_collection_into_a_bucket_and_again(bucket, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is written beside the bucket"
 
 
-def test_a_bucket_that_cannot_be_written_is_one_sentence(bucket, tmp_path):
-    answer = collect("s3://No_Such_Bucket/home", tmp_path, check=False)
-    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1), answer.stderr
-    assert "--home must be a folder that can be written, got s3://No_Such_Bucket/home" in answer.stderr
-    with pytest.raises(InvalidInput, match="must be a folder that can be written"):
-        Home("s3://No_Such_Bucket/home").check_writable()
+@pytest.mark.xfail(strict=True, reason="Home makes the parent folder first, for which s3fs makes the bucket")
+def test_a_bucket_that_does_not_exist_is_one_sentence_and_is_not_made(bucket):
+    with pytest.raises(InvalidInput, match="must be a folder that can be written, got s3://no-such-bucket/home"):
+        Home("s3://no-such-bucket/home").check_writable()
+    assert s3fs.S3FileSystem().ls("") == ["lab"]
+
+
+@pytest.mark.xfail(strict=True, reason="botocore's errors of connection are no OSError")
+def test_a_server_that_does_not_answer_is_one_sentence(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        with pytest.raises(InvalidInput, match="must be a folder that can be written, got s3://lab/home"):
+            Home("s3://lab/home").check_writable()
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()

@@ -1,0 +1,117 @@
+"""The offline sets of one seed, measured by bare processes and by Ray Train workers, each in fresh processes.
+
+A time runs from the start of the first process to the end of the last, imports and Ray's own start included.
+
+  python -m benchmarks collection                                           # digits: 300 pairs
+  python -m benchmarks collection --preset paper_mnist --data.source npz:mnist.npz --pairs 500
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.records import keep, table
+from rambo.cli import Parser
+from rambo.fields import override
+from rambo.home import Home
+from rambo.measuring import measure_into, missing_specs
+from rambo.preparation import prepare
+from rambo.presets import preset
+from rambo.progress import Progress
+from rambo.store import Store
+from rambo.training import Problem, SetSpec
+
+CPU = torch.device("cpu")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run every case; print a table and keep it."""
+    parser = Parser(
+        prog="python -m benchmarks collection", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--preset", default="quickstart")
+    parser.add_argument("--data.source", dest="source", default="digits")
+    parser.add_argument(
+        "--pairs", type=int, default=300, help="offline pairs; twice as many sets (default %(default)s)"
+    )
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--home", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.case is not None:
+        run_case(options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = {
+            "one bare process": spawn(options, Path(folder, "1"), ["bare 0 1"]),
+            "two bare processes": spawn(options, Path(folder, "2"), ["bare 0 2", "bare 1 2"]),
+            "Ray Train, 1 worker": spawn(options, Path(folder, "3"), ["ray 1"]),
+            "Ray Train, 2 workers": spawn(options, Path(folder, "4"), ["ray 2"]),
+            "the same again": spawn(options, Path(folder, "4"), ["ray 2"]),
+        }
+        counts = {name: trainings(Path(folder, str(number))) for number, name in enumerate(seconds, start=1)}
+    report(options, seconds, counts)
+
+
+def spawn(options: argparse.Namespace, home: Path, cases: Sequence[str]) -> float:
+    """Seconds until processes that each run one of `cases` into `home` have ended."""
+    flags = ["--preset", options.preset, "--data.source", options.source, "--pairs", str(options.pairs)]
+    command = [sys.executable, "-m", "benchmarks", "collection", *flags, "--home", str(home), "--case"]
+    start = time.perf_counter()
+    processes = [subprocess.Popen([*command, case]) for case in cases]
+    for process in processes:
+        if process.wait() != 0:
+            raise RuntimeError(f"A case of the benchmark failed: {cases}.")
+    seconds = time.perf_counter() - start
+    print(f"{', '.join(cases)}: {seconds:.1f} s", flush=True)
+    return seconds
+
+
+def run_case(options: argparse.Namespace) -> None:
+    """In a process of its own: every n-th set from the i-th, or all by n workers."""
+    torch.set_num_threads(1)
+    kind, *numbers = options.case.split()
+    problem, specs = offline_sets(options)
+    if kind == "bare":
+        first, step = map(int, numbers)
+        store = Store(Home(options.home))
+        missing = missing_specs(problem, specs[first::step], store)
+        measure_into(store, problem, missing, CPU, lambda done: None)
+        return
+    from cluster.collect import collect_with_workers
+    from cluster.work import missing_work
+
+    home = Home(options.home)
+    work = missing_work([(problem, specs)], [], Store(home))
+    if work.num_trainings:
+        collect_with_workers(work, home, num_workers=int(numbers[0]), device=CPU, progress=Progress(quiet=True))
+
+
+def offline_sets(options: argparse.Namespace) -> tuple[Problem, list[SetSpec]]:
+    """The trainings of stage 0, seed 0."""
+    changes = {"data.source": options.source, "offline.num_pairs": options.pairs}
+    prepared = prepare(override(preset(options.preset), changes), Path("data"))
+    return prepared.problem(prepared.pool), prepared.specs()["offline pairs"]
+
+
+def trainings(home: Path) -> int:
+    """Trainings begun in a home, by its ledger."""
+    ledger = home / "store" / "ledger.jsonl"
+    return len(ledger.read_text().splitlines()) if ledger.exists() else 0
+
+
+def report(options: argparse.Namespace, seconds: dict[str, float], counts: dict[str, int]) -> None:
+    """The table, and what it says of Ray Train's cost."""
+    one, two = seconds["one bare process"], seconds["two bare processes"]
+    rows = [(name, counts.get(name, 0), value, one / value, value / two - 1) for name, value in seconds.items()]
+    rows = [(*row[:4], f"{100 * row[4]:+.1f} %") for row in rows]
+    title = f"{2 * options.pairs} offline sets of {options.preset} on {options.source}"
+    table(title, ("", "trainings", "seconds", "gain", "against two bare"), rows)
+    kept = (one / seconds["Ray Train, 2 workers"]) / (one / two)
+    print(f"  Ray Train's two workers keep {kept:.2f} of what two bare processes gain.")
+    keep(f"collection_{options.preset}", {"title": title, "seconds": seconds, "share_of_gain": kept})

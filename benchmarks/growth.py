@@ -1,0 +1,201 @@
+"""How time, memory and bytes grow: the store with its records, acquisition with the pool, a collection with its sets.
+
+python -m benchmarks growth
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks.records import keep, table
+from rambo.acquisition import Floats, Request, select_by_utility
+from rambo.cli import Parser
+from rambo.fields import override
+from rambo.home import Home
+from rambo.measurement import Measurement
+from rambo.measuring import measure_into
+from rambo.pool import HIDDEN, Indices, Pool
+from rambo.preparation import prepare
+from rambo.presets import quickstart
+from rambo.progress import Progress
+from rambo.store import Store
+from rambo.training import FittedClassifier, SetSpec
+
+CPU = torch.device("cpu")
+NUM_LABELLED = 200
+NUM_FEATURES = 128
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure all three; print tables and keep them."""
+    parser = Parser(
+        prog="python -m benchmarks growth", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--records", default="1000,100000", help="records in the store (default %(default)s)")
+    parser.add_argument("--pools", default="10000,100000,1000000", help="images in the pool (default %(default)s)")
+    parser.add_argument("--sets", default="100,1000,10000", help="small sets to measure (default %(default)s)")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.case is not None:
+        run_case(options.case)
+        return
+    store = [store_row(int(count)) for count in options.records.split(",")]
+    header = ("records", "files", "write, s", "first lookup of all, s", "second, s", "bytes", "bytes a record")
+    table("The store", header, store)
+    pools = [
+        (int(size), budget, *child(f"acquire {size} {budget} {reach}").values(), reach)
+        for size in options.pools.split(",")
+        for budget, reach in ((500, "10"), (5000, "10"), (500, "all"))
+    ]
+    table("Acquisition, features and margins given", ("pool", "B", "seconds", "MiB added", "M/b"), pools)
+    sets = [
+        (int(count), where, *child(f"{where} {count}").values())
+        for count in options.sets.split(",")
+        for where in ("in-process", "workers")
+    ]
+    table("Peak memory of a collection", ("sets", "where", "seconds", "driver, MiB", "largest worker, MiB"), sets)
+    keep("growth", {"store": store, "acquisition": pools, "memory": sets})
+
+
+def store_row(count: int) -> tuple[object, ...]:
+    """Write `count` records as workers do, a thousand a file, and look all up from a fresh start."""
+    rng = np.random.default_rng(0)
+    keys = [rng.bytes(16).hex() for _ in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        writer = Store(Home(folder), compact=False)
+        start = time.perf_counter()
+        for first in range(0, count, 1000):
+            writer.put_measurements({key: _record(rng) for key in keys[first : first + 1000]})
+        writing = time.perf_counter() - start
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
+        files = len(list(Path(folder).rglob("*.parquet")))
+        reader, lookups = Store(Home(folder)), []
+        for _ in range(2):
+            start = time.perf_counter()
+            found = reader.measurements(keys)
+            lookups.append(time.perf_counter() - start)
+            assert len(found) == count
+    return (count, files, writing, *lookups, size, f"{size / count:.0f}")
+
+
+def _record(rng: np.random.Generator) -> Measurement:
+    correct = rng.random(1000) < 0.8
+    bits = np.packbits(correct).tobytes()
+    return Measurement(float(correct.mean()), float(rng.random()), bits, int(rng.integers(100)), 0.5, "cpu")
+
+
+def child(case: str) -> dict[str, float]:
+    """What `run_case` prints in a process of its own: peaks of memory cannot be taken back."""
+    command = [sys.executable, "-m", "benchmarks", "growth", "--case", case]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    values: dict[str, float] = json.loads(answer.splitlines()[-1])
+    print(f"{case}: {values}", flush=True)
+    return values
+
+
+def run_case(case: str) -> None:
+    """`acquire POOL BUDGET M/b`, `in-process SETS` or `workers SETS`."""
+    torch.set_num_threads(1)
+    kind, *rest = case.split()
+    if kind == "acquire":
+        print(json.dumps(acquire(int(rest[0]), int(rest[1]), rest[2])))
+    else:
+        print(json.dumps(collect_small(int(rest[0]), workers=kind == "workers")))
+
+
+@dataclass(frozen=True, eq=False)
+class _GivenFeatures:
+    """û whose image features are known: what is left is the acquisition itself."""
+
+    features: Floats
+    direction: Floats
+
+    def image_features(self, indices: Indices) -> Floats:
+        return self.features[indices]
+
+    def score_pooled(self, pooled: Floats) -> Floats:
+        return pooled @ self.direction
+
+
+@dataclass(frozen=True, eq=False)
+class _GivenMargins:
+    values: Floats
+
+    def margins(self, indices: Indices) -> Floats:
+        return self.values[indices]
+
+
+def acquire(size: int, budget: int, reach: str) -> dict[str, float]:
+    """Seconds and memory of RAMBO's selection from a pool of `size`."""
+    rng = np.random.default_rng(0)
+    total = size + NUM_LABELLED
+    features = rng.standard_normal((total, NUM_FEATURES), dtype=np.float32)
+    rounds = np.full(total, HIDDEN)
+    rounds[:NUM_LABELLED] = 0
+    everyone = np.arange(total)
+    pool = Pool(np.zeros((0, 1, 8, 8), dtype=np.uint8), rounds, rounds, everyone, everyone[:0], 10)
+    classifier: FittedClassifier = _GivenMargins(rng.random(total, dtype=np.float32))  # type: ignore[assignment]
+    scorer = _GivenFeatures(features, rng.standard_normal(NUM_FEATURES).astype(np.float32))
+    candidates = size if reach == "all" else int(reach) * 50
+    request = Request(pool, classifier, budget, 50, candidates, scorer)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    select_by_utility(request, rng)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+
+
+def collect_small(count: int, *, workers: bool) -> dict[str, float]:
+    """Peak memory while `count` sets of 20 digits are trained for one epoch."""
+    prepared = prepare(override(quickstart(), {"training.max_epochs": 1}), Path("data"))
+    problem, rng = prepared.problem(prepared.pool), np.random.default_rng(0)
+    specs = [SetSpec(rng.choice(prepared.split.seed_set, 20, replace=False), number) for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder, _WorkerMemory() as memory:
+        home, start = Home(folder), time.perf_counter()
+        if workers:
+            from cluster.collect import collect_with_workers
+            from cluster.work import missing_work
+
+            work = missing_work([(problem, specs)], [], Store(home))
+            collect_with_workers(work, home, num_workers=2, device=CPU, progress=Progress(quiet=True))
+        else:
+            measure_into(Store(home), problem, specs, CPU, lambda done: None)
+        seconds = time.perf_counter() - start
+    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "driver": driver, "worker": memory.peak / 2**20}
+
+
+class _WorkerMemory:
+    """The largest resident memory among Ray Train's workers below this process, looked at twice a second."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_WorkerMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            for process in psutil.process_iter(["cmdline", "memory_info"]):
+                title = " ".join(process.info["cmdline"] or [])
+                if title.startswith("ray::") and "RayTrainWorker" in title and process.info["memory_info"]:
+                    self.peak = max(self.peak, process.info["memory_info"].rss)
