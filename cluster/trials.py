@@ -226,6 +226,9 @@ def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> An
     from ray.tune.progress_reporter import TrialProgressCallback
 
     class Listener(TrialProgressCallback):  # in whose place Tune would else print a line for each trial
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return object, ()  # Tune keeps a copy of its callbacks, which nobody reads; a thread would not fit in it
+
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             pass
 

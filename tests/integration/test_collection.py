@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cluster.collect import BATCHES_A_WORKER, collect, collect_here, collect_with_workers, pilot
+from cluster.collect import BATCHES_A_WORKER, PILOT_SETS, collect, collect_here, collect_with_workers, pilot
 from cluster.runtime import connected
 from cluster.work import missing_work
 from rambo.config import Config
@@ -44,9 +44,11 @@ ALWAYS_RAY = """
 import cluster.collect
 from cluster.__main__ import main, run_command
 cluster.collect.START_SECONDS = 0
-run_command("cluster", main)
 """
 """The command, but for the rule that short collections need no Ray."""
+ALONE = "cluster.workers._lend_a_hand = lambda *rest: None\n"
+"""And but for what the main process measures while workers start, so that they find all the work there is."""
+RUN = "run_command('cluster', main)"
 
 
 class Task:
@@ -87,10 +89,17 @@ def serial(task, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def four_cpus():
+def one_ray():
     """One Ray for all tests of this module that need one in this process."""
     with connected(4) as resources:
         yield resources
+
+
+@pytest.fixture
+def four_cpus(one_ray, monkeypatch):
+    """That Ray, for workers who find all the work there is."""
+    monkeypatch.setattr("cluster.workers._lend_a_hand", lambda *rest: None)
+    return one_ray
 
 
 def begun(home) -> list[dict]:
@@ -122,9 +131,9 @@ def wait_for(condition, command=None):
     return value
 
 
-def start(task: Task, home: Path, *flags: str, ray: bool = True) -> subprocess.Popen[str]:
-    """The command that collects `task` into `home`."""
-    program = ["-c", ALWAYS_RAY] if ray else ["-m", "cluster"]
+def start(task: Task, home: Path, *flags: str, ray: str = "") -> subprocess.Popen[str]:
+    """The command that collects `task` into `home`; `ray`: the same by Ray, however little it is."""
+    program = ["-c", ray + RUN] if ray else ["-m", "cluster"]
     settings = home.parent / "config.json"
     settings.write_text(to_json(task.config))
     command = [sys.executable, *program, "collect", "--config", str(settings), "--home", str(home), *flags]
@@ -207,7 +216,7 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
     flags = ["--num-workers", "2"]
     stored: set[str] = set()
     for number in (signal.SIGINT, signal.SIGKILL):
-        command = start(slow_task, home, *flags, "--quiet")
+        command = start(slow_task, home, *flags, "--quiet", ray=ALWAYS_RAY + ALONE)
         worker = psutil.Process(wait_for(lambda: worker_of(home), command))
         assert worker.nice() == psutil.Process(command.pid).nice(), "a worker is no second-class process"
         command.send_signal(number)
@@ -218,15 +227,18 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
         known = len(stored)
         stored, paid = set(slow_task.measured(Home(home))), len(begun(home))
         assert known < len(stored) < len(slow_task.keys)
-    status, out, err = finish(start(slow_task, home, *flags))
+    command = start(slow_task, home, *flags, ray=ALWAYS_RAY)
+    status, out, err = finish(command)
     assert status == 0, err
     assert f"{len(slow_task.keys)} trainings" in out
     assert "starting Ray Train workers: 2\n" in err
     assert re.search(r"measuring: \d+/\d+ sets, (.*, )?workers at work: [12]\n", err), err
     assert slow_task.measured(Home(home)).keys() == slow_task.keys
     assert not {entry["key"] for entry in begun(home)[paid:]} & stored, "what was stored is not trained again"
+    here = [entry for entry in begun(home)[paid:] if entry["process"] == command.pid]
+    assert len(here) > PILOT_SETS + 1, "the main process lends a hand while the workers start"
     paid = len(begun(home))
-    status, out, err = finish(start(slow_task, home, *flags))
+    status, out, err = finish(start(slow_task, home, *flags, ray=ALWAYS_RAY))
     assert status == 0, err
     assert out.endswith("0 trainings and 0 OT distances added.\n")
     assert len(begun(home)) == paid, "the second run trains nothing"
@@ -259,7 +271,7 @@ def test_two_collections_into_one_home_at_once(tiny, tmp_path):
     junk = {f"junk {number}": Measurement(0.5, 0.5, b"1", number, 1.0, "cpu") for number in range(COMPACT_ABOVE + 6)}
     for key, record in junk.items():  # so many files that both commands merge them
         Store(Home(home), compact=False).put_measurements({key: record})
-    commands = [start(task, home, "--num-workers", "1", "--quiet", ray=False) for _ in range(2)]
+    commands = [start(task, home, "--num-workers", "1", "--quiet") for _ in range(2)]
     for status, out, err in map(finish, commands):
         assert (status, err) == (0, "")
         assert "trainings and" in out
@@ -301,11 +313,11 @@ def test_a_full_disk_is_one_sentence_and_room_is_all_it_takes(tiny, task, small_
     folder, enlarge = small_disk
     home = folder / "home"
     flags = ["--num-workers", "1", "--quiet"]
-    assert finish(start(Task(tiny), home, *flags, ray=False))[0] == 0
+    assert finish(start(Task(tiny), home, *flags))[0] == 0
     stored, paid = set(Store(Home(home)).measurements(sorted(task.keys))), len(begun(home))
     assert stored
     fill(folder, 24 * 1024)  # room for the probe and the pilot, not for all
-    status, _, err = finish(start(task, home, *flags, ray=False))
+    status, _, err = finish(start(task, home, *flags))
     assert (status, err.count("\n")) == (2, 1), err
     assert err.startswith("cluster: ")
     assert "No space left on device; nothing kept before is lost" in err
@@ -313,7 +325,7 @@ def test_a_full_disk_is_one_sentence_and_room_is_all_it_takes(tiny, task, small_
     stored, began = set(task.measured(Home(home))), len(begun(home))
     assert began > paid, "the disk was full in the midst of the work"
     enlarge()
-    status, _, err = finish(start(task, home, *flags, ray=False))
+    status, _, err = finish(start(task, home, *flags))
     assert (status, err) == (0, "")
     assert task.measured(Home(home)).keys() == task.keys
     assert not {entry["key"] for entry in begun(home)[began:]} & stored
@@ -338,7 +350,7 @@ def test_a_full_disk_ends_the_workers_with_one_sentence(slow_task, small_disk, f
 
 
 def test_bad_numbers_of_workers_are_one_sentence(task, tmp_path):
-    status, _, err = finish(start(task, tmp_path / "home", "--num-workers", "8-2", ray=False))
+    status, _, err = finish(start(task, tmp_path / "home", "--num-workers", "8-2"))
     assert (status, err.count("\n")) == (2, 1)
     assert err.startswith("cluster: --num-workers must be a number from 1, or a range of them such as 2-8, got '8-2'.")
     assert not (tmp_path / "home").exists()

@@ -1,0 +1,240 @@
+"""python -m ablations: which component earns its place, with what certainty."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, switches
+from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
+from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
+from ablations.run import Ended, Reporting, run_study, sync_study, write_report
+from ablations.show import plan_text, status_text
+from ablations.verify import differences
+from cluster.runtime import parse_num_workers
+from cluster.tracking import serve
+from cluster.trials import Place, Share
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.errors import InvalidInput, require
+from rambo.home import Home
+from rambo.preparation import Prepared, prepare
+from rambo.progress import Progress
+
+RUN = f"""\
+Run every cell of a study with every seed, and say which factor changes the accuracy, with what certainty.
+
+  python -m ablations run --preset quickstart --seeds 0-2
+  python -m ablations run --preset paper_mnist --seeds 0-9 --factor utility.label=interpolated,trained
+  python -m ablations run --recipe table4 --data.source npz:mnist.npz --plan
+
+Without --factor the three switches are studied: bilevel, OT and RankNet, each off and on. Any field of the
+configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.
+The same command again finishes what is missing; a level, a seed or a factor more runs only what is new.
+"""
+
+NOTHING = "Everything this needs is in the trial folders; nothing is trained."
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the subcommand that the command line names."""
+    parser = Parser(prog="python -m ablations", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add(commands, "status", "what is done, missing and failed", reporting=False)
+    _add(commands, "report", "tables and figures from the trial folders", reporting=True)
+    _add(commands, "verify", "recompute everything from the trial folders and say what differs", reporting=True)
+    _add(commands, "sync", "show in MLflow what the trial folders hold", reporting=True)
+    _add(commands, "ui", "start MLflow's pages on the home", reporting=False).add_argument(
+        "--port", type=int, default=5000, help="on this machine alone (default %(default)s)"
+    )
+    options = parse(parser, arguments)
+    COMMANDS[options.command](options)
+
+
+def run_command_run(options: argparse.Namespace) -> None:
+    """ablations run."""
+    grid = read_grid(options)
+    name = options.study or options.recipe or options.preset or "study"
+    prepared = prepare_all(grid, options)
+    plan, home = make_plan(name, grid, prepared), Home(options.home)
+    study_folder(name)
+    place = read_place(options, home, name)
+    if options.plan:
+        print(plan_text(plan, prepared, place))
+        return
+    progress = Progress(quiet=options.quiet)
+    ended = run_study(
+        plan, prepared, place, read_reporting(options), retry_failed=options.retry_failed, progress=progress
+    )
+    show(ended, home)
+
+
+def run_command_status(options: argparse.Namespace) -> None:
+    """ablations status."""
+    home = Home(options.home)
+    print(status_text(existing_plan(home, options.study), home))
+
+
+def run_command_report(options: argparse.Namespace) -> None:
+    """ablations report."""
+    home = Home(options.home)
+    study = read_study(existing_plan(home, options.study), home)
+    files = write_report(study, home, read_reporting(options))
+    print(files["table.md"].decode())
+    print(files["sentences.txt"].decode())
+    print(home.path(study_folder(study.name)))
+
+
+def run_command_verify(options: argparse.Namespace) -> None:
+    """ablations verify."""
+    home = Home(options.home)
+    plan = existing_plan(home, options.study)
+    found = differences(plan, home, read_reporting(options))
+    for sentence in found:
+        print(sentence)
+    if found:
+        raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")
+    print(f"{len(plan.folders)} trials, every table and every figure of {plan.name} agree with the trial folders.")
+
+
+def run_command_sync(options: argparse.Namespace) -> None:
+    """ablations sync."""
+    home = Home(options.home)
+    plan = existing_plan(home, options.study)
+    ended = sync_study(plan, home, read_reporting(options), Progress(quiet=options.quiet))
+    require(ended.unpublished is None, str(ended.unpublished))
+    print(f"{len(ended.study.outcomes)} trials of {plan.name} are in MLflow.")
+
+
+def run_command_ui(options: argparse.Namespace) -> None:
+    """ablations ui."""
+    serve(Home(options.home), options.port)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "run": run_command_run,
+    "status": run_command_status,
+    "report": run_command_report,
+    "verify": run_command_verify,
+    "sync": run_command_sync,
+    "ui": run_command_ui,
+}
+
+
+def read_grid(options: argparse.Namespace) -> Grid:
+    """The grid that the flags ask for; a recipe stands below them."""
+    controls, factors = options.controls, [parse_factor(text) for text in options.factor]
+    if options.recipe is not None:
+        chosen = recipe(options.recipe)
+        options.preset = options.preset or (chosen.preset if options.config is None else None)
+        for field, value in chosen.fields.items():
+            if getattr(options, field) is None:
+                setattr(options, field, value)
+        factors = merged(list(chosen.factors), factors)
+        controls = ",".join(chosen.controls) if controls is None else controls
+        options.seed = options.seed or PAPER_SEEDS
+    configs = read_configs(options)
+    seeds = [config.seed for config in configs]
+    require(
+        len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several; use --factor strategy=…"
+    )
+    names = [name for name in (controls if controls is not None else ",".join(CONTROLS)).split(",") if name != "none"]
+    return make_grid(configs[0], factors or switches(), controls=names, seeds=seeds, design=options.design)
+
+
+def merged(recipe_factors: list[Factor], given: list[Factor]) -> list[Factor]:
+    """A recipe's factors, with those of the command line in place of theirs or beside them."""
+    named = {factor.name: factor for factor in recipe_factors}
+    return list({**named, **{factor.name: factor for factor in given}}.values())
+
+
+def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:
+    """Every trial with its data and splits, checked before anything runs."""
+    return {(cell.name, seed): prepare(config, options.data_dir) for cell, seed, config in grid.trials()}
+
+
+def read_place(options: argparse.Namespace, home: Home, name: str) -> Place:
+    """Where trials work."""
+    share = None
+    if options.cpus_per_trial is not None or options.gpus_per_trial is not None:
+        cpus = 1.0 if options.cpus_per_trial is None else options.cpus_per_trial
+        require(
+            cpus > 0 and (options.gpus_per_trial or 0) >= 0,
+            f"--cpus-per-trial must be positive, and --gpus-per-trial not negative, got {cpus:g} and "
+            f"{options.gpus_per_trial}.",
+        )
+        share = Share(cpus, options.gpus_per_trial or 0.0)
+    workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
+    ledger = f"{study_folder(name)}/ledger.jsonl"
+    return Place(home, options.data_dir, options.device, ledger, workers, share)
+
+
+def read_reporting(options: argparse.Namespace) -> Reporting:
+    """How results are judged."""
+    require(options.margin > 0, f"--margin must be positive, in points of accuracy, got {options.margin:g}.")
+    return Reporting(options.margin / 100, options.allow_mixed)
+
+
+def show(ended: Ended, home: Home) -> None:
+    """The table, the sentences, and where to look."""
+    print(ended.files["table.md"].decode())
+    print(ended.files["sentences.txt"].decode())
+    if ended.unpublished is not None:
+        print(ended.unpublished)
+    print(f"{ended.num_run} trials were run now. Look at python -m ablations ui --home {home.root}, then")
+    print(f"  http://127.0.0.1:5000{ended.pages[0]}")
+    print(f"  http://127.0.0.1:5000{ended.pages[1]}")
+    print(home.path(f"{study_folder(ended.study.name)}/report.html"))
+
+
+def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
+    running = commands.add_parser(
+        "run",
+        help="run what is missing of a study",
+        description=RUN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    group = running.add_argument_group("what to compare")
+    group.add_argument("--recipe", metavar="NAME", help=f"a table of the paper: {', '.join(RECIPES)}")
+    group.add_argument(
+        "--factor", action="append", default=[], metavar="FIELD=LEVEL,LEVEL", help="may be given several times"
+    )
+    group.add_argument(
+        "--design", choices=("factorial", "one-at-a-time"), default="factorial", help="default %(default)s"
+    )
+    group.add_argument("--controls", metavar="LIST", help=f"none, or some of {','.join(CONTROLS)} (default: all)")
+    group.add_argument("--study", metavar="NAME", help="what to call it (default: the recipe or preset)")
+    group.add_argument("--plan", action="store_true", help="show the grid, what is missing and how long it takes")
+    work = running.add_argument_group("how to run it")
+    work.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
+    work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")
+    work.add_argument("--gpus-per-trial", type=float, metavar="SHARE", help="default .25 where there are GPUs")
+    work.add_argument("--retry-failed", action="store_true", help="run trials again whose failure was final")
+    _add_reporting(running)
+    add_config_flags(running, seeds_flag="--seeds")
+    add_lab_flags(running)
+
+
+def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str, *, reporting: bool) -> Parser:
+    command = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}. {NOTHING}", allow_abbrev=False
+    )
+    command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
+    if name != "ui":
+        command.add_argument("--study", required=True, metavar="NAME")
+        command.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    if reporting:
+        _add_reporting(command)
+    return command
+
+
+def _add_reporting(parser: Parser) -> None:
+    parser.add_argument(
+        "--margin", type=float, default=0.3, metavar="POINTS", help="equivalence margin (default %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-mixed", action="store_true", help="compare unequal seeds or training versions, marked as such"
+    )
+
+
+if __name__ == "__main__":
+    run_command("ablations", main)

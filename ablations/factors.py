@@ -1,0 +1,215 @@
+"""What a study compares: factors with levels, the cells they span, and controls; all of it data.
+
+A factor is any field of the configuration. Cells are the full factorial of the levels, or the base with one factor
+changed at a time; each runs with every seed. Controls are strategies without û, at each level of the factors that
+change anything for them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from rambo.config import STRATEGIES, Config
+from rambo.errors import InvalidInput, require
+from rambo.fields import Value, coerce, effective_fields, flatten, override
+
+SWITCHES = ("switches.bilevel", "switches.ot", "switches.ranknet")
+"""The three components under study, in the order of the paper's Table 1."""
+
+CONTROLS = ("random", "margin", "filtered_random")
+"""Strategies without û; the last shows what û adds over the margin filter."""
+
+Design = Literal["factorial", "one-at-a-time"]
+
+LABELS = {
+    "switches.bilevel": "bilevel",
+    "switches.ot": "OT",
+    "switches.ranknet": "RankNet",
+    "acquisition.budget": "B",
+    "acquisition.batch_size": "b",
+    "acquisition.candidate_batches": "M/b",
+    "utility_model.lambda_ot": "λ_OT",
+    "utility_model.lambda_1": "λ1",
+    "utility_model.lambda_2": "λ2",
+    "utility_model.lambda_3": "λ3",
+    "data.num_seed_labels": "k",
+}
+"""Short names in tables; other fields go by the last part of theirs."""
+
+_ANY_POOL = 10**9
+"""A pool so large that M is never capped by it: what a field changes does not hang on the data."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A field of the configuration and the levels it takes."""
+
+    name: str
+    """The dotted name of the field."""
+    levels: tuple[Value, ...]
+    """At least two, all different; switches are (False, True)."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(set(self.levels)) == len(self.levels) >= 2,
+            f"--factor {self.name} must have at least two different levels, got {_listed(self.levels)}.",
+        )
+
+    @property
+    def label(self) -> str:
+        """How tables call it."""
+        return LABELS.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it goes off and on."""
+        return set(self.levels) == {False, True} and all(isinstance(level, bool) for level in self.levels)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration of a study, seeds apart."""
+
+    levels: tuple[tuple[str, Value], ...]
+    """(field, level) of each factor; a control has only those that change something for it."""
+    control: str | None = None
+    """The strategy, if this is a control."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a study, for example `bilevel=on OT=off RankNet=on`, `random`, `random B=500`."""
+        parts = [f"{Factor(name, (level, None)).label}={level_text(level)}" for name, level in self.levels]  # type: ignore[arg-type]
+        return " ".join(([self.control] if self.control else []) + parts) or "base"
+
+    def level(self, factor: str) -> Value | None:
+        """The level of `factor`, None where it changes nothing here."""
+        return dict(self.levels).get(factor)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All configurations of a study: cells times seeds over one base."""
+
+    base: Config
+    factors: tuple[Factor, ...]
+    cells: tuple[Cell, ...]
+    """Those of the factors first, in the order of their levels, then the controls."""
+    seeds: tuple[int, ...]
+    design: Design = "factorial"
+
+    def config(self, cell: Cell, seed: int) -> Config:
+        """The configuration of one trial; raises `InvalidInput` where levels do not fit together."""
+        changes = {**dict(cell.levels), "seed": seed}
+        if cell.control is not None:
+            changes["strategy"] = cell.control
+        try:
+            return override(self.base, changes)
+        except InvalidInput as error:
+            raise InvalidInput(f"The cell {cell.name} cannot be: {error}") from None
+
+    def trials(self) -> Iterator[tuple[Cell, int, Config]]:
+        """Every cell with every seed, seed by seed, so that an unfinished study has whole comparisons."""
+        for seed in self.seeds:
+            for cell in self.cells:
+                yield cell, seed, self.config(cell, seed)
+
+    @property
+    def studied(self) -> tuple[Cell, ...]:
+        """The cells that are no controls."""
+        return tuple(cell for cell in self.cells if cell.control is None)
+
+    @property
+    def controls(self) -> tuple[Cell, ...]:
+        """The cells of strategies without û."""
+        return tuple(cell for cell in self.cells if cell.control is not None)
+
+    @property
+    def is_two_level_factorial(self) -> bool:
+        """Whether contrasts, interactions and Shapley values are defined: every factor has two levels."""
+        return self.design == "factorial" and all(len(factor.levels) == 2 for factor in self.factors)
+
+
+def make_grid(
+    base: Config, factors: Sequence[Factor], *, controls: Sequence[str], seeds: Sequence[int], design: Design
+) -> Grid:
+    """The cells that `factors` span over `base`, and those of `controls`; raises `InvalidInput` for what cannot be."""
+    names = [factor.name for factor in factors]
+    require(len(set(names)) == len(names), f"Each --factor must name another field, got {', '.join(names)}.")
+    require(len(seeds) > 0, "--seeds must name at least one seed, got none.")
+    require("seed" not in names, "--factor must name a field other than seed, got seed; use --seeds.")
+    for control in controls:
+        require(control in CONTROLS, f"--controls must be among {', '.join(CONTROLS)} or none, got {control}.")
+    combinations = _factorial(factors) if design == "factorial" else _one_at_a_time(base, factors)
+    cells = [Cell(levels) for levels in combinations]
+    taken = {level for factor in factors if factor.name == "strategy" for level in factor.levels} | {base.strategy}
+    for control in controls:
+        if control not in taken:
+            cells += _control_cells(base, control, factors, combinations)
+    grid = Grid(base, tuple(factors), tuple(cells), tuple(seeds), design)
+    for cell in grid.cells:
+        grid.config(cell, seeds[0])
+    return grid
+
+
+def parse_factor(text: str) -> Factor:
+    """A factor from `FIELD=LEVEL,LEVEL,…`; a bare FIELD is a switch that goes off and on.
+
+    >>> parse_factor("acquisition.candidate_batches=2,5,all").levels
+    (2, 5, 'all')
+    """
+    name, equals, levels = text.partition("=")
+    if not equals:
+        return Factor(name, (coerce(name, "off"), coerce(name, "on")))
+    converted = [coerce(name, level) for level in levels.split(",")]
+    if set(converted) == {False, True} and all(isinstance(level, bool) for level in converted):
+        converted = [False, True]
+    return Factor(name, tuple(converted))
+
+
+def switches() -> list[Factor]:
+    """The default: bilevel, OT and RankNet, each off and on."""
+    return [Factor(name, (False, True)) for name in SWITCHES]
+
+
+def level_text(level: Value) -> str:
+    """A level as people write it."""
+    return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
+
+
+def _factorial(factors: Sequence[Factor]) -> list[tuple[tuple[str, Value], ...]]:
+    """Every combination; the components of a switch are listed on first, as in the paper's tables."""
+    choices = [factor.levels[::-1] if factor.is_switch else factor.levels for factor in factors]
+    return [tuple(zip((f.name for f in factors), levels, strict=True)) for levels in product(*choices)]
+
+
+def _one_at_a_time(base: Config, factors: Sequence[Factor]) -> list[tuple[tuple[str, Value], ...]]:
+    """The base, then each factor at each of its other levels."""
+    start = {factor.name: flatten(base)[factor.name] for factor in factors}
+    found = [start]
+    for factor in factors:
+        found += [{**start, factor.name: level} for level in factor.levels if level != start[factor.name]]
+    return [tuple(levels.items()) for levels in found]
+
+
+def _control_cells(
+    base: Config, control: str, factors: Sequence[Factor], combinations: Sequence[tuple[tuple[str, Value], ...]]
+) -> list[Cell]:
+    """`control` at each combination of the factors that change its effective configuration."""
+    matter = {factor.name for factor in factors if _matters(base, control, factor)}
+    restricted = (tuple((n, level) for n, level in levels if n in matter) for levels in combinations)
+    return [Cell(levels, control) for levels in dict.fromkeys(restricted)]
+
+
+def _matters(base: Config, control: str, factor: Factor) -> bool:
+    if factor.name.startswith("data."):
+        return True
+    configs = [override(base, {factor.name: level, "strategy": control}) for level in factor.levels]
+    return any(effective_fields(c, _ANY_POOL) != effective_fields(configs[0], _ANY_POOL) for c in configs[1:])
+
+
+def _listed(levels: Sequence[Value]) -> str:
+    return ", ".join(map(level_text, levels)) or "none"
+
+
+assert set(CONTROLS) < set(STRATEGIES)

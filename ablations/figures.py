@@ -1,0 +1,171 @@
+"""The pictures of a study, each as the bytes of a PNG: cells, effects, accuracy over the number of labels."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ablations.effects import Effect
+from ablations.factors import Cell
+from ablations.sentences import metric_text, share
+from ablations.statistics import Analysis, Summary, summarise
+from ablations.study import Study
+
+INK, GREY = "tab:blue", "tab:gray"
+"""The method under study, and controls."""
+
+MARKERS = "osD^vP*X"
+
+LINES = {"random": ":", "margin": "-.", "filtered_random": "--"}
+
+BUDGET = "acquisition.budget"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy over the number of labels, from the seed set on."""
+
+    name: str
+    control: str | None
+    num_labelled: tuple[int, ...]
+    accuracy: tuple[Summary, ...]
+
+
+def cells_figure(analysis: Analysis) -> bytes:
+    """Every cell: its seeds as points, its mean with the standard error."""
+    study, cells = analysis.study, analysis.study.grid.cells
+    figure, axes = _rows(len(cells))
+    for place, cell in enumerate(cells):
+        colour = GREY if cell.control else INK
+        values = 100 * np.array(list(study.accuracies(cell, analysis.metric).values()))
+        axes.plot(values, np.full(len(values), place), "|", color=colour, alpha=0.5, markersize=9)
+        summary = summarise(list(values / 100))
+        if summary.mean is None:
+            axes.text(0.01, place, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY)
+        else:
+            axes.errorbar(100 * summary.mean, place, xerr=_error(summary), fmt="o", color=colour, capsize=3)
+    _name_rows(axes, [cell.name for cell in cells])
+    axes.set_xlabel(f"{metric_text(analysis.metric)} in %: mean ± standard error, and each seed")
+    return _png(figure)
+
+
+def effects_figure(analysis: Analysis) -> bytes:
+    """Main effects and interactions, or levels, with their 95 % intervals; the margin of equivalence as a band."""
+    effects = analysis.tested
+    figure, axes = _rows(max(1, len(effects)))
+    margin = 100 * analysis.margin
+    axes.axvspan(
+        -margin, margin, color="tab:green", alpha=0.15, linewidth=0, label=f"± {share(analysis.margin)} points"
+    )
+    axes.axvline(0, color="black", linewidth=0.8)
+    for place, effect in enumerate(effects):
+        _interval(axes, place, effect)
+    for filled, name in ((True, "differs from 0 after Holm"), (False, "does not")):
+        axes.plot([], [], "o", color=INK, markerfacecolor=INK if filled else "white", label=name)
+    _name_rows(axes, [effect.name for effect in effects])
+    axes.set_xlabel(f"change of {metric_text(analysis.metric)} in points, 95 % interval")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def labels_figure(analysis: Analysis) -> bytes:
+    """From the seed set to the labelled set, one line a cell; cells that differ only in B are one line."""
+    curves = curves_over_labels(analysis.study, analysis.metric)
+    figure = Figure(figsize=(8.5, max(3.6, 1.2 + 0.2 * len(curves))), layout="constrained")
+    axes = figure.add_subplot()
+    last = max((curve.num_labelled[-1] for curve in curves), default=1)
+    for place, curve in enumerate(curves):
+        step = last * min(0.004, 0.05 / len(curves))  # else the error bars of one budget lie on each other
+        _curve(axes, curve, step * (place - (len(curves) - 1) / 2), _look(place, len(curves), curve))
+    axes.set_xlabel("number of labels (cells are shifted apart)")
+    axes.set_ylabel(f"{metric_text(analysis.metric)} in %")
+    if curves:
+        figure.legend(
+            loc="outside right upper",
+            fontsize=7,
+            frameon=False,
+            title="in the order of the last value",
+            title_fontsize=7,
+        )
+    return _png(figure)
+
+
+def curves_over_labels(study: Study, metric: str) -> list[Curve]:
+    """One curve for each group of cells that differ only in B, best last value first."""
+    groups: dict[object, list[Cell]] = {}
+    for cell in study.grid.cells:
+        rest = tuple((name, level) for name, level in cell.levels if name != BUDGET)
+        groups.setdefault((cell.control, rest), []).append(cell)
+    curves = [curve for cells in groups.values() if (curve := _curve_of(study, cells, metric)) is not None]
+    return sorted(curves, key=lambda curve: (-(curve.accuracy[-1].mean or 0), curve.name))
+
+
+def _curve_of(study: Study, cells: Sequence[Cell], metric: str) -> Curve | None:
+    """None where nothing is finished."""
+    base, points = [], []
+    for cell in cells:
+        outcomes = [o for seed in study.grid.seeds if (o := study.outcomes.get((cell.name, seed))) is not None]
+        if outcomes:
+            base.append([getattr(outcome, f"base_{metric}") for outcome in outcomes])
+            points.append((outcomes[0].num_labelled, summarise([getattr(outcome, metric) for outcome in outcomes])))
+    if not points:
+        return None
+    num_seed_labels = study.grid.config(cells[0], study.grid.seeds[0]).data.num_seed_labels
+    points = [(num_seed_labels, summarise(max(base, key=len))), *sorted(points, key=lambda point: point[0])]
+    rest = tuple((name, level) for name, level in cells[0].levels if name != BUDGET)
+    name = Cell(rest, cells[0].control).name if len(cells) > 1 else cells[0].name
+    labels, accuracy = zip(*points, strict=True)
+    return Curve(name, cells[0].control, labels, accuracy)
+
+
+def _curve(axes: Axes, curve: Curve, shift: float, look: dict[str, Any]) -> None:
+    means = [100 * (summary.mean or 0) for summary in curve.accuracy]
+    errors = [_error(summary) for summary in curve.accuracy]
+    places = [curve.num_labelled[0], *(number + shift for number in curve.num_labelled[1:])]
+    axes.errorbar(places, means, errors, linewidth=1, markersize=4, capsize=2, label=curve.name, **look)
+
+
+def _look(place: int, total: int, curve: Curve) -> dict[str, Any]:
+    """Colours along the ranking; controls are grey, each with a line of its own."""
+    if curve.control is not None:
+        return {"color": GREY, "linestyle": LINES[curve.control]}
+    colour = colormaps["tab10"](place % 10) if total <= 10 else colormaps["turbo"](place / (total - 1))
+    return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+
+
+def _interval(axes: Axes, place: int, effect: Effect) -> None:
+    found = effect.estimate
+    if found is None:
+        axes.text(0.01, place, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY)
+        return
+    ends = [[100 * (found.mean - found.low)], [100 * (found.high - found.mean)]]
+    fill = INK if effect.is_significant else "white"
+    axes.errorbar(100 * found.mean, place, xerr=ends, fmt="o", color=INK, markerfacecolor=fill, capsize=3)
+
+
+def _rows(number: int) -> tuple[Figure, Axes]:
+    """A panel with a row for each name, wide enough for long ones."""
+    figure = Figure(figsize=(8.5, 1.3 + 0.3 * number), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), list(names), fontsize=8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _error(summary: Summary) -> float:
+    return 100 * (summary.se or 0)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,109 @@
+"""The whole report as one HTML page that needs no other file and no network."""
+
+import base64
+from collections.abc import Mapping
+
+from jinja2 import Environment, StrictUndefined
+
+from ablations.sentences import metric_text, provenance, sentences, share
+from ablations.statistics import Analysis
+from ablations.tables import CAPTION, cell_table, effect_table
+
+FIGURES = {
+    "figures/cells.png": "Every cell: mean ± standard error, and each seed.",
+    "figures/effects.png": "Effects with 95 % t intervals; the band is the margin of equivalence.",
+    "figures/labels.png": "From the seed set to the labelled set, mean ± standard error.",
+}
+"""Pictures on the page, with their captions."""
+
+METHOD = (
+    "Effects are taken seed by seed over the seeds that have all the cells they need. p values are of the two-sided "
+    "sign-flip test, exact up to 16 seeds, and of two one-sided t tests (TOST) against the margin. Holm's correction "
+    "is over all effects of a family: those of the factors, or the comparisons with controls."
+)
+
+TEMPLATE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ name }}</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: center; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-top: 2px solid; border-bottom: 1px solid; }
+tbody { border-bottom: 1px solid; }
+tbody:last-child { border-bottom-width: 2px; }
+.wide { overflow-x: auto; }
+.mind { background: #fff3cd; padding: .5rem 1rem; }
+.note, figcaption { color: #555; font-size: .9rem; }
+figure { margin: 1.5rem 0; }
+img { max-width: 100%; }
+</style>
+</head>
+<body>
+<h1>{{ name }}</h1>
+{% for mark in marks %}<p class="mind">{{ mark }}</p>
+{% endfor %}
+{% macro show(table) %}
+<div class="wide"><table>
+<thead><tr>{% for text in table.header %}<th>{{ text }}</th>{% endfor %}</tr></thead>
+{% for rows in (table.studied, table.controls) if rows %}
+<tbody>
+{% for row in rows %}<tr>{% for text in row %}<td>{{ text }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+{% endfor %}
+</table></div>
+{% endmacro %}
+<h2>Cells</h2>
+{{ show(cells) }}
+<p class="note">{{ caption }}</p>
+<h2>What it shows</h2>
+<ul>
+{% for sentence in sentences %}<li>{{ sentence }}</li>
+{% endfor %}
+</ul>
+{% for analysis in effects %}
+<h2>Effects on {{ analysis.metric }}</h2>
+{{ show(analysis.table) }}
+{% endfor %}
+<p class="note">{{ method }} The margin is {{ margin }} points.</p>
+<h2>Figures</h2>
+{% for figure in figures %}
+<figure>
+<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}">
+<figcaption>{{ figure.caption }}</figcaption>
+</figure>
+{% endfor %}
+<h2>Where the numbers come from</h2>
+<ul>
+{% for line in provenance %}<li>{{ line }}</li>
+{% endfor %}
+</ul>
+</body>
+</html>
+"""
+
+
+def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes]) -> bytes:
+    """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    content = environment.from_string(TEMPLATE).render(
+        name=analysis.study.name,
+        marks=analysis.marks,
+        cells=cell_table(analysis.study),
+        caption=CAPTION,
+        sentences=[sentence for sentence in sentences(analysis) if sentence not in analysis.marks],
+        effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
+        method=METHOD,
+        margin=share(analysis.margin),
+        figures=[
+            {"caption": caption, "content": base64.b64encode(figures[name]).decode()}
+            for name, caption in FIGURES.items()
+        ],
+        provenance=provenance(analysis.study),
+    )
+    return content.encode()

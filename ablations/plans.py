@@ -1,0 +1,135 @@
+"""What a study is, on disk: its grid and the folder of each trial. Everything else can be worked out from there."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from ablations.factors import Cell, Factor, Grid
+from ablations.study import Outcome, Study
+from cluster.tracking import Entry
+from cluster.trials import read_failure
+from rambo.errors import InvalidInput, require
+from rambo.fields import from_nested
+from rambo.home import Home
+from rambo.preparation import Prepared
+from rambo.result import Result, read_result, to_json
+
+Key = tuple[str, int]
+"""Name of the cell, and seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid whose trials have their folders; cells that are equal in effect share them."""
+
+    name: str
+    grid: Grid
+    folders: Mapping[Key, str]
+
+    def to_bytes(self) -> bytes:
+        """The content of plan.json."""
+        grid = self.grid
+        return to_json(
+            {
+                "study": self.name,
+                "design": grid.design,
+                "factors": [{"field": factor.name, "levels": list(factor.levels)} for factor in grid.factors],
+                "cells": [{"levels": dict(cell.levels), "control": cell.control} for cell in grid.cells],
+                "seeds": list(grid.seeds),
+                "trials": [{"cell": cell, "seed": seed, "folder": f} for (cell, seed), f in self.folders.items()],
+                "base": asdict(grid.base),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Plan":
+        """`to_bytes` undone."""
+        read = json.loads(content)
+        grid = Grid(
+            base=from_nested(read["base"]),
+            factors=tuple(Factor(item["field"], tuple(item["levels"])) for item in read["factors"]),
+            cells=tuple(Cell(tuple(item["levels"].items()), item["control"]) for item in read["cells"]),
+            seeds=tuple(read["seeds"]),
+            design=read["design"],
+        )
+        return cls(read["study"], grid, {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]})
+
+    def check_extends(self, old: "Plan") -> None:
+        """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
+
+        The order in which seeds, levels or factors are listed does not matter.
+        """
+        lost = sorted(set(old.folders.values()) - set(self.folders.values()))
+        require(
+            not lost,
+            f"--study {self.name} must keep its {len(old.folders)} trials, to which seeds, levels and factors may be "
+            f"added, got a plan without {len(lost)} of them; choose another --study or give "
+            "the flags it was made with.",
+        )
+
+    def entries(self, home: Home, keys: Sequence[Key] | None = None) -> list[Entry]:
+        """What MLflow shows of the trials that have ended, or of those among `keys`."""
+        found = []
+        for (cell, seed), folder in self.folders.items():
+            if keys is not None and (cell, seed) not in keys:
+                continue
+            failure = read_failure(home, folder)
+            if failure is None and read_result(home, folder) is None:
+                continue
+            reason = failure.reason if failure is not None and read_result(home, folder) is None else None
+            tags = {"cell": cell, "seed": str(seed), "study": self.name}
+            found.append(Entry(folder, f"{cell}, seed {seed}", tags, reason))
+        return found
+
+    def keys_of(self, folder: str) -> list[Key]:
+        """The trials that live in `folder`."""
+        return [key for key, value in self.folders.items() if value == folder]
+
+
+def make_plan(name: str, grid: Grid, prepared: Mapping[Key, Prepared]) -> Plan:
+    """The plan of a study whose experiments are `prepared`."""
+    return Plan(name, grid, {key: one.folder for key, one in prepared.items()})
+
+
+def study_folder(name: str) -> str:
+    """Where a study is kept, relative to the home; raises `InvalidInput` for a name that is no plain file name."""
+    plain = all(letter.isalnum() or letter in "-_." for letter in name) and name.strip(".") != ""
+    require(plain, f"--study must be a name of letters, digits, '-', '_' and '.', got {name!r}.")
+    return f"studies/{name}"
+
+
+def read_plan(home: Home, name: str) -> Plan | None:
+    """The plan of the study called `name`, None where there is none."""
+    content = home.read(f"{study_folder(name)}/plan.json")
+    return None if content is None else Plan.from_bytes(content)
+
+
+def existing_plan(home: Home, name: str) -> Plan:
+    """The same, or `InvalidInput` with the studies there are."""
+    plan = read_plan(home, name)
+    if plan is None:
+        there = ", ".join(home.folders("studies")) or "none"
+        raise InvalidInput(f"--study must name a study of {home.root}, got {name}; there: {there}.")
+    return plan
+
+
+def read_study(plan: Plan, home: Home) -> Study:
+    """What the trial folders of a study say."""
+    outcomes: dict[Key, Outcome] = {}
+    failures: dict[Key, str] = {}
+    for key, folder in plan.folders.items():
+        result = read_result(home, folder)
+        if result is not None:
+            outcomes[key] = _outcome(result, json.loads(home.read(f"{folder}/environment.json") or b"{}"))
+        elif (failure := read_failure(home, folder)) is not None:
+            failures[key] = failure.reason
+    return Study(plan.name, plan.grid, outcomes, failures)
+
+
+def _outcome(result: Result, environment: Mapping[str, object]) -> Outcome:
+    version = environment.get("training_version", 0)
+    shared = {name: getattr(result, name) for name in Outcome.__dataclass_fields__ if hasattr(result, name)}
+    commit = environment.get("commit")
+    return Outcome(
+        **shared, commit=str(commit) if commit else None, training_version=version if isinstance(version, int) else 0
+    )

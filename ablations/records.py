@@ -1,0 +1,116 @@
+"""The CSV files: every cell, every effect, every trial; shares in [0, 1], empty where there is nothing.
+
+Floats of trials are written in full, derived ones with ten digits, so that another BLAS gives the same bytes.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from ablations.effects import Effect
+from ablations.factors import Cell
+from ablations.statistics import Analysis, summarise
+from ablations.study import Study
+from ablations.tables import strategy
+
+Row = Sequence[object]
+
+AVERAGED = (
+    "base_test_accuracy",
+    "test_accuracy",
+    "base_val_accuracy",
+    "val_accuracy",
+    "pair_accuracy",
+    "pair_ceiling",
+    "label_agreement",
+)
+"""Of an outcome, what table.csv has mean and standard error of."""
+
+KEPT = (*AVERAGED, "num_labelled", "config_id", "data", "commit", "training_version")
+"""Of an outcome, what trials.csv has as it is."""
+
+EFFECTS = (
+    "metric", "kind", "name", "n", "estimate", "se", "low", "high",
+    "p", "p_holm", "p_t", "p_tost", "p_tost_holm", "num_tests", "seeds", "values",
+)  # fmt: skip
+"""Columns of effects.csv; `values` are the differences, in the order of `seeds`."""
+
+
+def cells_csv(study: Study) -> bytes:
+    """`table.csv`: a row a cell."""
+    names = [factor.name for factor in study.grid.factors]
+    averaged = [f"{metric}_{part}" for metric in AVERAGED for part in ("mean", "se")]
+    header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged]
+    header += ["num_labelled", "config_ids", "data", "commits", "training_versions"]
+    return _csv(header, (_cell_row(study, cell) for cell in study.grid.cells))
+
+
+def effects_csv(analyses: Sequence[Analysis]) -> bytes:
+    """`effects.csv`: a row an effect; p values are adjusted within a metric and a family."""
+    rows = (_effect_row(analysis, effect) for analysis in analyses for effect in _effects(analysis))
+    return _csv(EFFECTS, rows)
+
+
+def trials_csv(study: Study) -> bytes:
+    """`trials.csv`: a row a trial of the grid, missing and failed ones too."""
+    names = [factor.name for factor in study.grid.factors]
+    header = ["cell", "strategy", "is_control", "seed", *names, "status", "reason", *KEPT]
+    return _csv(header, (_trial_row(study, cell, seed) for cell in study.grid.cells for seed in study.grid.seeds))
+
+
+def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
+    outcomes = [o for seed in study.grid.seeds if (o := study.outcomes.get((cell.name, seed))) is not None]
+    yield from (*_identity(study, cell), *_levels(study, cell), len(outcomes), len(study.grid.seeds))
+    for metric in AVERAGED:
+        summary = summarise([getattr(outcome, metric) for outcome in outcomes])
+        yield from (_digits(summary.mean), _digits(summary.se))
+    for field in ("num_labelled", "config_id", "data", "commit", "training_version"):
+        yield _joined(getattr(outcome, field) for outcome in outcomes)
+
+
+def _effects(analysis: Analysis) -> tuple[Effect, ...]:
+    return (*analysis.tested, *analysis.shapley, *analysis.controls)
+
+
+def _effect_row(analysis: Analysis, effect: Effect) -> Row:
+    found, tested = effect.estimate, effect.num_tests > 0
+    numbers = [found.mean, found.se, found.low, found.high] if found else [None] * 4
+    tests = [found.p, effect.p_holm, found.p_t, found.p_tost, effect.p_tost_holm] if found and tested else [None] * 5
+    seeds, values = " ".join(map(str, effect.seeds)), " ".join(map(_digits, effect.values))
+    row = [analysis.metric, effect.kind, effect.name, len(effect.seeds), *map(_digits, numbers), *map(_digits, tests)]
+    return [*row, effect.num_tests or "", seeds, values]
+
+
+def _trial_row(study: Study, cell: Cell, seed: int) -> Row:
+    outcome = study.outcomes.get((cell.name, seed))
+    reason = study.failures.get((cell.name, seed)) if outcome is None else None
+    status = "finished" if outcome is not None else "missing" if reason is None else "failed"
+    kept = [getattr(outcome, field) if outcome is not None else None for field in KEPT]
+    return [*_identity(study, cell), seed, *_levels(study, cell), status, reason, *kept]
+
+
+def _identity(study: Study, cell: Cell) -> tuple[str, str, str]:
+    return cell.name, strategy(study, cell), "true" if cell.control is not None else "false"
+
+
+def _levels(study: Study, cell: Cell) -> list[str]:
+    """As flags and JSON write them; empty where a factor changes nothing."""
+    levels = (cell.level(factor.name) for factor in study.grid.factors)
+    return ["" if level is None else str(level).lower() if isinstance(level, bool) else str(level) for level in levels]
+
+
+def _joined(values: Iterable[object]) -> str:
+    """All different ones; a trial whose commit is unknown says so."""
+    return " ".join(sorted({"unknown" if value is None else str(value) for value in values}))
+
+
+def _digits(number: float | None) -> str:
+    return "" if number is None else f"{number:.10g}"
+
+
+def _csv(header: Row, rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()

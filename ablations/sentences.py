@@ -1,0 +1,193 @@
+"""What a study shows, in sentences that a paper could print; the same text for the same study."""
+
+from collections.abc import Sequence
+
+from ablations.effects import Effect, reference_cell
+from ablations.factors import Cell
+from ablations.statistics import Analysis, Summary, finished, power_text, seeds_text, summarise
+from ablations.study import Study
+
+METRICS = {"test_accuracy": "test accuracy", "val_accuracy": "validation accuracy"}
+"""Metrics in words; others go by their field."""
+
+
+def sentences(analysis: Analysis) -> list[str]:
+    """All of them: what to mind, what differs, what is missing, what so many seeds can tell."""
+    effects = (*analysis.tested, *analysis.controls)
+    return [
+        *analysis.marks,
+        _headline(analysis),
+        *(effect_sentence(effect, analysis) for effect in effects if effect.estimate is not None),
+        *_untested([effect for effect in effects if effect.estimate is None]),
+        *shapley_sentences(analysis),
+        *missing_sentences(analysis.study),
+        power_text(analysis.power),
+    ]
+
+
+def effect_sentence(effect: Effect, analysis: Analysis) -> str:
+    """The estimate with its interval and p, then whether it is smaller than the margin or remains open."""
+    found, metric = effect.estimate, metric_text(analysis.metric)
+    if found is None:
+        raise ValueError(f"{effect.name} has no estimate")
+    verb = "changes" if effect.is_significant else "is estimated to change"
+    test = f"{'exact ' if found.is_exact else ''}sign-flip p"
+    said = (
+        f"{effect.subject} {verb} {metric} by {points(found.mean)} points (95 % interval {interval(effect)}, "
+        f"{test} {relation(found.p)}{_holm(effect, effect.p_holm)}, {_count(found.n, 'seed')})."
+    )
+    tost = f"TOST p {relation(found.p_tost)}{_holm(effect, effect.p_tost_holm)}"
+    if effect.is_equivalent:
+        return f"{said} It changes {metric} by less than {share(analysis.margin)} points either way ({tost})."
+    if effect.is_significant:
+        return said
+    return (
+        f"{said} Whether it matters at the scale of {share(analysis.margin)} points remains open: neither a difference "
+        f"nor its absence is shown ({tost})."
+    )
+
+
+def shapley_sentences(analysis: Analysis) -> list[str]:
+    """Each component's share of the way from none of them to all, and the seeds for which there is none."""
+    effects = analysis.shapley
+    if not effects:
+        return []
+    seeds = effects[0].seeds
+    said = []
+    if seeds:
+        total = summarise([sum(effect.values[i] for effect in effects) for i in range(len(seeds))])
+        shares = ", ".join(f"{effect.name} {mean_error(summarise(effect.values), signed=True)}" for effect in effects)
+        said.append(
+            f"From no component to all of them, {metric_text(analysis.metric)} changes by "
+            f"{mean_error(total, signed=True)} points; exact Shapley values give {shares} "
+            f"(mean ± standard error, {_count(len(seeds), 'seed')})."
+        )
+    undefined = [seed for seed in analysis.study.grid.seeds if seed not in seeds]
+    if undefined:
+        said.append(f"Shapley values are undefined where a cell is missing: {seeds_name(undefined)}.")
+    return said
+
+
+def missing_sentences(study: Study) -> list[str]:
+    """Cell by cell what has not run, and why what failed did."""
+    missing = study.missing
+    if not missing:
+        return []
+    total = len(study.grid.cells) * len(study.grid.seeds)
+    verb = "has" if len(missing) == 1 else "have"
+    said = [f"{len(missing)} of {total} trials {verb} no result; effects that need one leave out its seed."]
+    absent: dict[Cell, list[int]] = {}
+    for cell, seed in missing:
+        if (cell.name, seed) not in study.failures:
+            absent.setdefault(cell, []).append(seed)
+    for seeds in dict.fromkeys(map(tuple, absent.values())):
+        names = [cell.name for cell, mine in absent.items() if tuple(mine) == seeds]
+        said.append(f"Missing, {seeds_name(seeds)}: {'; '.join(names)}.")
+    failed = [(cell, seed) for cell, seed in missing if (cell.name, seed) in study.failures]
+    return said + [f"Failed: {cell.name}, seed {seed}: {study.failures[cell.name, seed]}" for cell, seed in failed]
+
+
+def provenance(study: Study) -> list[str]:
+    """Where the numbers come from: data, commits, training versions and seeds, each with all there are."""
+    outcomes = finished(study)
+    data = sorted({outcome.data for outcome in outcomes})
+    commits = sorted({outcome.commit or "unknown" for outcome in outcomes})
+    versions = sorted({outcome.training_version for outcome in outcomes})
+    return [
+        f"{_plural('Data', data, plural='Data')}: {', '.join(data) or 'none'}.",
+        f"{_plural('Commit', commits)}: {', '.join(commits) or 'none'}.",
+        f"{_plural('Training version', versions)}: {', '.join(map(str, versions)) or 'none'}.",
+        f"Seeds: {seeds_text(study.grid.seeds)}; {len(outcomes)} of {len(outcomes) + len(study.missing)} trials.",
+    ]
+
+
+def metric_text(metric: str) -> str:
+    """A metric in words."""
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def points(difference: float) -> str:
+    """A signed difference in percent points.
+
+    >>> points(0.0042), points(-0.0142)
+    ('+0.42', '−1.42')
+    """
+    text = f"{100 * difference:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def share(margin: float) -> str:
+    """A margin in points, without needless zeros.
+
+    >>> share(0.003)
+    '0.3'
+    """
+    return f"{100 * margin:.6g}"
+
+
+def interval(effect: Effect) -> str:
+    """The ends of the 95 % interval in points."""
+    if effect.estimate is None:
+        return ""
+    return " to ".join(points(end).removeprefix("+") for end in (effect.estimate.low, effect.estimate.high))
+
+
+def mean_error(summary: Summary, *, signed: bool = False) -> str:
+    """`93.53 ± 0.18`, in percent or points; without the error from one value, empty from none."""
+    if summary.mean is None:
+        return ""
+    mean = points(summary.mean) if signed else f"{100 * summary.mean:.2f}"
+    return mean if summary.se is None else f"{mean} ± {100 * summary.se:.2f}"
+
+
+def p_value(p: float | None) -> str:
+    """`.028`, `< .001`, `1`; empty for none."""
+    if p is None:
+        return ""
+    if p < 0.0005:
+        return "< .001"
+    return "1" if p >= 0.9995 else f"{p:.3f}".removeprefix("0")
+
+
+def relation(p: float) -> str:
+    """`= .028` or `< .001`."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def seeds_name(seeds: Sequence[int]) -> str:
+    """`seed 3` or `seeds 3–5`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {seeds_text(seeds)}"
+
+
+def _headline(analysis: Analysis) -> str:
+    cell = reference_cell(analysis.study.grid)
+    summary = _summary(analysis, cell)
+    if summary.mean is None:
+        return f"{cell.name} has no result yet."
+    reached = f"{mean_error(summary)} % {metric_text(analysis.metric)}"
+    return f"{cell.name} reaches {reached} (mean ± standard error, {_count(summary.n, 'seed')})."
+
+
+def _summary(analysis: Analysis, cell: Cell) -> Summary:
+    return summarise(list(analysis.study.accuracies(cell, analysis.metric).values()))
+
+
+def _untested(effects: Sequence[Effect]) -> list[str]:
+    if not effects:
+        return []
+    names = "; ".join(effect.name for effect in effects)
+    return [f"Nothing can be said of what fewer than two seeds have all cells for: {names}."]
+
+
+def _holm(effect: Effect, p: float | None) -> str:
+    noun = {"level": "levels", "control": "controls"}.get(effect.kind, "contrasts")
+    return f", {p_value(p)} after Holm over {effect.num_tests} {noun}" if effect.num_tests > 1 else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _plural(noun: str, items: Sequence[object], plural: str | None = None) -> str:
+    return noun if len(items) < 2 else plural or f"{noun}s"

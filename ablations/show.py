@@ -1,0 +1,111 @@
+"""What a plan and a status print: the grid, what is missing, what that costs, and what so many seeds can show."""
+
+from collections.abc import Mapping
+from statistics import median
+
+from ablations.plans import Key, Plan, read_study
+from ablations.statistics import power_note
+from ablations.study import Study
+from cluster.runtime import least_and_most
+from cluster.trials import Place, estimate, known_work, read_failure, unfinished
+from rambo.home import Home
+from rambo.preparation import Prepared
+from rambo.result import read_result
+from rambo.store import Store
+
+PAPER_GPU_SECONDS = {"resnet18": 24.0, "lenet5": 6.0, "mnistnet": 6.0}
+"""B.7: 1000 trainings took two A40 200 minutes with ResNet-18, 50 with LeNet-5."""
+
+MARKS = {"done": "●", "failed": "×", "missing": "·"}
+
+
+def plan_text(plan: Plan, prepared: Mapping[Key, Prepared], place: Place) -> str:
+    """What `ablations run --plan` prints."""
+    waiting = unfinished(list(prepared.values()), place.home)
+    work = known_work(waiting, place.data_dir, place.device, Store(place.home))
+    repeats = sum(one.config.evaluation.repeats for one in waiting)
+    lines = [
+        grid_text(plan, place.home),
+        f"{len(set(plan.folders.values()))} different trials; {len(waiting)} to run.",
+        f"Missing: {work.num_trainings} trainings known in advance, up to {repeats} final ones, "
+        f"{work.num_ot} OT distances, and {sum(one.plan is not None for one in waiting)} utility models to fit.",
+    ]
+    if work.num_trainings:
+        lines += time_lines(prepared, work.num_trainings + repeats, place, waiting)
+    lines.append(power_note(len(plan.grid.seeds), max(1, num_tests(plan))))
+    return "\n".join(lines)
+
+
+def time_lines(
+    prepared: Mapping[Key, Prepared], num_trainings: int, place: Place, waiting: list[Prepared]
+) -> list[str]:
+    """How long the missing work takes: from a pilot here, and at the paper's speed."""
+    name = waiting[0].config.classifier.name
+    lines = []
+    if name in PAPER_GPU_SECONDS:
+        hours = PAPER_GPU_SECONDS[name] * num_trainings / 3600
+        lines.append(f"At the paper's speed (B.7, A40) these trainings take about {hours:.1f} GPU-hours.")
+    if name == "resnet18" and place.device != "cuda":
+        return [*lines, "ResNet-18 is not timed without a GPU."]
+    work = known_work(waiting, place.data_dir, place.device, Store(place.home))
+    pilot = estimate(work, place.device)
+    workers = least_and_most(place.num_workers)[1] if place.num_workers is not None else 1
+    seconds = pilot.seconds_per_set * num_trainings / workers
+    lines.append(
+        f"A pilot here took {pilot.seconds_per_set:.2f} s a set: about {seconds / 60:.0f} min for all trainings on "
+        f"{workers} such worker{'s' if workers > 1 else ''}."
+    )
+    fits = fit_seconds(list(prepared.values()), place.home)
+    num_fits = sum(one.plan is not None for one in waiting)
+    if fits and num_fits:
+        lines.append(
+            f"Learning û took {fits:.0f} s in trials of this study: about {fits * num_fits / 60:.0f} min on one core."
+        )
+    return lines
+
+
+def fit_seconds(experiments: list[Prepared], home: Home) -> float | None:
+    """Median time of the stage `utility_model` over finished trials that have one."""
+    results = [read_result(home, one.folder) for one in experiments if one.plan is not None]
+    seconds = [result.seconds["utility_model"] for result in results if result is not None]
+    return median(seconds) if seconds else None
+
+
+def status_text(plan: Plan, home: Home) -> str:
+    """What `ablations status` prints."""
+    study = read_study(plan, home)
+    lines = [grid_text(plan, home), count_line(study)]
+    lines += [f"failed: {cell}, seed {seed}: {reason}" for (cell, seed), reason in study.failures.items()]
+    return "\n".join(lines)
+
+
+def count_line(study: Study) -> str:
+    """How many trials are done, missing and failed."""
+    total, failed = len(study.grid.cells) * len(study.grid.seeds), len(study.failures)
+    done = len(study.outcomes)
+    return f"{study.name}: {done} of {total} trials finished, {failed} failed, {total - done - failed} missing."
+
+
+def grid_text(plan: Plan, home: Home) -> str:
+    """A row a cell, a mark a seed."""
+    width = max(len(cell.name) for cell in plan.grid.cells)
+    lines = [f"{'cell':{width}}  seeds {', '.join(map(str, plan.grid.seeds))}"]
+    for cell in plan.grid.cells:
+        marks = "".join(MARKS[_state(plan, home, (cell.name, seed))] for seed in plan.grid.seeds)
+        lines.append(f"{cell.name:{width}}  {marks}")
+    return "\n".join([*lines, f"{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"])
+
+
+def num_tests(plan: Plan) -> int:
+    """Contrasts that Holm's correction runs over."""
+    factors = plan.grid.factors
+    if plan.grid.is_two_level_factorial:
+        return int(2 ** len(factors) - 1)
+    return sum(len(factor.levels) - 1 for factor in factors)
+
+
+def _state(plan: Plan, home: Home, key: Key) -> str:
+    folder = plan.folders[key]
+    if read_result(home, folder) is not None:
+        return "done"
+    return "failed" if read_failure(home, folder) is not None else "missing"

@@ -1,0 +1,156 @@
+"""What a study shows about one metric: which cells can be compared, what differs, and what so many seeds can tell."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ablations.effects import (
+    MARGIN,
+    Effect,
+    contrasts,
+    control_effects,
+    level_effects,
+    shapley_values,
+    whole_seeds,
+)
+from ablations.inference import ALPHA, Power, attainable, mean_and_se
+from ablations.study import Outcome, Study
+from rambo.errors import InvalidInput, require
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard error over seeds; None where there are too few."""
+
+    mean: float | None
+    se: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that sentences, tables and figures say about one metric of a study."""
+
+    study: Study
+    metric: str
+    margin: float
+    contrasts: tuple[Effect, ...]
+    """Main effects, then interactions; none unless the design is a factorial of two levels each."""
+    shapley: tuple[Effect, ...]
+    """One per component; none unless all factors are switches."""
+    levels: tuple[Effect, ...]
+    """Each level against the reference level, where there are no contrasts."""
+    controls: tuple[Effect, ...]
+    """The reference cell against each control."""
+    marks: tuple[str, ...]
+    """What makes the cells hard to compare, to be printed with every table."""
+    power: Power
+
+    @property
+    def tested(self) -> tuple[Effect, ...]:
+        """The effects of the factors that have p values."""
+        return self.contrasts or self.levels
+
+
+def analyse(
+    study: Study, metric: str = "test_accuracy", *, margin: float = MARGIN, allow_mixed: bool = False
+) -> Analysis:
+    """All effects of `study` on `metric`; raises `InvalidInput` for cells that cannot be compared."""
+    require(0 < margin < 1, f"The margin must be a difference in accuracy between 0 and 1, got {margin:g}.")
+    marks = check_comparable(study, allow_mixed)
+    found = contrasts(study, metric, margin)
+    by_level = level_effects(study, metric, margin)
+    against = control_effects(study, metric, margin)
+    values = shapley_values(study, metric, margin)
+    power = attainable(len(whole_seeds(study, study.grid.studied, metric)), len(found or by_level or against))
+    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), power)
+
+
+def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:
+    """Raise `InvalidInput` for mixed training versions or unequal seeds, or return sentences on them if allowed.
+
+    An unfinished study is refused as long as a cell has other seeds than another; whole seeds that are still to come
+    make no difference unfair.
+    """
+    versions = Counter(outcome.training_version for outcome in finished(study))
+    seeds = Counter(tuple(study.accuracies(cell)) for cell in study.grid.cells)
+    marks = []
+    if not versions:
+        marks.append(_refuse("a finished trial", "none", allow_mixed))
+    if len(versions) > 1:
+        counts = {f"version {version}": count for version, count in sorted(versions.items())}
+        marks.append(_refuse("one training version", _counted(counts, "trials"), allow_mixed))
+    if len(seeds) > 1:
+        counts = {f"seeds {seeds_text(found) or 'none'}": count for found, count in sorted(seeds.items())}
+        marks.append(_refuse("the same seeds in all cells", _counted(counts, "cells"), allow_mixed))
+    return marks
+
+
+def summarise(values: Sequence[float | None]) -> Summary:
+    """Mean ± SE (n − 1 in the denominator) of the values that are there."""
+    present = np.array([value for value in values if value is not None], dtype=np.float64)
+    if len(present) < 2:
+        return Summary(float(present[0]) if len(present) else None, None, len(present))
+    mean, se = mean_and_se(present)
+    return Summary(float(mean), float(se), len(present))
+
+
+def power_note(num_seeds: int, num_tests: int) -> str:
+    """What `num_seeds` can show of `num_tests` contrasts, in words."""
+    return power_text(attainable(num_seeds, num_tests))
+
+
+def power_text(power: Power) -> str:
+    """What the seeds can show, in words."""
+    seeds = f"{power.num_seeds} seed{'' if power.num_seeds == 1 else 's'}"
+    if power.detectable_sd is None:
+        return f"With {seeds} in all cells nothing can be tested; effects take two, significance at least six."
+    one = power.num_tests == 1
+    after = "" if one else f", {_decimals(power.smallest_p_holm)} after Holm over {power.num_tests} tests"
+    verdict = "so effects can be significant" if power.can_reject else "so nothing can be significant"
+    return (
+        f"With {seeds} the smallest sign-flip p is {_decimals(power.smallest_p)}{after}, {verdict} at "
+        f"p < {_decimals(ALPHA)}. "
+        f"A paired t test at {_decimals(ALPHA)}{'' if one else f'/{power.num_tests}'} has 80 % power for an effect of "
+        f"{power.detectable_sd:.2f} standard deviations of a difference over seeds, the sign-flip test for a slightly "
+        f"larger one."
+    )
+
+
+def finished(study: Study) -> list[Outcome]:
+    """The outcomes of the grid, cell by cell."""
+    keys = [(cell.name, seed) for cell in study.grid.cells for seed in study.grid.seeds]
+    return [study.outcomes[key] for key in keys if key in study.outcomes]
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Seeds in short.
+
+    >>> seeds_text([0, 1, 2, 5, 7, 8])
+    '0–2, 5, 7–8'
+    """
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _refuse(rule: str, found: str, allow_mixed: bool) -> str:
+    """Raise, or return the sentence that marks the tables."""
+    sentence = f"The study must have {rule}, got {found}"
+    if not allow_mixed:
+        raise InvalidInput(f"{sentence}; run what is missing or outdated, or pass --allow-mixed to have it marked.")
+    return f"Mind: this study should have {rule}, but has {found}."
+
+
+def _counted(counts: Mapping[str, int], what: str) -> str:
+    return "; ".join(f"{name} in {count} {what if count > 1 else what[:-1]}" for name, count in counts.items())
+
+
+def _decimals(p: float) -> str:
+    return f"{p:.3g}".removeprefix("0")

@@ -1,0 +1,52 @@
+"""A study as statistics, tables and figures see it: its grid, and what the finished trials say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ablations.factors import Cell, Grid
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one finished trial says, and what it came from. Nothing in it differs between two runs of one trial."""
+
+    test_accuracy: float
+    """Mean over R trainings on the labelled set after the acquisition, in [0, 1]: the headline."""
+    val_accuracy: float
+    """The same on S_val: the paper's metric, but û has learned from S_val."""
+    base_test_accuracy: float
+    """Of the seed set alone."""
+    base_val_accuracy: float
+    num_labelled: int
+    pair_accuracy: float | None
+    """Share of held-out pairs that û orders as measured; None for strategies without û."""
+    pair_ceiling: float | None
+    label_agreement: float | None
+    data: str
+    """Name and fingerprint of the data."""
+    config_id: str
+    commit: str | None
+    training_version: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid and its outcomes so far."""
+
+    name: str
+    grid: Grid
+    outcomes: Mapping[tuple[str, int], Outcome]
+    """By name of the cell and seed; trials that are not finished are absent."""
+    failures: Mapping[tuple[str, int], str]
+    """Why a trial failed, one sentence."""
+
+    def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
+        """`metric` of the finished trials of `cell` by seed, in the order of the seeds."""
+        found = {seed: self.outcomes.get((cell.name, seed)) for seed in self.grid.seeds}
+        return {seed: getattr(outcome, metric) for seed, outcome in found.items() if outcome is not None}
+
+    @property
+    def missing(self) -> list[tuple[Cell, int]]:
+        """Trials without an outcome, failed ones included."""
+        grid = self.grid
+        return [(cell, seed) for cell in grid.cells for seed in grid.seeds if (cell.name, seed) not in self.outcomes]

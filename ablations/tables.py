@@ -1,0 +1,162 @@
+"""The table over cells, laid out as the paper's Table 1: components off and on, then accuracy; controls below a line.
+
+Markdown to read, LaTeX to print. Both end in where the numbers come from.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ablations.effects import Effect
+from ablations.factors import Cell, Factor, level_text
+from ablations.sentences import interval, mean_error, p_value, points, provenance
+from ablations.statistics import Analysis, summarise
+from ablations.study import Study
+
+MEASURED = ("n", "test %", "validation %", "û pairs % (ceiling)", "Eq. 4 %")
+"""Columns after the factors: seeds; accuracies; how often û and Eq. 4 order held-out pairs as training does."""
+
+_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "pair_ceiling", "label_agreement")
+
+CAPTION = "Mean ± standard error over seeds of the accuracy after the acquisition."
+
+Row = tuple[str, ...]
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "û": r"$\hat{u}$",
+    "λ": r"$\lambda$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "✓": r"\checkmark",
+    "−": "$-$",
+    "–": "--",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text by row and column."""
+
+    header: Row
+    studied: tuple[Row, ...]
+    controls: tuple[Row, ...]
+
+
+def cell_table(study: Study) -> Table:
+    """One row a cell: strategy, level of each factor, results."""
+    factors = _columns(study)
+    header = ("strategy", *(factor.label for factor in factors), *MEASURED)
+    studied, controls = (
+        tuple(_row(study, cell, factors) for cell in cells) for cells in (study.grid.studied, study.grid.controls)
+    )
+    return Table(header, studied, controls)
+
+
+def effect_table(analysis: Analysis) -> Table:
+    """Contrasts or levels, Shapley values, then comparisons with controls, in points."""
+    header = ("effect", "points", "95 % interval", "sign-flip p", "after Holm", "TOST p", "after Holm", "n")
+    factors = tuple(map(_effect_row, (*analysis.tested, *analysis.shapley)))
+    return Table(header, factors, tuple(map(_effect_row, analysis.controls)))
+
+
+def markdown(analysis: Analysis) -> bytes:
+    """`table.md`."""
+    table = cell_table(analysis.study)
+    aligned = ["---" if column == 0 else ":-:" for column in range(len(table.header))]
+    rows = [table.header, aligned, *table.studied, *table.controls]
+    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    return _text([*lines, "", CAPTION, *analysis.marks, *provenance(analysis.study)])
+
+
+def latex(analysis: Analysis) -> bytes:
+    r"""`table.tex`: a tabular for \input; needs booktabs and amssymb."""
+    table = cell_table(analysis.study)
+    lines = [r"% \usepackage{booktabs,amssymb}", rf"\begin{{tabular}}{{l{'c' * (len(table.header) - 1)}}}", r"\toprule"]
+    lines += [_tex_row(table.header), r"\midrule", *map(_tex_row, table.studied)]
+    if table.controls:
+        lines += [r"\midrule", *map(_tex_row, table.controls)]
+    comments = [f"% {line}" for line in (CAPTION, *analysis.marks, *provenance(analysis.study))]
+    return _text([*lines, r"\bottomrule", r"\end{tabular}", *comments])
+
+
+def tex(text: str) -> str:
+    r"""`text` with everything escaped that LaTeX would read as a command, and our symbols as its.
+
+    >>> tex("λ_OT 50 %")
+    '$\\lambda_{\\mathrm{OT}}$ 50 \\%'
+    """
+    parts = re.split(r"(λ_?\w+)", text)
+    return "".join(_subscript(part) if part.startswith("λ") and len(part) > 1 else _escape(part) for part in parts)
+
+
+def strategy(study: Study, cell: Cell) -> str:
+    """Whose results a cell holds."""
+    return str(cell.control or cell.level("strategy") or study.grid.base.strategy)
+
+
+def _columns(study: Study) -> list[Factor]:
+    """The factors with a column of their own."""
+    return [factor for factor in study.grid.factors if factor.name != "strategy"]
+
+
+def _row(study: Study, cell: Cell, factors: Sequence[Factor]) -> Row:
+    marks = (_level_mark(cell, factor) for factor in factors)
+    return (strategy(study, cell), *marks, *_measured(study, cell))
+
+
+def _level_mark(cell: Cell, factor: Factor) -> str:
+    level = cell.level(factor.name)
+    if level is None:
+        return "–"
+    return {True: "✓", False: "×"}[bool(level)] if factor.is_switch else level_text(level)
+
+
+def _measured(study: Study, cell: Cell) -> Iterator[str]:
+    found = {name: summarise(list(study.accuracies(cell, name).values())) for name in _METRICS}
+    planned, n = len(study.grid.seeds), found["test_accuracy"].n
+    yield str(n) if n == planned else f"{n} of {planned}"
+    yield mean_error(found["test_accuracy"]) or "missing"
+    yield mean_error(found["val_accuracy"]) or "missing"
+    ceiling = mean_error(summarise([found["pair_ceiling"].mean]))
+    yield mean_error(found["pair_accuracy"]) + (f" ({ceiling})" if ceiling else "")
+    yield mean_error(found["label_agreement"])
+
+
+def _effect_row(effect: Effect) -> Row:
+    found, name = effect.estimate, effect.name if effect.kind != "Shapley value" else f"{effect.name} (Shapley value)"
+    if found is None:
+        return (name, "missing", *[""] * 5, str(len(effect.seeds)))
+    spread = f"{points(found.mean)} ± {100 * found.se:.2f}"
+    tests = (p_value(found.p), p_value(effect.p_holm), p_value(found.p_tost), p_value(effect.p_tost_holm))
+    return (name, spread, interval(effect), *(tests if effect.num_tests else [""] * 4), str(found.n))
+
+
+def _tex_row(row: Row) -> str:
+    return " & ".join(map(tex, row)) + r" \\"
+
+
+def _subscript(symbol: str) -> str:
+    below = symbol.removeprefix("λ").removeprefix("_")
+    inside = below if below.isdigit() else rf"\mathrm{{{_escape(below)}}}"
+    return rf"$\lambda_{{{inside}}}$"
+
+
+def _escape(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)
+
+
+def _text(lines: Sequence[str]) -> bytes:
+    return ("\n".join(" ".join(line.splitlines()) for line in lines) + "\n").encode()

@@ -1,0 +1,82 @@
+"""Recompute a study from its trial folders: what a reader of the tables has to trust is then only the trials."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ablations.plans import Plan, read_study, study_folder
+from ablations.report import render
+from ablations.run import Reporting
+from rambo.fields import flatten, from_nested
+from rambo.home import Home
+from rambo.result import Result, read_result
+from rambo.utility_samples import order_agreement
+
+UNCHECKED = ("data.source", "data.image_size", "seed")
+"""Fields whose value may be written in several ways, or that are checked by themselves."""
+
+
+def differences(plan: Plan, home: Home, reporting: Reporting) -> list[str]:
+    """One sentence for everything that does not agree; none where all does."""
+    found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
+    study = read_study(plan, home)
+    files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
+    for name, content in files.items():
+        kept = home.read(f"{study_folder(plan.name)}/{name}")
+        if kept is None:
+            found.append(f"{name} is missing.")
+        elif kept != content:
+            found.append(f"{name} is not what the trial folders give.")
+    return found
+
+
+def _trial(plan: Plan, home: Home, key: tuple[str, int]) -> Iterator[str]:
+    """A result must belong to its cell, seed and folder, and agree with the files beside it."""
+    folder, (name, seed) = plan.folders[key], key
+    result = read_result(home, folder)
+    if result is None:
+        yield f"{name}, seed {seed}: there is no result in {folder}."
+        return
+    cell = next(cell for cell in plan.grid.cells if cell.name == name)
+    expected = flatten(plan.grid.config(cell, seed))
+    kept = flatten(from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}")))
+    if f"trials/{result.data}/{result.config_id}/{result.seed}" != folder or result.seed != seed:
+        yield f"{name}, seed {seed}: the result belongs to another folder than {folder}."
+    if result.strategy != expected["strategy"]:
+        yield f"{name}, seed {seed}: the result is of {result.strategy}, not of {expected['strategy']}."
+    yield from _fields(name, seed, expected, kept)
+    yield from _selection(f"{name}, seed {seed}", folder, home, result)
+    yield from _held_out(f"{name}, seed {seed}", folder, home, result)
+
+
+def _fields(name: str, seed: int, expected: Mapping[str, object], kept: Mapping[str, object]) -> Iterator[str]:
+    """A trial that two cells share was run by one of them: only what its own result hangs on can be compared."""
+    for field in ("data.num_seed_labels", "data.num_validation", "data.num_test", "acquisition.budget"):
+        if expected[field] != kept[field]:
+            yield f"{name}, seed {seed}: config.json has {field} = {kept[field]}, the plan {expected[field]}."
+
+
+def _selection(what: str, folder: str, home: Home, result: Result) -> Iterator[str]:
+    rows = list(csv.DictReader(io.StringIO((home.read(f"{folder}/selected.csv") or b"").decode())))
+    config = from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}"))
+    picked = {row["index"] for row in rows}
+    if len(picked) != len(rows) or len(rows) != config.acquisition.budget:
+        yield f"{what}: selected.csv must hold {config.acquisition.budget} different images, got {len(picked)}."
+    if config.data.num_seed_labels + len(rows) != result.num_labelled:
+        yield f"{what}: selected.csv does not add up to the result's {result.num_labelled} labels."
+
+
+def _held_out(what: str, folder: str, home: Home, result: Result) -> Iterator[str]:
+    """û's pair accuracy, recomputed from what it said of each held-out set."""
+    content = home.read(f"{folder}/held_out.csv")
+    if content is None or result.pair_accuracy is None:
+        if (content is None) != (result.pair_accuracy is None):
+            yield f"{what}: held_out.csv and the result disagree on whether there was a utility model."
+        return
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    scores, utility = (np.array([float(row[name]) for row in rows]).reshape(-1, 2) for name in ("score", "utility"))
+    if abs(order_agreement(scores, utility) - result.pair_accuracy) > 1e-12:
+        yield f"{what}: held_out.csv does not give the result's pair accuracy."

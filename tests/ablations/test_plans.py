@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ablations.factors import make_grid, parse_factor, switches
+from ablations.plans import Plan, existing_plan, make_plan, read_plan, read_study, study_folder
+from ablations.run import keep_plan
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.preparation import prepare
+from rambo.result import to_json
+
+
+def plan_of(base, factors, seeds=(0,), controls=("random",), name="study"):
+    grid = make_grid(base, factors, controls=controls, seeds=seeds, design="factorial")
+    return make_plan(name, grid, {(c.name, s): prepare(config, Path("unused")) for c, s, config in grid.trials()})
+
+
+def test_a_plan_is_read_back_as_it_was_written(tiny):
+    plan = plan_of(tiny, [*switches(), parse_factor("acquisition.candidate_batches=2,all")], seeds=(0, 3))
+    again = Plan.from_bytes(plan.to_bytes())
+    assert again == plan
+    assert again.to_bytes() == plan.to_bytes()
+
+
+def test_cells_that_are_equal_in_effect_share_a_trial(tiny):
+    plan = plan_of(tiny, [parse_factor("switches.ot"), parse_factor("utility_model.lambda_1=.5,1")], controls=())
+    assert len(plan.folders) == 4
+    assert len(set(plan.folders.values())) == 3
+    shared = plan.folders["OT=off λ1=0.5", 0]
+    assert plan.keys_of(shared) == [("OT=off λ1=0.5", 0), ("OT=off λ1=1.0", 0)]
+
+
+def test_seeds_levels_and_factors_may_be_added_and_nothing_taken_away(tiny, tmp_path):
+    home = Home(tmp_path)
+    small = plan_of(tiny, [parse_factor("switches.ot")])
+    keep_plan(small, home)
+    for larger in (
+        plan_of(tiny, [parse_factor("switches.ot")], seeds=(1, 0)),
+        plan_of(tiny, [parse_factor("switches.ot"), parse_factor("switches.ranknet")], seeds=(0, 1)),
+        plan_of(
+            tiny,
+            [*map(parse_factor, ("switches.ot", "switches.ranknet", "acquisition.candidate_batches=2,3,all"))],
+            seeds=(0, 1),
+        ),
+    ):
+        keep_plan(larger, home)
+        assert read_plan(home, "study") == larger
+    with pytest.raises(InvalidInput, match="--study study must keep its"):
+        keep_plan(small, home)
+
+
+def test_a_study_says_what_its_folders_hold(tiny, tmp_path):
+    home, plan = Home(tmp_path), plan_of(tiny, [parse_factor("switches.ot")], seeds=(0, 1))
+    assert read_study(plan, home).missing == [(cell, seed) for cell in plan.grid.cells for seed in (0, 1)]
+    folder = plan.folders["OT=on", 1]
+    result = {
+        **dict.fromkeys(("test_accuracy", "val_accuracy", "base_test_accuracy", "base_val_accuracy"), 0.5),
+        **dict.fromkeys(("pair_accuracy", "pair_ceiling", "label_agreement")),
+        **{"data": "d-1", "config_id": "abc", "seed": 1, "strategy": "rambo", "num_labelled": 100},
+        **{"trainings": 3, "seconds": {}},
+    }
+    home.write(f"{folder}/result.json", to_json(result))
+    home.write(f"{folder}/environment.json", to_json({"training_version": 7, "commit": "c0ffee"}))
+    home.write(f"{plan.folders['random', 0]}/failure.json", to_json({"cause": "killed", "reason": "it died"}))
+    study = read_study(plan, home)
+    [outcome] = study.outcomes.values()
+    assert (outcome.test_accuracy, outcome.training_version, outcome.commit) == (0.5, 7, "c0ffee")
+    assert study.failures == {("random", 0): "it died"}
+    assert study.accuracies(plan.grid.cells[0]) == {1: 0.5}
+    assert len(plan.entries(home)) == 2
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../up", "a b", "x\n"])
+def test_a_study_s_name_never_leaves_its_folder(name):
+    with pytest.raises(InvalidInput, match="--study must be a name of letters"):
+        study_folder(name)
+
+
+def test_a_study_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    Home(tmp_path).write("studies/one/plan.json", json.dumps({}).encode())
+    with pytest.raises(InvalidInput, match="got two; there: one"):
+        existing_plan(Home(tmp_path), "two")

@@ -1,0 +1,268 @@
+"""The ablations command, run for real: Ray Tune, MLflow on SQLite, kills."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rambo.home import Home
+
+TINY_FLAGS = [
+    "--preset=quickstart",
+    "--data.num_seed_labels=60",
+    "--data.num_validation=100",
+    "--data.num_test=100",
+    "--training.max_epochs=3",
+    "--offline.num_pairs=6",
+    "--pretraining.num_pairs=6",
+    "--utility.num_audited=3",
+    "--utility_model.num_outer_steps=3",
+    "--utility_model.num_inner_steps=3",
+    "--acquisition.budget=40",
+    "--acquisition.batch_size=20",
+    "--acquisition.candidate_batches=3",
+    "--evaluation.repeats=2",
+    "--evaluation.num_held_out_pairs=5",
+    "--evaluation.num_ceiling_pairs=3",
+    "--home=home",
+    "--study=tiny",
+]
+STUDY = ["--factor=switches.ot", "--factor=switches.ranknet", "--controls=random"]
+TABLES = ("table.md", "table.tex", "table.csv", "effects.csv", "trials.csv", "sentences.txt")
+PATIENCE = 280
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ablations", *arguments]
+
+
+def ablations(*arguments: str, cwd: Path, check: bool = True):
+    answer = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=PATIENCE)
+    assert not check or answer.returncode == 0, answer.stderr
+    return answer
+
+
+def run(*flags: str, cwd: Path, check: bool = True):
+    return ablations("run", *TINY_FLAGS, *STUDY, *flags, cwd=cwd, check=check)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {name: (root / "home/studies/tiny" / name).read_bytes() for name in TABLES}
+
+
+def ledger(root: Path) -> list[tuple[str, str]]:
+    lines = Home(root / "home").read_lines("studies/tiny/ledger.jsonl")
+    return [(entry["event"], entry["trial"]) for entry in map(json.loads, lines)]
+
+
+def shown(root: Path):
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    client = MlflowClient(f"sqlite:///{root}/home/mlflow.db")
+    [experiment] = [e for e in client.search_experiments() if e.name == "ablations/tiny"]
+    return client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL)
+
+
+def active(root: Path):
+    return [one for one in shown(root) if one.info.lifecycle_stage == "active"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study of four cells and a control, two seeds."""
+    root = tmp_path_factory.mktemp("finished")
+    return root, run("--seeds=0-1", cwd=root)
+
+
+def test_a_study_leaves_tables_figures_a_page_and_every_trial_in_mlflow(finished):
+    root, answer = finished
+    folder = root / "home/studies/tiny"
+    for name in (*TABLES, "plan.json", "ledger.jsonl", "report.html", "figures/cells.png", "figures/effects.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "table.md").read_text() in answer.stdout
+    assert "10 trials were run now" in answer.stdout
+    assert sorted(event for event, _ in ledger(root)) == ["done"] * 10 + ["start"] * 10
+    runs = active(root)
+    assert {one.info.status for one in runs} == {"FINISHED"}
+    [parent] = [one for one in runs if one.data.tags.get("kind") == "study"]
+    assert (folder / "table.md").read_text() in parent.data.tags["mlflow.note.content"]
+    assert len([one for one in runs if one.data.tags.get("mlflow.parentRunId") == parent.info.run_id]) == 10
+
+
+def test_the_second_run_runs_no_trial_and_leaves_the_same_bytes(finished):
+    root, _ = finished
+    before, entered = files(root), ledger(root)
+    runs = {one.info.run_id for one in active(root)}
+    again = run("--seeds=0-1", cwd=root)
+    assert "0 trials were run now" in again.stdout
+    assert files(root) == before
+    assert ledger(root) == entered
+    assert {one.info.run_id for one in active(root)} == runs
+
+
+def test_verify_agrees_and_notices_what_was_changed(finished, tmp_path):
+    import shutil
+
+    root, _ = finished
+    assert "agree with the trial folders" in ablations("verify", "--study=tiny", "--home=home", cwd=root).stdout
+    shutil.copytree(root / "home", tmp_path / "home")
+    path = next((tmp_path / "home/trials").rglob("result.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.123, "pair_accuracy": 0.9}))
+    answer = ablations("verify", "--study=tiny", "--home=home", cwd=tmp_path, check=False)
+    assert answer.returncode == 2
+    assert "table.md is not what the trial folders give." in answer.stdout
+    assert "--study tiny must agree with its trial folders" in answer.stderr
+
+
+def test_mlflow_is_rebuilt_from_the_folders(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home", ignore=shutil.ignore_patterns("ml*"))
+    answer = ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path)
+    assert "10 trials of tiny are in MLflow." in answer.stdout
+    ours = {(one.data.tags.get("cell"), one.data.tags.get("seed")): one.data.metrics for one in active(finished[0])}
+    theirs = {(one.data.tags.get("cell"), one.data.tags.get("seed")): one.data.metrics for one in active(tmp_path)}
+    assert ours == theirs
+
+
+def test_status_and_plan_tell_what_is_done_and_what_is_not(finished, tmp_path):
+    root, _ = finished
+    status = ablations("status", "--study=tiny", "--home=home", cwd=root).stdout
+    assert "tiny: 10 of 10 trials finished, 0 failed, 0 missing." in status
+    plan = run("--seeds=0-4", "--plan", cwd=root).stdout
+    assert "25 different trials; 15 to run." in plan
+    assert "●●···" in plan
+    assert "s a set" in plan
+    assert ".0625" in plan, "five seeds cannot reach p < .05"
+    fresh = run("--seeds=0-1", "--plan", cwd=tmp_path)
+    assert not (tmp_path / "home").exists()
+    assert "10 to run" in fresh.stdout
+
+
+def test_a_seed_more_runs_only_its_trials(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home")
+    before = len(ledger(tmp_path))
+    answer = run("--seeds=0-2", cwd=tmp_path)
+    assert "5 trials were run now" in answer.stdout
+    added = {trial for _, trial in ledger(tmp_path)[before:]}
+    assert len(added) == 5
+    assert all(trial.endswith("/2") for trial in added)
+
+
+def test_trials_are_shared_between_studies(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home")
+    answer = run("--seeds=0-1", "--study=other", cwd=tmp_path)
+    assert "0 trials were run now" in answer.stdout
+    assert (tmp_path / "home/studies/other/table.csv").read_bytes() == files(finished[0])["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--factor=switches.otter"], "A field must be one of"),
+        (["--factor=acquisition.budget=40,lots"], "acquisition.budget must be int, got 'lots'"),
+        (["--seeds="], "Seeds must be whole numbers and ranges"),
+        (["--controls=best"], "--controls must be among random, margin, filtered_random"),
+        (["--study=../up"], "--study must be a name of letters"),
+        (["--recipe=table9"], "--recipe must be one of table1"),
+        (["--strategy=rambo,margin"], "use --factor strategy="),
+        (["--margin=0"], "--margin must be positive"),
+        (["--cpus-per-trial=64"], "A trial must fit into the cluster of"),
+        (["--gpus-per-trial=.5"], "--gpus-per-trial 0.5"),
+        (["--factor=acquisition.batch_size=20,15"], "The cell b=15 cannot be"),
+        (["--home=/proc/none"], "--home must be a folder that can be written"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_anything_runs(tmp_path, flags, sentence):
+    answer = ablations("run", *TINY_FLAGS, "--seeds=0", *flags, cwd=tmp_path, check=False)
+    assert answer.returncode == 2
+    lines = answer.stderr.strip().splitlines()
+    assert len(lines) == 1, answer.stderr
+    assert lines[0].startswith("ablations: ")
+    assert sentence in lines[0]
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_another_study_under_the_same_name_is_refused(finished):
+    answer = run("--seeds=0-1", "--acquisition.budget=60", cwd=finished[0], check=False)
+    assert answer.returncode == 2
+    assert "--study tiny must keep its 10 trials" in answer.stderr
+
+
+def test_a_server_that_refuses_stops_nothing_and_loses_nothing(finished, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home", ignore=shutil.ignore_patterns("ml*"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    answer = run("--seeds=0-1", cwd=tmp_path)
+    assert "MLflow at http://127.0.0.1:9 did not take 10 trials" in answer.stdout
+    assert files(tmp_path) == files(finished[0])
+    refused = ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path, check=False)
+    assert refused.returncode == 2
+    assert len(refused.stderr.strip().splitlines()) == 2, "what happens, then one sentence"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path)
+    assert len(active(tmp_path)) == 11
+
+
+STAGES = {"collection": "collecting ", "trials": "running ", "writing": "writing "}
+"""What the command says when it enters a stage."""
+
+
+def kill_in(stage: str, root: Path, rng: random.Random) -> str:
+    """Run the study and kill -9 its driver a random moment after it entered `stage`; what was caught."""
+    process = subprocess.Popen(
+        command("run", *TINY_FLAGS, *STUDY, *SLOW, "--seeds=0-1"), cwd=root, stderr=subprocess.PIPE, text=True
+    )
+    caught = "none"
+    assert process.stderr is not None
+    for line in process.stderr:
+        entered = next((name for name, text in STAGES.items() if line.startswith(text)), None)
+        caught = entered or caught
+        if entered == stage:
+            time.sleep(rng.uniform(0, 2.0 if stage != "trials" else 8.0))
+            break
+    descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(descendants, timeout=60)  # Ray notices within seconds that its driver is gone
+    return caught
+
+
+SLOW = ["--training.learning_rate=1e-6", "--training.max_epochs=60", "--offline.num_pairs=40"]
+"""f never learns, so that there is time to be killed in."""
+
+
+def test_killed_at_every_stage_a_study_ends_as_if_nothing_had_happened(tmp_path):
+    """KILLS=10 in the environment is the long form of this test; it prints the stages it hit."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir()
+    killed.mkdir()
+    ablations("run", *TINY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=undisturbed)
+    rng = random.Random(0)
+    count = int(os.environ.get("KILLS", "3"))
+    order = sorted((list(STAGES) * count)[:count], key=list(STAGES).index)
+    hit = [kill_in(stage, killed, rng) for stage in order]
+    print(f"killed in: {', '.join(hit)}")
+    ablations("run", *TINY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=killed)
+    assert hit == order
+    assert files(killed) == files(undisturbed)
+    assert "RUNNING" not in {one.info.status for one in shown(killed)}
+    assert len(active(killed)) == 11
+    done: set[str] = set()
+    for event, trial in ledger(killed):
+        assert not (event == "start" and trial in done), f"{trial} was run again after it had finished"
+        done |= {trial} if event == "done" else set()
+    assert len(done) == 10
