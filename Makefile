@@ -12,9 +12,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-# The main job on the embedded data: RAMBO and three other strategies on 8x8 digits, three seeds.
+# The main job on the embedded data: the 2^3 ablation with its controls on 8x8 digits, three seeds, read in MLflow.
 demo: $(READY)
-	$(BIN)/python -m rambo --preset quickstart --strategy rambo,random,margin,filtered_random --seed 0-2
+	$(BIN)/python -m ablations run --preset quickstart --seeds 0-2 --study demo
 
 # The one list of checks; .ci/run and contributors run the same.
 test: $(READY)
@@ -25,4 +25,4 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks all

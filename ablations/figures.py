@@ -66,7 +66,7 @@ def effects_figure(analysis: Analysis) -> bytes:
     axes.axvline(0, color="black", linewidth=0.8)
     for place, effect in enumerate(effects):
         _interval(axes, place, effect)
-    for filled, name in ((True, "differs from 0 after Holm"), (False, "does not")):
+    for filled, name in ((True, "differs from 0 after Holm"), (False, "not shown to differ")):
         axes.plot([], [], "o", color=INK, markerfacecolor=INK if filled else "white", label=name)
     _name_rows(axes, [effect.name for effect in effects])
     axes.set_xlabel(f"change of {metric_text(analysis.metric)} in points, 95 % interval")
@@ -133,10 +133,11 @@ def _curve(axes: Axes, curve: Curve, shift: float, look: dict[str, Any]) -> None
 
 def _look(place: int, total: int, curve: Curve) -> dict[str, Any]:
     """Colours along the ranking; controls are grey, each with a line of its own."""
+    marker = MARKERS[place % len(MARKERS)]
     if curve.control is not None:
-        return {"color": GREY, "linestyle": LINES[curve.control]}
+        return {"color": GREY, "linestyle": LINES[curve.control], "marker": marker}
     colour = colormaps["tab10"](place % 10) if total <= 10 else colormaps["turbo"](place / (total - 1))
-    return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+    return {"color": colour, "marker": marker}
 
 
 def _interval(axes: Axes, place: int, effect: Effect) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from ablations.plans import Key, Plan, read_plan, read_study, study_folder
 from ablations.report import render
@@ -136,6 +137,10 @@ def summary_of(study: Study, files: Mapping[str, bytes]) -> Summary:
         "trials_finished": float(len(study.outcomes)),
         "trials_failed": float(len(study.failures)),
     }
+    for cell in study.grid.cells:  # the description is folded on the study's page, metrics are not
+        found = list(study.accuracies(cell).values())
+        if found:
+            metrics[f"test_accuracy/{cell.name.replace('=', ' ')}"] = fmean(found)
     return Summary("\n\n".join([f"# {study.name}", *text]), files, metrics)
 
 

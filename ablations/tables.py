@@ -75,7 +75,7 @@ def effect_table(analysis: Analysis) -> Table:
 def markdown(analysis: Analysis) -> bytes:
     """`table.md`."""
     table = cell_table(analysis.study)
-    aligned = ["---" if column == 0 else ":-:" for column in range(len(table.header))]
+    aligned = ["---" if column == 0 else ":---:" for column in range(len(table.header))]
     rows = [table.header, aligned, *table.studied, *table.controls]
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
     return _text([*lines, "", CAPTION, *analysis.marks, *provenance(analysis.study)])

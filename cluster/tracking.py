@@ -272,14 +272,14 @@ class Board:
 
     def _view(self) -> str:
         state = {
-            "orderByKey": "attributes.start_time",
+            "orderByKey": "tags.`cell`",  # by time, children would be folded away under their parent
             "orderByAsc": True,
             "searchFilter": "",
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "modelVersionFilter": "All Runs",
             "datasetsFilter": [],
-            "selectedColumns": list(self._columns),
+            "selectedColumns": [f"{kind}.`{name}`" for kind, _, name in (c.partition(".") for c in self._columns)],
             "runsExpanded": {},
             "runsPinned": [],
             "runsHidden": [],

@@ -50,16 +50,21 @@ class Home:
 
     def write(self, name: str, content: bytes) -> None:
         """Make `name` hold `content`, replacing what was there; raises `InvalidInput` where the disk refuses."""
-        try:
+        with self._refusing(name):
             self._write_local(Path(self._base, name), content) if self.is_local else self._write_remote(name, content)
-        except OSError as error:
-            raise self._refused(name, error) from error
 
-    def _refused(self, name: str, error: OSError) -> InvalidInput:
-        return InvalidInput(
-            f"{self.path(name)} must be writable, got: {error.strerror or error}; "
-            "nothing kept before is lost: free space or choose another --home and run the same command again."
-        )
+    @contextmanager
+    def _refusing(self, name: str) -> Iterator[None]:
+        """Make one sentence of what a disk or a server says; of a URL anything may come, each has its own errors."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_local and not isinstance(error, OSError):
+                raise
+            raise InvalidInput(
+                f"{self.path(name)} must be writable, got: {getattr(error, 'strerror', None) or error}; "
+                "nothing kept before is lost: free space or choose another --home and run the same command again."
+            ) from error
 
     def _write_local(self, target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -75,21 +80,20 @@ class Home:
 
     def _write_remote(self, name: str, content: bytes) -> None:
         target = f"{self._base}/{name}"
-        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        if "s3" not in self._fs.protocol:  # which has no folders, and for which s3fs would make a missing bucket
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         self._fs.pipe_file(target, content)
 
     def append(self, name: str, line: bytes) -> None:
         """Add `line` to the end of a local file; of a URL, which takes no appends, to a file of its own beside it."""
         if not self.is_local:
-            self._write_remote(f"{name}/{time.time_ns():020d}-{uuid.uuid4().hex[:12]}", line)
+            self.write(f"{name}/{time.time_ns():020d}-{uuid.uuid4().hex[:12]}", line)
             return
         path = Path(self._base, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._refusing(name):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab", buffering=0) as file:  # one write of a short line: other writers cannot split it
                 file.write(line)
-        except OSError as error:
-            raise self._refused(name, error) from error
 
     def read_lines(self, name: str) -> list[bytes]:
         """What `append` added to `name`, oldest first."""

@@ -29,11 +29,9 @@ def outcome(accuracy, *, control=False, **changes):
 def make_study():
     """A study of `accuracy(cell, seed)`; None there is a missing trial, a text a failed one."""
 
-    def make(
-        accuracy, *, factors=None, controls=CONTROLS, seeds=range(10), design="factorial", name="study", base=None
-    ):
+    def make(accuracy, *, factors=None, controls=CONTROLS, seeds=range(10), design="factorial", name="study"):
         factors = switches() if factors is None else factors
-        grid = make_grid(base or paper_mnist(), factors, controls=controls, seeds=seeds, design=design)
+        grid = make_grid(paper_mnist(), factors, controls=controls, seeds=seeds, design=design)
         outcomes, failures = {}, {}
         for cell, seed, config in grid.trials():
             value = accuracy(cell, seed)

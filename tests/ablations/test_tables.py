@@ -15,11 +15,12 @@ from PIL import Image
 
 from ablations.factors import parse_factor, switches
 from ablations.figures import curves_over_labels
+from ablations.records import cells_csv
 from ablations.report import render
 from ablations.sentences import effect_sentence, p_value, points, provenance, sentences
 from ablations.statistics import analyse
 from ablations.study import Study
-from ablations.tables import cell_table, tex
+from ablations.tables import cell_table, latex, tex
 from rambo.errors import InvalidInput
 from rambo.randomness import numpy_generator
 
@@ -173,8 +174,8 @@ def test_every_commit_and_version_is_listed(make_study, make_outcome):
     commits = {0: "b" * 7, 1: "a" * 7, 2: None}
     study = make_study(lambda cell, seed: make_outcome(0.9, commit=commits[seed]), seeds=range(3))
     assert "Commits: aaaaaaa, bbbbbbb, unknown." in provenance(study)
-    assert "% Commits: aaaaaaa, bbbbbbb, unknown." in render(study)["table.tex"].decode()
-    assert {row["commits"] for row in rows(render(study)["table.csv"])} == {"aaaaaaa bbbbbbb unknown"}
+    assert "% Commits: aaaaaaa, bbbbbbb, unknown." in latex(analyse(study)).decode()
+    assert {row["commits"] for row in rows(cells_csv(study))} == {"aaaaaaa bbbbbbb unknown"}
 
 
 def assert_balanced(text):
@@ -198,7 +199,7 @@ def test_the_latex_table_has_checkmarks_rules_and_balanced_rows(files, make_stud
     assert text.count(r"\midrule") == 2
     assert r"filtered\_random & -- & -- & -- & 10 &" in text
     factors = [parse_factor("utility_model.lambda_ot=0.1,10.0"), parse_factor("acquisition.candidate_batches=2,all")]
-    other = render(make_study(noisy, factors=factors, seeds=range(2)))["table.tex"].decode()
+    other = latex(analyse(make_study(noisy, factors=factors, seeds=range(2)))).decode()
     assert_balanced(other)
     assert r"strategy & $\lambda_{\mathrm{OT}}$ & M/b &" in other
 
@@ -248,8 +249,8 @@ def test_a_clear_effect_is_stated(make_study):
     differences = [0.004, 0.005, 0.003, 0.006, 0.004, 0.005, 0.003, 0.004, 0.006, 0.005]
     analysis = analyse(make_study(exactly(differences), controls=[]))
     assert effect_sentence(analysis.contrasts[2], analysis) == (
-        "RankNet changes test accuracy by +0.45 points (95 % interval 0.37 to 0.53, exact sign-flip p = .002, .014 after "
-        "Holm over 7 contrasts, 10 seeds)."
+        "RankNet changes test accuracy by +0.45 points (95 % interval 0.37 to 0.53, exact sign-flip p = .002, .014 "
+        "after Holm over 7 contrasts, 10 seeds)."
     )
 
 

@@ -191,7 +191,7 @@ def test_a_killed_worker_costs_the_batches_in_hand(slow_task, four_cpus, tmp_pat
     assert len({entry["process"] for entry in begun(home)} - {os.getpid()}) > 2, "the group was started again"
 
 
-def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, tmp_path):
+def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, tmp_path, capsys):
     home = Home(tmp_path / "home")
 
     def kill_the_queue() -> set[str]:
@@ -203,12 +203,17 @@ def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, t
 
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_the_queue)
-        collect_with_workers(slow_task.missing(home), home, num_workers=2, device=CPU, progress=QUIET)
+        collect_with_workers(slow_task.missing(home), home, num_workers=2, device=CPU, progress=Progress())
         stored = killing.result()
     assert slow_task.measured(home).keys() == slow_task.keys
     times = Counter(entry["key"] for entry in begun(home))
     assert all(times[key] == 1 for key in stored), "what was in the store is not trained again"
     assert len({entry["process"] for entry in begun(home)} - {os.getpid()}) == 2, "the workers were not disturbed"
+    told = capsys.readouterr().err
+    assert told.startswith("starting Ray Train workers: 2\n")
+    assert re.search(r"^measuring: \d+/\d+ sets, (.*sets/s, .* s left, )?workers at work: [12]$", told, re.MULTILINE), (
+        told
+    )
 
 
 def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_path):
@@ -232,7 +237,6 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
     assert status == 0, err
     assert f"{len(slow_task.keys)} trainings" in out
     assert "starting Ray Train workers: 2\n" in err
-    assert re.search(r"measuring: \d+/\d+ sets, (.*, )?workers at work: [12]\n", err), err
     assert slow_task.measured(Home(home)).keys() == slow_task.keys
     assert not {entry["key"] for entry in begun(home)[paid:]} & stored, "what was stored is not trained again"
     here = [entry for entry in begun(home)[paid:] if entry["process"] == command.pid]

@@ -94,14 +94,12 @@ def test_a_collection_into_a_bucket_and_again(bucket, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is written beside the bucket"
 
 
-@pytest.mark.xfail(strict=True, reason="Home makes the parent folder first, for which s3fs makes the bucket")
 def test_a_bucket_that_does_not_exist_is_one_sentence_and_is_not_made(bucket):
     with pytest.raises(InvalidInput, match="must be a folder that can be written, got s3://no-such-bucket/home"):
         Home("s3://no-such-bucket/home").check_writable()
     assert s3fs.S3FileSystem().ls("") == ["lab"]
 
 
-@pytest.mark.xfail(strict=True, reason="botocore's errors of connection are no OSError")
 def test_a_server_that_does_not_answer_is_one_sentence(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
