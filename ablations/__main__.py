@@ -1,6 +1,7 @@
 """python -m ablations: which component earns its place, with what certainty."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 
 from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, switches
@@ -183,6 +184,8 @@ def show(ended: Ended, home: Home) -> None:
     print(f"  http://127.0.0.1:5000{ended.pages[0]}")
     print(f"  http://127.0.0.1:5000{ended.pages[1]}")
     print(home.path(f"{study_folder(ended.study.name)}/report.html"))
+    if ended.study.failures:
+        sys.exit(1)
 
 
 def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:

@@ -26,6 +26,9 @@ COLUMNS = (
 )
 """What the experiment's page shows of each run, factors apart."""
 
+LONGEST_DESCRIPTION = 7900
+"""Characters; MLflow cuts what is longer with a warning."""
+
 
 @dataclass(frozen=True)
 class Reporting:
@@ -141,7 +144,7 @@ def summary_of(study: Study, files: Mapping[str, bytes]) -> Summary:
         found = list(study.accuracies(cell).values())
         if found:
             metrics[f"test_accuracy/{cell.name.replace('=', ' ')}"] = fmean(found)
-    return Summary("\n\n".join([f"# {study.name}", *text]), files, metrics)
+    return Summary("\n\n".join([f"# {study.name}", *text])[:LONGEST_DESCRIPTION], files, metrics)
 
 
 def view_columns(plan: Plan) -> list[str]:

@@ -78,6 +78,7 @@ class Board:
 
     def __init__(self, home: Home, experiment: str, columns: Sequence[str]) -> None:
         """`columns`: what the experiment's view shows, such as `metrics.test_accuracy` or `tags.cell`."""
+        _calm()
         self._home, self._name, self._columns = home, experiment, columns
         self.uri = tracking_uri(home)
         self._client: Any = None
@@ -86,7 +87,6 @@ class Board:
 
     def open(self) -> None:
         """Find or make the experiment and its parent run; end whatever a killed driver has left RUNNING."""
-        _calm()
         from mlflow import MlflowClient
 
         local = self.uri.startswith("sqlite:///")

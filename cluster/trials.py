@@ -22,7 +22,7 @@ from rambo.cli import choose_device
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, require
 from rambo.experiment import Lab, run
-from rambo.fields import flatten, override
+from rambo.fields import flatten, override, with_absolute_paths
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
@@ -202,7 +202,7 @@ def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurren
     from ray import tune
 
     by_folder = {one.folder: one for one in experiments}
-    configs = {folder: flatten(one.config) for folder, one in by_folder.items()}
+    configs = {folder: flatten(with_absolute_paths(one.config)) for folder, one in by_folder.items()}
     trainable = tune.with_resources(
         tune.with_parameters(_trial, configs=configs, place=described(place)),
         {"cpu": share.num_cpus, "gpu": share.num_gpus},

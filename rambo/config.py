@@ -164,7 +164,7 @@ class Switches:
     ot: bool = True
     """Off: λ_OT = 0 and no OT head."""
     ranknet: bool = True
-    """Off: mean squared error on the utility instead of RankNet on pairs."""
+    """Off: mean squared error on the (standardised) utility instead of RankNet on pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,17 @@ def from_nested(content: Mapping[str, Any], base: Config | None = None) -> Confi
     return override(base or Config(), dict(_flat_items(content)))
 
 
+def with_absolute_paths(config: Config) -> Config:
+    """The same experiment for a process that works in another folder."""
+    changes = {}
+    kind, colon, path = config.data.source.partition(":")
+    if colon:
+        changes["data.source"] = f"{kind}:{Path(path).expanduser().resolve()}"
+    if config.utility_model.weights not in ("imagenet", "random"):
+        changes["utility_model.weights"] = str(Path(config.utility_model.weights).expanduser().resolve())
+    return override(config, changes)
+
+
 def to_json(config: Config) -> str:
     """The configuration as nested JSON that `read_config` takes back."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

@@ -95,7 +95,7 @@ class SetUtilityModel(nn.Module):
 
     @torch.no_grad()
     def score_sets(self, features: Float[Tensor, "k 128"], members: Bool[Tensor, "s k"]) -> Float[Tensor, " s"]:
-        """Scores of s sets: the rank head's, or the predicted utilities if RankNet is off."""
+        """Scores of s sets: the rank head's, or the predicted utilities (standardised) if RankNet is off."""
         return self.score_pooled(averages(members, features.dtype) @ features)
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -79,6 +80,18 @@ def test_trials_end_as_experiments_in_this_process_do(tiny, two_cpus, tmp_path):
             assert ours == theirs
     assert sorted(events(home)) == sorted((event, one.folder) for one in experiments for event in ("start", "done"))
     assert unfinished(experiments, home) == []
+
+
+def test_trials_find_data_that_a_relative_path_names(two_cpus, tiny, tmp_path, monkeypatch):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    np.savez(tmp_path / "images.npz", x=(digits.images * 15).astype(np.uint8), y=digits.target)
+    monkeypatch.chdir(tmp_path)
+    experiment = prepare(override(tiny, {"data.source": "npz:images.npz", "strategy": "random"}), Path("unused"))
+    home = Home("home")
+    run_trials([experiment], place(home), progress=QUIET, on_end=lambda one: None)
+    assert read_result(home, experiment.folder) is not None
 
 
 def test_a_killed_trial_is_started_again_and_the_others_go_on(tiny, two_cpus, tmp_path):
