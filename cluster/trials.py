@@ -5,12 +5,15 @@ of its own. A trial is finished when its folder holds a result, so a fresh Tuner
 experiment folder is thrown away.
 """
 
+import ctypes
+import gc
 import json
 import math
 import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
