@@ -1,7 +1,7 @@
 """Stages 0 and 1: learn û from the labels at hand (Algorithm 1, lines 3-14), and say how well it orders unseen sets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -96,7 +96,6 @@ class _Learner:
         self._pairs: UtilityPairs | None = None
         self._state: FitState | None = None
         self._ot_unit: float | None = None
-        self._utility_unit: tuple[float, float] | None = None
 
     def pretrain_offline(self, plan: SamplePlan) -> None:
         """Stage 0: û_0, one level, on measured pairs. They stay out of D: E must be judged on pairs û has not seen."""
@@ -104,7 +103,7 @@ class _Learner:
             self.model.calibrate(self._inputs)
             return
         utility = self._evidence.utility(plan.offline, 0, "offline pairs")
-        pairs = UtilityPairs(plan.offline, self._utility_targets(utility), self._ot_targets(plan.offline))
+        pairs = UtilityPairs(plan.offline, utility, self._ot_targets(plan.offline))
         self._fit(pairs, "offline", bilevel=False)
 
     def iterate(self, plan: SamplePlan, iteration: int) -> float | None:
@@ -113,8 +112,7 @@ class _Learner:
         accuracies = self._evidence.utility(plan.chain[iteration : iteration + 2], 0, "growing sets")
         interpolated = self._interpolate(plan, iteration, (float(accuracies[0]), float(accuracies[1])))
         trained, agreement = self._audit(members, interpolated)
-        labels = self._utility_targets(self._labels(interpolated, trained))
-        fresh = UtilityPairs(members, labels, self._ot_targets(members))
+        fresh = UtilityPairs(members, self._labels(interpolated, trained), self._ot_targets(members))
         self._pairs = fresh if self._pairs is None else self._pairs.extend(fresh)
         self._fit(self._pairs, f"pretraining {iteration + 1}", bilevel=self._config.switches.bilevel)
         return agreement
@@ -161,19 +159,6 @@ class _Learner:
             return interpolated
         return np.concatenate([trained, interpolated[len(trained) :]])
 
-    def _utility_targets(self, utility: Floats) -> Floats:
-        """What û is fitted to: utilities, standardised by the first pairs seen where they are regressed on.
-
-        Deviation: in raw accuracies the squared error of not learning anything is .005, less than what dropout in φ
-        makes of any score at first, and fits ended with dead units and one constant score.
-        """
-        if self._config.switches.ranknet:
-            return utility
-        if self._utility_unit is None:
-            self._utility_unit = float(utility.mean()), max(float(utility.std()), 1e-6)
-        mean, std = self._utility_unit
-        return (utility - mean) / std
-
     def _ot_targets(self, members: Members) -> Floats | None:
         """(n, 2) distances in units of the mean over the first pairs seen: raw ones would drown λ_OT."""
         if self._evidence.ot is None:
@@ -189,7 +174,7 @@ class _Learner:
             result = fit_utility_model(
                 self.model,
                 self._inputs,
-                pairs,
+                pairs if self._config.switches.ranknet else _standardised(pairs),
                 seed=derive(self._config.seed, "fit", stage),
                 bilevel=bilevel,
                 state=self._state,
@@ -201,6 +186,17 @@ class _Learner:
 
     def _rows(self, members: Members) -> Tensor:
         return torch.from_numpy(_flat(members)).to(self._inputs.device)
+
+
+def _standardised(pairs: UtilityPairs) -> UtilityPairs:
+    """The pairs of one fit with utilities of mean 0 and variance 1, for the squared error that replaces RankNet.
+
+    Deviation: only the order of û's scores is used, so the unit is free. In raw accuracies the squared error of
+    learning nothing is less than what dropout in φ makes of any score at first, and the sets of one iteration differ by
+    a tenth of what separates them from the last fit's: fits ended with dead units and one constant score.
+    """
+    utility = pairs.utility - pairs.utility.mean()
+    return replace(pairs, utility=utility / max(float(utility.std()), 1e-9))
 
 
 def _flat(members: Members) -> Members:
