@@ -16,12 +16,24 @@ def work(prepared):
 
 def test_batches_of_quick_sets_leave_each_worker_several(work):
     batches = cut(work, Estimate(1e-4, 100, 1e-5, 60), num_workers=5)
-    assert [len(batch) for batch in batches] == [3] * 20 + [5] * 20
+    sizes = [len(batch) for batch in batches]
+    assert sizes[:21] == [3] * 20 + [5]
+    assert sum(sizes[20:]) == 100
+
+
+def test_batches_shrink_towards_the_end_so_that_workers_end_together(work):
+    sizes = [len(batch) for batch in cut(work, Estimate(1e-4, 100, 1e-5, 60), num_workers=5)][20:]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-5:] == [1] * 5
+    left = 100
+    for size in sizes:
+        assert size <= -(-left // 10), "at most half of a worker's share of what is left"
+        left -= size
 
 
 def test_a_batch_of_slow_sets_is_over_soon(work):
     batches = cut(work, Estimate(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=1)
-    assert [len(batch) for batch in batches] == [1] * 60 + [2] * 50
+    assert [len(batch) for batch in batches] == [1] * 60 + [2] * 49 + [1] * 2
 
 
 def test_an_estimate_counts_trainings_and_ot_distances():

@@ -25,7 +25,7 @@ def test_batches_cover_everything_and_ot_comes_first(prepared):
     members = np.ones((51, 60), dtype=bool)
     work = Work((prepared.problem(prepared.pool),), (None,), (specs,), (members,))  # type: ignore[arg-type]
     batches = work.batches(4, 50, 2)
-    assert [len(batch) for batch in batches] == [50, 1, 4, 4, 2]
+    assert [len(batch) for batch in batches] == [50, 1, 3, 2, 2, 1, 1, 1]
     assert [spec for batch in batches for spec in batch.specs] == list(specs)
 
 
