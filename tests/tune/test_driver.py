@@ -1,0 +1,195 @@
+"""What is tried next and what is told: without Ray, on real folders and a real study."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from cluster.trials import Failure
+from rambo.home import Home
+from rambo.result import Result, result_json, to_json
+from tune.driver import FAILURES_IN_A_ROW, Driver, Limits, Spent
+from tune.records import Outcome, Plan, entries
+from tune.search import default_storage, open_search
+from tune.space import BATCH, Choice, Range, Space, Whole
+
+SPACE = Space({"utility_model.dropout": Range(0.0, 0.9)})
+
+
+class Bench:
+    """A driver with all that it needs, and the numbers that have ended."""
+
+    def __init__(
+        self, tiny, folder: Path, limits: Limits, space: Space = SPACE, *, stops=True, objectives=("accuracy",)
+    ):
+        self.home = Home(folder)
+        self.plan = Plan("test", space, tiny, (0, 1), objectives, "digits")
+        self.search = open_search(self.plan, default_storage(str(folder / "optuna.db")), "random", 0)
+        self.search.close_orphans()
+        self.ended: list[int] = []
+        self.spent = Spent(self.home, "test")
+        self.driver = Driver(
+            self.search,
+            self.plan,
+            limits,
+            self.spent,
+            self.home,
+            Path("unused"),
+            stops=stops,
+            on_end=self.ended.append,
+        )
+
+    def run(self, *values: float, trainings: int = 0) -> int:
+        """One trial whose seeds give `values`, as far as it is let."""
+        job = self.driver.next(9)
+        for place, value in enumerate(values):
+            if not self.driver.heard(job.number, place, Outcome(value, value, trainings)):
+                break
+        self.driver.ended(job.number)
+        return job.number
+
+    def states(self) -> list[str]:
+        return [one.state for one in self.search.attempts()]
+
+    def finish(self, folder: str, accuracy: float) -> None:
+        """A result in a trial folder, as another command leaves it."""
+        numbers = dict.fromkeys(("test_accuracy", "base_test_accuracy", "base_val_accuracy"), 0.5)
+        nothing = dict.fromkeys(("pair_accuracy", "pair_ceiling", "label_agreement"))
+        rest = {"data": "digits", "config_id": "x", "seed": 0, "strategy": "rambo", "num_labelled": 9, "seconds": {}}
+        result = Result(**rest, **numbers, **nothing, val_accuracy=accuracy, trainings=7)
+        self.home.write(f"{folder}/result.json", result_json(result))
+
+
+def test_trials_are_halved_over_seeds_and_told_as_what_they_are(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(9))
+    for value in (0.5, 0.6, 0.7, 0.9, 0.1, 0.65):
+        bench.run(value, value)
+    assert bench.states() == ["COMPLETE"] * 4 + ["PRUNED", "COMPLETE"]
+    assert bench.driver.num_finished == 6
+    again = Bench(tiny, tmp_path, Limits(9))
+    again.run(0.2, 0.2)
+    assert again.states()[-1] == "PRUNED", "a restart knows what was seen"
+
+
+def test_without_stopping_every_trial_runs_every_seed(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(9), stops=False)
+    for value in (0.5, 0.6, 0.7, 0.9, 0.1):
+        bench.run(value, value)
+    assert bench.states() == ["COMPLETE"] * 5
+
+
+def test_failures_and_values_that_are_no_number_are_told_with_their_reason_and_do_not_count(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(1))
+    bench.run(0.5, math.nan)
+    job = bench.driver.next(9)
+    assert not bench.driver.heard(job.number, 0, Failure("error", "ValueError: no"))
+    bench.driver.ended(job.number)
+    job = bench.driver.next(9)
+    bench.driver.died(job.number, "its process died 4 times")
+    assert bench.states() == ["FAIL"] * 3
+    reasons = [one.reason for one in bench.search.attempts()]
+    assert reasons == ["its accuracy is nan at seed 1", "ValueError: no", "its process died 4 times"]
+    assert b"killed" in bench.home.read(f"{job.folders[0]}/failure.json")
+    shown = {entry.name: entry.failure for entry in entries(bench.plan, bench.search.attempts())}
+    assert shown == {"trial 0, seed 0": None, **{f"trial {n}, seed {max(0, 1 - n)}": reasons[n] for n in range(3)}}
+    assert bench.driver.why_over() is None
+    bench.run(0.5, 0.5)
+    assert bench.driver.why_over() == "All 1 trials are finished."
+
+
+def test_a_search_whose_trials_all_fail_gives_up(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(99))
+    for _ in range(FAILURES_IN_A_ROW):
+        bench.run(math.nan)
+    assert "10 trials in a row have failed, the last since its accuracy is nan" in bench.driver.why_over()
+    assert bench.driver.next(9) is None
+
+
+def test_what_is_measured_already_is_told_and_not_run(tiny, tmp_path):
+    space = Space({"acquisition.candidate_batches": Choice((2, 3))})
+    bench = Bench(tiny, tmp_path, Limits(8), space)
+    job = bench.driver.next(9)
+    for folder, accuracy in zip(job.folders, (0.6, 0.8), strict=True):
+        bench.finish(folder, accuracy)
+    bench.driver.heard(job.number, 0, Outcome(0.6, 0.5, 7))
+    bench.driver.heard(job.number, 1, Outcome(0.8, 0.5, 7))
+    bench.driver.ended(job.number)
+    other = bench.driver.next(9)
+    assert other.fields != job.fields
+    for folder in other.folders:
+        bench.finish(folder, 0.4)
+    assert bench.driver.next(9) is None, "every setting there is has its results"
+    told = [one for one in bench.search.attempts() if one.number != other.number]
+    assert [one.state for one in told] == ["COMPLETE"] * 7
+    for one in told:
+        expected = 0.7 if one.fields == job.fields else 0.4
+        assert one.val_accuracy == pytest.approx(expected)
+    assert bench.driver.trainings == 14, "what was known already costs nothing"
+
+
+def test_a_failure_that_another_try_would_repeat_is_told_and_not_run(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(5), Space({"acquisition.candidate_batches": Choice((2,))}))
+    job = bench.driver.next(9)
+    bench.home.write(f"{job.folders[1]}/failure.json", to_json(vars(Failure("collapsed", "all scores are equal"))))
+    bench.driver.heard(job.number, 0, Failure("collapsed", "all scores are equal"))
+    bench.driver.ended(job.number)
+    assert bench.driver.next(9) is None
+    assert bench.states() == ["FAIL"] * FAILURES_IN_A_ROW
+    assert {one.reason for one in bench.search.attempts()} == {"all scores are equal"}
+
+
+def test_a_setting_that_cannot_be_is_a_failure(tiny, tmp_path):
+    space = Space({"data.num_seed_labels": Whole(1700, 1701)})
+    bench = Bench(tiny, tmp_path, Limits(5), space)
+    assert bench.driver.next(9) is None
+    assert all("the setting cannot be" in one.reason for one in bench.search.attempts())
+
+
+def test_no_more_are_handed_out_than_there_is_room_or_need_for(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(3))
+    jobs = [bench.driver.next(2) for _ in range(3)]
+    assert [job is None for job in jobs] == [False, False, True]
+    assert bench.driver.next(9) is not None
+    assert bench.driver.next(9) is None
+    assert bench.driver.num_in_hand == 3
+
+
+def test_a_process_that_died_says_again_what_it_has_said(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(3))
+    job = bench.driver.next(9)
+    assert bench.driver.heard(job.number, 0, Outcome(0.5, 0.5, 9))
+    assert bench.driver.heard(job.number, 0, Outcome(0.5, 0.5, 0))
+    bench.driver.heard(job.number, 1, Outcome(0.7, 0.5, 9))
+    bench.driver.ended(job.number)
+    assert bench.driver.trainings == 18
+    assert bench.states() == ["COMPLETE"]
+
+
+def test_the_spent_budget_survives_a_restart(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(9, time_budget=1000, max_trainings=30))
+    bench.spent.collect(10)
+    bench.run(0.5, 0.5, trainings=5)
+    assert bench.driver.trainings == 20
+    assert bench.driver.why_over() is None, "R = 2 trainings on each of 2 seeds fit"
+    bench.run(0.5, 0.5, trainings=4)
+    again = Bench(tiny, tmp_path, Limits(9, max_trainings=30))
+    assert again.driver.trainings == 28
+    assert again.driver.why_over() == "Another trial could go beyond 30 trainings; 28 are spent."
+    again.spent.collect(3)
+    assert again.driver.trainings == 28, "what a killed collection has left over was counted"
+    bench.home.write("searches/test/spent.json", b'{"seconds": 1000.5, "collected": 10}')
+    late = Bench(tiny, tmp_path, Limits(9, time_budget=1000))
+    assert late.driver.why_over() == "The time budget of 1000 s is spent."
+
+
+def test_accuracy_and_budget_give_a_front(tiny, tmp_path):
+    space = Space({"acquisition.budget": Choice((40, 60, 80)), BATCH: Choice((20,))})
+    bench = Bench(tiny, tmp_path, Limits(12), space, stops=False, objectives=("accuracy", "budget"))
+    for _ in range(12):
+        job = bench.driver.next(9)
+        accuracy = {40: 0.5, 60: 0.4, 80: 0.7}[job.fields["acquisition.budget"]] + job.number / 1000
+        for place in range(2):
+            bench.driver.heard(job.number, place, Outcome(accuracy, accuracy))
+        bench.driver.ended(job.number)
+    front = bench.plan.front(bench.search.attempts())
+    assert [bench.plan.budget_of(one) for one in front] == [40, 80]

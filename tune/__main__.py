@@ -1,0 +1,211 @@
+"""python -m tune: the best setting of the fields, by Ray Tune and Optuna."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from cluster.runtime import parse_num_workers
+from cluster.tracking import serve
+from cluster.trials import Place, Share
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.config import Config
+from rambo.errors import require
+from rambo.home import Home
+from rambo.preparation import prepare
+from rambo.progress import Progress
+from tune.driver import Limits
+from tune.records import existing_plan, search_folder
+from tune.report import summary_text
+from tune.run import SearchResult, search, write_report
+from tune.search import SAMPLERS, default_storage, read_search
+from tune.settings import Settings, make_plan
+from tune.show import plan_text, status_text
+from tune.space import OBJECTIVES, Objective, Space, default_space, parse_space
+
+RUN = """\
+Search the fields of a configuration for the best validation accuracy, averaged over seeds.
+
+  python -m tune run --preset quickstart --num-trials 40 --seeds 0-2
+  python -m tune run --preset paper_mnist --data.source npz:mnist.npz --num-trials 48 --seeds 0-2 --plan
+  python -m tune run --preset quickstart --num-trials 40 --seeds 0-2 \\
+      --space acquisition.candidate_batches=2,5,10 --space utility_model.learning_rate=log:1e-4,1e-2
+
+By default λ_OT (0, or from 1e-3 to 1e2), λ1, λ2, λ3 and b are searched; --plan prints the space and what it costs.
+Every --space adds a field or replaces its default:
+
+  FIELD=2,5,10          one of these values; a single one fixes the field
+  FIELD=uniform:0,.9    a number between two bounds
+  FIELD=log:1e-4,1e-2   the same, uniform in its logarithm; log:1e-3,1e2,0 has 0 as a choice of its own
+  FIELD=int:2,20        a whole number between two bounds
+  none                  leaves the default fields out
+
+The base configuration is the first trial. A trial runs the seeds one after another, each while it is in the better
+half of what was seen there, unless --no-stop. Results are those of trials/, shared with every other command.
+The same command again goes on where this one stopped; more --num-trials, --time-budget or --max-trainings go further.
+What is found: searches/NAME/best.json, for --config of rambo, ablations and tune.
+"""
+
+NOTHING = "Everything this needs is in the home and in the search's storage; nothing is trained."
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the subcommand that the command line names."""
+    parser = Parser(prog="python -m tune", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add(commands, "status", "the space, what is done, what is spent, what is best")
+    _add(commands, "report", "write the tables and figures anew")
+    _add(commands, "ui", "start MLflow's pages on the home")
+    options = parse(parser, arguments)
+    COMMANDS[options.command](options)
+
+
+def run_command_run(options: argparse.Namespace) -> None:
+    """tune run."""
+    configs = read_configs(options)
+    seeds = tuple(config.seed for config in configs)
+    require(len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several.")
+    settings, base, home = read_settings(options, seeds), configs[0], Home(options.home)
+    space = read_space(options, base, settings.objectives)
+    place = read_place(options, home, settings.name)
+    if options.plan:
+        print(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
+    else:
+        show(search(base, space, settings, place, progress=Progress(quiet=options.quiet)), home)
+
+
+def run_command_status(options: argparse.Namespace) -> None:
+    """tune status."""
+    home = Home(options.home)
+    plan = existing_plan(home, options.study)
+    print(status_text(plan, read_search(plan, read_storage(options, home)).attempts(), home))
+
+
+def run_command_report(options: argparse.Namespace) -> None:
+    """tune report."""
+    home = Home(options.home)
+    plan = existing_plan(home, options.study)
+    attempts = read_search(plan, read_storage(options, home)).attempts()
+    write_report(plan, attempts, home)
+    print(summary_text(plan, attempts))
+    print(home.path(search_folder(plan.name)))
+
+
+def run_command_ui(options: argparse.Namespace) -> None:
+    """tune ui."""
+    serve(Home(options.home), options.port)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "run": run_command_run,
+    "status": run_command_status,
+    "report": run_command_report,
+    "ui": run_command_ui,
+}
+
+
+def read_settings(options: argparse.Namespace, seeds: tuple[int, ...]) -> Settings:
+    """How to search."""
+    sought: dict[str, tuple[Objective, ...]] = {",".join(names): names for names in OBJECTIVES}
+    require(
+        options.objectives in sought, f"--objectives must be one of {' or '.join(sought)}, got {options.objectives}."
+    )
+    require(options.sampler in SAMPLERS, f"--sampler must be one of {', '.join(SAMPLERS)}; got {options.sampler}.")
+    return Settings(
+        name=options.study or options.preset or "search",
+        seeds=seeds,
+        limits=Limits(options.num_trials, options.time_budget, options.max_trainings),
+        objectives=sought[options.objectives],
+        sampler=options.sampler,
+        storage=options.storage,
+        stops=not options.no_stop,
+        sampler_seed=options.sampler_seed,
+    )
+
+
+def read_space(options: argparse.Namespace, base: Config, objectives: Sequence[str]) -> Space:
+    """The default space of `base` with what --space changes in it."""
+    prepared = prepare(base, options.data_dir)
+    default = default_space(base, prepared.dataset.num_classes, len(prepared.pool.unlabelled), objectives)
+    return parse_space(options.space, default)
+
+
+def read_storage(options: argparse.Namespace, home: Home) -> str:
+    """The URL of the study's database."""
+    return options.storage or default_storage(home.path(f"{search_folder(options.study)}/optuna.db"))
+
+
+def read_place(options: argparse.Namespace, home: Home, name: str) -> Place:
+    """Where trials work."""
+    share = None
+    if options.cpus_per_trial is not None or options.gpus_per_trial is not None:
+        cpus = 1.0 if options.cpus_per_trial is None else options.cpus_per_trial
+        require(
+            cpus > 0 and (options.gpus_per_trial or 0) >= 0,
+            f"--cpus-per-trial must be positive, and --gpus-per-trial not negative, got {cpus:g} and "
+            f"{options.gpus_per_trial}.",
+        )
+        share = Share(cpus, options.gpus_per_trial or 0.0)
+    workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
+    ledger = f"{search_folder(name)}/ledger.jsonl"
+    return Place(home, options.data_dir, options.device, ledger, workers, share)
+
+
+def show(result: SearchResult, home: Home) -> None:
+    """The best, why the search ended, and where to look."""
+    print(summary_text(result.plan, result.attempts))
+    print(f"\n{result.ended} {result.num_run} trials ended now; spent in all: {result.seconds:.0f} s, ", end="")
+    print(f"{result.trainings} trainings.")
+    if result.unpublished is not None:
+        print(result.unpublished)
+    if result.pages is not None:
+        print(f"Look at python -m tune ui --home {home.root}, then")
+        print(f"  http://127.0.0.1:5000{result.pages[0]}")
+        print(f"  http://127.0.0.1:5000{result.pages[1]}")
+    print(home.path(f"{search_folder(result.plan.name)}/best.json"))
+
+
+def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
+    running = commands.add_parser(
+        "run",
+        help="search, or go on searching",
+        description=RUN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    group = running.add_argument_group("what to search")
+    group.add_argument("--space", action="append", default=[], metavar="FIELD=VALUES", help="see above; several times")
+    group.add_argument(
+        "--objectives", default="accuracy", metavar="LIST", help="accuracy | accuracy,budget: B is searched as well"
+    )
+    group.add_argument("--study", metavar="NAME", help="what to call it (default: the preset)")
+    group.add_argument("--storage", metavar="URL", help="of Optuna's database (default: SQLite in the search's folder)")
+    group.add_argument("--sampler", default="tpe", metavar="NAME", help="tpe | gp | random (default %(default)s)")
+    group.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="default %(default)s")
+    group.add_argument("--no-stop", action="store_true", help="every trial runs every seed")
+    group.add_argument("--plan", action="store_true", help="show the space, what is missing and how long it takes")
+    limits = running.add_argument_group("how far to go, over all commands that run this search")
+    limits.add_argument("--num-trials", type=int, default=64, metavar="N", help="finished ones (default %(default)s)")
+    limits.add_argument("--time-budget", type=float, metavar="SECONDS", help="begin no trial after so long")
+    limits.add_argument("--max-trainings", type=int, metavar="N", help="begin no trial that could need more")
+    work = running.add_argument_group("how to run it")
+    work.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
+    work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")
+    work.add_argument("--gpus-per-trial", type=float, metavar="SHARE", help="default .25 where there are GPUs")
+    add_config_flags(running, seeds_flag="--seeds")
+    add_lab_flags(running)
+
+
+def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -> None:
+    command = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}. {NOTHING}", allow_abbrev=False
+    )
+    command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
+    if name == "ui":
+        command.add_argument("--port", type=int, default=5000, help="on this machine alone (default %(default)s)")
+        return
+    command.add_argument("--study", required=True, metavar="NAME")
+    command.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")
+
+
+if __name__ == "__main__":
+    run_command("tune", main)

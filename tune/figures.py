@@ -1,0 +1,95 @@
+"""The pictures of a search, each as the bytes of a PNG."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rambo.fields import Value
+from tune.records import Attempt
+
+SPREAD = 30.0
+"""A coordinate whose largest value is so many times its smallest positive one is drawn on a logarithmic axis."""
+
+COMPLETE, STOPPED, BEST = "tab:blue", "0.6", "tab:orange"
+
+
+def history(attempts: Sequence[Attempt]) -> bytes:
+    """Accuracy of each trial in the order in which they were asked for, and the best so far."""
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.add_subplot()
+    _points(axes, [one.number for one in attempts], attempts)
+    complete = [one for one in attempts if one.state == "COMPLETE"]
+    best = [max(other.val_accuracy for other in complete[: i + 1]) for i in range(len(complete))]
+    axes.step([one.number for one in complete], best, where="post", color=BEST, label="best so far")
+    failed = [one.number for one in attempts if one.state == "FAIL"]
+    if failed:
+        bottom = axes.get_xaxis_transform()
+        axes.plot(failed, [0.02] * len(failed), "x", color="tab:red", transform=bottom, label="failed")
+    axes.set(xlabel="trial", ylabel="validation accuracy, mean over seeds")
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def importances(shares: Mapping[str, float]) -> bytes:
+    """A bar a coordinate, the most important on top."""
+    figure = Figure(figsize=(6.5, 1 + 0.45 * len(shares)), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(shares)[::-1]
+    bars = axes.barh(names, [shares[name] for name in names], color=COMPLETE)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.set(xlabel="importance (PED-ANOVA, share)", xlim=(0, 1.1 * max(shares.values(), default=1) or 1))
+    return _png(figure)
+
+
+def slices(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -> bytes:
+    """Accuracy over each coordinate."""
+    names = list(dict.fromkeys(name for point in points for name in point))
+    figure = Figure(figsize=(3.2 * max(len(names), 1), 3.4), layout="constrained")
+    panels = figure.subplots(1, max(len(names), 1), squeeze=False, sharey=True)[0]
+    for axes, name in zip(panels, names, strict=False):
+        mine = [(point[name], one) for point, one in zip(points, attempts, strict=True) if name in point]
+        _scale(axes, [value for value, _ in mine])
+        _points(axes, [_shown(value) for value, _ in mine], [one for _, one in mine])
+        axes.set_xlabel(name, fontsize=9)
+    panels[0].set_ylabel("validation accuracy")
+    return _png(figure)
+
+
+def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tuple[int, float]]) -> bytes:
+    """Accuracy over budget, and the trials that no other beats in both."""
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.add_subplot()
+    _points(axes, budgets, attempts)
+    axes.plot(*zip(*best, strict=True), "o-", color=BEST, label="Pareto front") if best else None
+    axes.set(xlabel="B, labels bought", ylabel="validation accuracy, mean over seeds")
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def _points(axes: Axes, places: Sequence[Value], attempts: Sequence[Attempt]) -> None:
+    """Complete trials filled, stopped ones hollow."""
+    for state, colour, label in (("COMPLETE", COMPLETE, "all seeds"), ("PRUNED", STOPPED, "stopped")):
+        mine = [(place, one.val_accuracy) for place, one in zip(places, attempts, strict=True) if one.state == state]
+        if mine:
+            face = colour if state == "COMPLETE" else "none"
+            axes.plot(*zip(*mine, strict=True), "o", color=colour, markerfacecolor=face, markersize=5, label=label)
+
+
+def _scale(axes: Axes, values: Sequence[Value]) -> None:
+    numbers = [value for value in values if isinstance(value, float)]
+    if numbers and min(numbers) > 0 and max(numbers) / min(numbers) > SPREAD:
+        axes.set_xscale("log")
+
+
+def _shown(value: Value) -> float | str:
+    """Numbers as they are; what is chosen from a list by name."""
+    return str(value) if isinstance(value, str | bool) else float(value)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

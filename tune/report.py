@@ -1,0 +1,114 @@
+"""What a search leaves behind: the best configuration, a table of trials, importances, figures; all from its trials."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from rambo.fields import to_json
+from tune import figures
+from tune.records import Attempt, Plan
+from tune.search import importances
+
+
+def render(plan: Plan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
+    """Every file of the report by its name; nothing in it tells when or where the trials ran."""
+    finished = [one for one in attempts if one.is_finished]
+    points = [plan.coordinates(one) for one in finished]
+    shares = importances(points, finished)
+    ended = [one for one in attempts if one.state != "RUNNING"]
+    files = {"trials.csv": trials_csv(plan, ended)}
+    files["importances.csv"] = _csv([["coordinate", "importance"], *shares.items()])
+    best = plan.best(attempts)
+    if best is not None:
+        files["best.json"] = to_json(plan.config(best.fields)).encode()
+        files["figures/history.png"] = figures.history(ended)
+        files["figures/slices.png"] = figures.slices(points, finished)
+    if shares:
+        files["figures/importances.png"] = figures.importances(shares)
+    if "budget" in plan.objectives:
+        files |= _front_files(plan, finished)
+    return files
+
+
+def trials_csv(plan: Plan, attempts: Sequence[Attempt]) -> bytes:
+    """A row a trial: state, setting, accuracies of each seed and their means, and why it failed."""
+    names = list(plan.space.dimensions)
+    seeds = [f"{metric}_{seed}" for metric in ("val", "test") for seed in plan.seeds]
+    rows: list[Iterable[object]] = [["number", "state", *names, *seeds, "val_mean", "test_mean", "reason"]]
+    for one in attempts:
+        values = [one.fields.get(name, "") for name in names]
+        rows.append([one.number, one.state, *values, *_accuracies(plan, one), one.reason or ""])
+    return _csv(rows)
+
+
+def summary_text(plan: Plan, attempts: Sequence[Attempt]) -> str:
+    """What a person reads of a search, in Markdown."""
+    counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
+    lines = [
+        f"# {plan.name}",
+        f"{counts['COMPLETE']} trials ran all of {seeds}, {counts['PRUNED']} were stopped earlier, "
+        f"{counts['FAIL']} failed.",
+    ]
+    best = plan.best(attempts)
+    if best is None:
+        return "\n\n".join([*lines, "No trial is complete yet."])
+    lines += [_best_text(plan, best, attempts), _setting_table(plan, best)]
+    if "budget" in plan.objectives:
+        lines.append(_front_table(plan, attempts))
+    finished = [one for one in attempts if one.is_finished]
+    shares = importances([plan.coordinates(one) for one in finished], finished)
+    if shares:
+        rows = [f"| {name} | {share:.2f} |" for name, share in shares.items()]
+        lines.append("\n".join(["| coordinate | importance (PED-ANOVA) |", "|---|---|", *rows]))
+    return "\n\n".join(lines)
+
+
+def _best_text(plan: Plan, best: Attempt, attempts: Sequence[Attempt]) -> str:
+    text = f"Best: trial {best.number}, validation {best.val_accuracy:.4f}, test {best.test_accuracy:.4f}"
+    base = [one for one in attempts if one.state == "COMPLETE" and plan.config(one.fields) == plan.config({})]
+    if base:
+        text += f"; the base configuration has {base[0].val_accuracy:.4f} and {base[0].test_accuracy:.4f}"
+    return f"{text}. The best of many is optimistic in what it was chosen by: compare it on fresh seeds."
+
+
+def _setting_table(plan: Plan, best: Attempt) -> str:
+    rows = [f"| {name} | {_short(best.fields.get(name, '(not read)'))} |" for name in plan.space.dimensions]
+    return "\n".join(["| field | best |", "|---|---|", *rows])
+
+
+def _front_table(plan: Plan, attempts: Sequence[Attempt]) -> str:
+    rows = [
+        f"| {one.number} | {plan.budget_of(one)} | {one.val_accuracy:.4f} | {one.test_accuracy:.4f} |"
+        for one in plan.front(attempts)
+    ]
+    return "\n".join(["| trial on the front | B | validation | test |", "|---|---|---|---|", *rows])
+
+
+def _front_files(plan: Plan, finished: Sequence[Attempt]) -> dict[str, bytes]:
+    best = plan.front(finished)
+    rows: list[Iterable[object]] = [["number", "budget", "val_mean", "test_mean"]]
+    rows += [[one.number, plan.budget_of(one), one.val_accuracy, one.test_accuracy] for one in best]
+    files = {"front.csv": _csv(rows)}
+    files |= {f"front/trial_{one.number}.json": to_json(plan.config(one.fields)).encode() for one in best}
+    if best:
+        line = [(plan.budget_of(one), one.val_accuracy) for one in best]
+        files["figures/front.png"] = figures.front([plan.budget_of(one) for one in finished], finished, line)
+    return files
+
+
+def _accuracies(plan: Plan, one: Attempt) -> list[object]:
+    missing = [""] * (len(plan.seeds) - len(one.outcomes))
+    means: list[object] = [one.val_accuracy, one.test_accuracy] if one.outcomes else ["", ""]
+    val = [outcome.val_accuracy for outcome in one.outcomes]
+    return [*val, *missing, *(outcome.test_accuracy for outcome in one.outcomes), *missing, *means]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,213 @@
+"""Runs a search: one collection of what is known before, trials until a limit, then tables, figures and MLflow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cluster.collect import collect
+from cluster.runtime import connected
+from cluster.tracking import Board, Publisher, Summary
+from cluster.trials import Place, Share, known_work, max_workers
+from rambo.cli import choose_device
+from rambo.config import Config
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.progress import Progress
+from rambo.store import Store
+from tune.driver import Driver, Spent
+from tune.records import Attempt, Plan, entries, search_folder
+from tune.report import render, summary_text
+from tune.search import Search, open_search
+from tune.settings import Settings, keep_plan, known_experiments, make_plan, storage_of
+from tune.space import BATCH, Space
+
+if TYPE_CHECKING:
+    from tune.trials import Evaluate
+
+COLUMNS = ("tags.number", "tags.state", "tags.seed", "metrics.val_accuracy", "metrics.test_accuracy")
+"""What the experiment's page in MLflow shows of each run, the fields of the space apart."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A search after a run."""
+
+    plan: Plan
+    best: Config | None
+    """The base configuration with the setting of the best complete trial; None where no trial is complete."""
+    attempts: tuple[Attempt, ...]
+    files: Mapping[str, bytes]
+    num_run: int
+    """Trials that ended in this run, those that were told what was known included."""
+    ended: str
+    """Why no further trial was begun, one sentence."""
+    trainings: int
+    """That the search has paid for so far."""
+    seconds: float
+    """That it has taken so far."""
+    unpublished: str | None = None
+    """What MLflow did not take, one sentence; None if it has everything."""
+    pages: tuple[str, str] | None = None
+    """In MLflow: the table of runs, and the search's own page."""
+
+
+def search(
+    base: Config,
+    space: Space,
+    settings: Settings,
+    place: Place,
+    *,
+    progress: Progress,
+    run_seed: "Evaluate | None" = None,
+) -> SearchResult:
+    """Search `space` around `base` until a limit is reached, going on from what an earlier call has left.
+
+    `run_seed` stands in for the experiment itself. Raises `InvalidInput` where the space, the settings or the place
+    cannot be, where the name belongs to another search, or where this one is being run already.
+    """
+    plan = make_plan(base, space, settings, place.data_dir)
+    home, folder = place.home, search_folder(settings.name)
+    home.check_writable()
+    busy = f"--study {settings.name} must be searched by one command at a time, got a second; wait for the first."
+    with home.lock(f"{folder}/lock", busy):
+        keep_plan(plan, home)
+        with home.lock("searches/storage.lock"):  # two that make one database at once break it
+            memory = open_search(plan, storage_of(settings, home), settings.sampler, settings.sampler_seed)
+        memory.close_orphans()
+        memory.start_from_base()
+        return _Run(plan, settings, place, progress, memory).result(run_seed)
+
+
+def write_report(plan: Plan, attempts: Sequence[Attempt], home: Home) -> Mapping[str, bytes]:
+    """Every table and figure of a search, written to its folder where it differs from what stands there."""
+    files = render(plan, attempts)
+    for name, content in files.items():
+        path = f"{search_folder(plan.name)}/{name}"
+        if home.read(path) != content:
+            home.write(path, content)
+    return files
+
+
+class _Run:
+    """One command's part of a search, under its lock."""
+
+    def __init__(self, plan: Plan, settings: Settings, place: Place, progress: Progress, memory: Search) -> None:
+        self._plan, self._settings, self._place = plan, settings, place
+        self._progress, self._memory = progress, memory
+        self._spent = Spent(place.home, plan.name)
+        fields = [f"params.{name}" for name in plan.space.dimensions]
+        self._board = Board(place.home, f"tune/{plan.name}", [*fields, *COLUMNS]) if settings.publishes else None
+        self._publisher = Publisher(self._board, progress) if self._board else None
+        self._driver = Driver(
+            memory,
+            plan,
+            settings.limits,
+            self._spent,
+            place.home,
+            place.data_dir,
+            stops=settings.stops and len(plan.objectives) == 1,
+            on_end=self._publish,
+        )
+        self._num_run = 0
+
+    def result(self, run_seed: "Evaluate | None") -> SearchResult:
+        """Run what the limits allow, then write and show what came of it."""
+        self._publish(None)
+        try:
+            if self._driver.why_over() is None:
+                self._work(run_seed)
+        except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
+            self._memory.close_orphans()
+            self._spent.keep()
+            if self._publisher:
+                self._publisher.close(self._summary({}), "KILLED")
+            raise
+        self._spent.keep()
+        self._progress.say("writing tables and figures")
+        return self._conclude(str(self._driver.why_over()))
+
+    def _work(self, run_seed: "Evaluate | None") -> None:
+        place, limits = self._place, self._settings.limits
+        with connected(max_workers(place)) as resources:
+            from tune.trials import evaluate, run_jobs
+
+            share = place.share or Share(num_gpus=0.25 if resources.num_gpus else 0.0)
+            room = share.concurrency(resources)
+            if run_seed is None:
+                self._collect()
+            finished = self._driver.num_finished
+            self._progress.say(f"searching: {finished} of {limits.num_trials} trials are finished, {room} at a time")
+            with self._progress.task("trials", limits.num_trials - finished) as advance:
+                run_jobs(
+                    self._driver,
+                    self._plan,
+                    place,
+                    share,
+                    room=room,
+                    run_seed=run_seed or evaluate,
+                    on_step=self._spent.tick,
+                    advance=advance,
+                )
+
+    def _collect(self) -> None:
+        """Measure once for all trials what is known before the first of them."""
+        place, most = self._place, self._settings.limits.max_trainings
+        experiments = known_experiments(self._plan, place.data_dir)
+        work = known_work(experiments, place.data_dir, place.device, Store(place.home))
+        spent = self._driver.trainings + max(0, work.num_trainings - self._spent.collected)
+        if most is not None and spent > most:
+            raise InvalidInput(
+                f"--max-trainings must leave room for the {work.num_trainings} trainings that are known before the "
+                f"first trial, got {most}; give more, or search fewer values of {BATCH}."
+            )
+        if work.num_trainings or work.num_ot:
+            self._spent.collect(work.num_trainings)
+            self._progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
+            device = choose_device(place.device)
+            collect(work, place.home, num_workers=place.num_workers, device=device, progress=self._progress)
+
+    def _publish(self, number: int | None) -> None:
+        """Show a trial that has ended in MLflow; None shows all that have."""
+        self._num_run += number is not None
+        if self._publisher:
+            for entry in entries(self._plan, self._memory.attempts()):
+                if number is None or entry.tags["number"] == str(number):
+                    self._publisher.publish(entry)
+
+    def _conclude(self, ended: str) -> SearchResult:
+        attempts = self._memory.attempts()
+        files = write_report(self._plan, attempts, self._place.home)
+        best = self._plan.best(attempts)
+        result = SearchResult(
+            plan=self._plan,
+            best=None if best is None else self._plan.config(best.fields),
+            attempts=tuple(attempts),
+            files=files,
+            num_run=self._num_run,
+            ended=ended,
+            trainings=self._driver.trainings,
+            seconds=self._spent.seconds,
+        )
+        return result if self._publisher is None else self._show(result)
+
+    def _show(self, result: SearchResult) -> SearchResult:
+        """Show the search's own page; what MLflow did not take is said."""
+        assert self._publisher is not None
+        assert self._board is not None
+        left = self._publisher.close(self._summary(result.files))
+        reason = self._publisher.reason
+        if reason is None:
+            return replace(result, pages=(self._board.page(), self._board.parent_page()))
+        what = f"{left} trials" if left else "the search's summary"
+        sentence = f"MLflow at {self._board.uri} did not take {what} ({reason}); the same command shows them later."
+        return replace(result, unpublished=sentence)
+
+    def _summary(self, files: Mapping[str, bytes]) -> Summary:
+        attempts = self._memory.attempts()
+        best = self._plan.best(attempts)
+        metrics = {"trials_finished": float(sum(one.is_finished for one in attempts))}
+        metrics["trials_failed"] = float(sum(one.state == "FAIL" for one in attempts))
+        metrics["trainings"] = float(self._driver.trainings)
+        if best is not None:
+            metrics |= {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
+        return Summary(summary_text(self._plan, attempts), files, metrics)

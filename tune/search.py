@@ -1,0 +1,246 @@
+"""The memory of a search: an Optuna study that is asked for settings and told the truth about them.
+
+Stopped trials are PRUNED; failures, and values that are no number, are FAIL with their reason; trials whose driver was
+killed are FAIL as well and their settings enqueued again. Everything else that a search knows can be worked out from
+the study. This is the only module that knows Optuna.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+import optuna
+import sqlalchemy.exc
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+
+from rambo.errors import InvalidInput, require
+from rambo.fields import Value
+from rambo.randomness import derive
+from tune.records import ORPHANED, Attempt, Outcome, Plan, State
+from tune.suggest import as_parameters, suggest
+
+SAMPLERS = ("tpe", "gp", "random")
+"""Tree-structured Parzen estimator | Gaussian process | independent draws."""
+
+LEAST_TOP = 5
+"""Trials that PED-ANOVA should find in the part it calls good, at least, where there are so many."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A setting to try."""
+
+    number: int
+    """Of the trial, in the study."""
+    fields: Mapping[str, Value]
+
+
+class Search:
+    """A study with the trials that are in hand."""
+
+    def __init__(self, study: optuna.Study, plan: Plan, *, idle: bool = False) -> None:
+        """`idle`: ask for fields that a setting never reads too, as a sampler of one fixed space needs."""
+        self._study, self._plan, self._idle = study, plan, idle
+        self._hand: dict[int, optuna.Trial] = {}
+
+    @property
+    def num_in_hand(self) -> int:
+        """Trials that were asked for and not yet told."""
+        return len(self._hand)
+
+    def ask(self) -> Suggestion:
+        """The next setting; it is in hand until its end is told."""
+        with _calm():
+            trial = self._study.ask()
+            self._hand[trial.number] = trial
+            fields = suggest(trial, self._plan.space, self._plan.base, idle=self._idle)
+            trial.set_user_attr("fields", fields)
+        return Suggestion(trial.number, fields)
+
+    def place(self, number: int, folders: Sequence[str]) -> None:
+        """Note where the results of a trial's seeds are kept."""
+        self._hand[number].set_user_attr("folders", list(folders))
+
+    def report(self, number: int, outcomes: Sequence[Outcome]) -> None:
+        """Note what the seeds so far gave; a trial that is run again after its process died may repeat itself."""
+        trial, values = self._hand[number], [outcome.val_accuracy for outcome in outcomes]
+        trial.set_user_attr("outcomes", [asdict(outcome) for outcome in outcomes])
+        if len(self._plan.objectives) == 1:
+            with _calm():
+                trial.report(sum(values) / len(values), len(values) - 1)
+
+    def complete(self, number: int, values: Sequence[float]) -> None:
+        """The trial ran all seeds; `values` are of the objectives, in their order."""
+        self._study.tell(self._hand.pop(number), list(values))
+
+    def prune(self, number: int) -> None:
+        """The trial was stopped, since others are better."""
+        self._study.tell(self._hand.pop(number), state=TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """The trial has no value."""
+        trial = self._hand.pop(number)
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def means_at(self, place: int, but: int) -> list[float]:
+        """Means over the first `place` + 1 seeds of all trials that came so far and did not fail, but for one."""
+        trials = self._study.get_trials(deepcopy=False)
+        good = [trial for trial in trials if trial.state != TrialState.FAIL and trial.number != but]
+        return [trial.intermediate_values[place] for trial in good if place in trial.intermediate_values]
+
+    def attempts(self) -> list[Attempt]:
+        """Every trial there is, in order; those that only wait to be asked for are left out."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [_attempt(trial) for trial in trials if trial.state != TrialState.WAITING]
+
+    def close_orphans(self) -> int:
+        """Fail all that is RUNNING and enqueue its setting again; how many there were.
+
+        Only for who holds the search's lock: what runs then belongs to a driver that was killed.
+        """
+        self._hand.clear()
+        orphans = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for orphan in orphans:
+            self._study._storage.set_trial_user_attr(orphan._trial_id, "reason", ORPHANED)
+            self._study.tell(orphan.number, state=TrialState.FAIL)
+            if orphan.params:
+                self._study.enqueue_trial(dict(orphan.params))
+        return len(orphans)
+
+    def start_from_base(self) -> None:
+        """Make the base configuration the first trial of a new search, where it lies in the space."""
+        if not self._study.get_trials(deepcopy=False) and self._plan.space.holds(self._plan.base):
+            self._study.enqueue_trial(as_parameters(self._plan.space, self._plan.base))
+
+
+def open_search(plan: Plan, storage: str, sampler: str, seed: int) -> Search:
+    """The search of `plan` in the database at the URL `storage`, made where there is none.
+
+    Raises `InvalidInput` where the database cannot be opened, or holds another search of the same name.
+    """
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: len(plan.objectives)]
+    with _opened(storage) as database:
+        study = optuna.create_study(study_name=plan.name, storage=database, directions=directions, load_if_exists=True)
+        kept = study.user_attrs.get("plan")
+        if kept is None:
+            study.set_user_attr("plan", plan.to_bytes().decode())
+        else:
+            plan.check_same(Plan.from_bytes(kept.encode()))
+        study.sampler = make_sampler(sampler, derive(seed, "sampler", len(study.get_trials(deepcopy=False))))
+    return Search(study, plan, idle=sampler == "gp")
+
+
+def read_search(plan: Plan, storage: str) -> Search:
+    """The same to be looked at; raises `InvalidInput` where the database lacks it."""
+    with _opened(storage) as database:
+        names = optuna.get_all_study_names(database)
+        require(
+            plan.name in names,
+            f"--storage must hold the search {plan.name}, got {_shown(storage)} without it; give the --storage it was "
+            "run with.",
+        )
+        return Search(optuna.load_study(study_name=plan.name, storage=database), plan)
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """A seeded sampler; TPE models fields together as far as they are read together."""
+    require(name in SAMPLERS, f"--sampler must be one of {', '.join(SAMPLERS)}; got {name}.")
+    short = seed % 2**32
+    with _calm():
+        if name == "tpe":
+            return TPESampler(seed=short, multivariate=True, group=True)
+        if name == "gp":
+            return GPSampler(seed=short, warn_independent_sampling=False)
+        return RandomSampler(seed=short)
+
+
+def importances(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -> dict[str, float]:
+    """How much each coordinate of `points` decides whether a trial is among the best, in shares; largest first.
+
+    PED-ANOVA (Watanabe et al. 2023), Optuna's default, in its conditional form: it compares where the best trials lie
+    with where all do. Trials that were stopped early stand below all that were not, as TPE has it. Empty where there
+    is too little to tell.
+    """
+    finished = [(point, one) for point, one in zip(points, attempts, strict=True) if one.is_finished]
+    study = optuna.create_study(direction="maximize")
+    with _calm():
+        distributions = _distributions([point for point, _ in finished])
+        for point, one in finished:
+            value = one.val_accuracy - (one.state == "PRUNED")
+            own = {name: distributions[name] for name in point}
+            study.add_trial(optuna.create_trial(params=dict(point), distributions=own, value=value))
+        if len(finished) < 2 * LEAST_TOP or not distributions:
+            return {}
+        share = max(0.1, LEAST_TOP / len(finished))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def default_storage(path: str) -> str:
+    """The URL of an SQLite file at the absolute `path`."""
+    return f"sqlite:///{path}"
+
+
+def _attempt(trial: optuna.trial.FrozenTrial) -> Attempt:
+    attributes = trial.user_attrs
+    state = next(state for state in get_args(State) if state == trial.state.name)
+    outcomes = tuple(Outcome(**outcome) for outcome in attributes.get("outcomes", ()))
+    folders = tuple(attributes.get("folders", ()))
+    return Attempt(trial.number, state, attributes.get("fields", {}), folders, outcomes, attributes.get("reason"))
+
+
+def _distributions(points: Sequence[Mapping[str, Value]]) -> dict[str, BaseDistribution]:
+    values: dict[str, set[Value]] = {}
+    for point in points:
+        for name, value in point.items():
+            values.setdefault(name, set()).add(value)
+    return {name: _distribution(found) for name, found in values.items()}
+
+
+def _distribution(values: set[Value]) -> BaseDistribution:
+    numbers = [value for value in values if isinstance(value, float)]
+    if len(numbers) == len(values):
+        return FloatDistribution(min(numbers), max(numbers), log=min(numbers) > 0)
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in values) and len(values) > 10:
+        return IntDistribution(int(min(values)), int(max(values)))
+    return CategoricalDistribution(sorted(values, key=lambda value: (str(type(value)), value)))
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Optuna says much that is no news: that TPE's groups are experimental, that few trials are few."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _opened(storage: str) -> Iterator[optuna.storages.RDBStorage]:
+    options = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        with _calm():
+            yield optuna.storages.RDBStorage(storage, engine_kwargs=options)
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise InvalidInput(
+            f"--storage must be the URL of a database that can be opened, got {_shown(storage)} ({reason}); give "
+            "sqlite:////absolute/path.db or postgresql://user:password@host/name."
+        ) from None
+
+
+def _shown(storage: str) -> str:
+    """The URL without its password."""
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return "what is no URL"

@@ -1,0 +1,113 @@
+"""What a plan and a status print: the space, what it measures, what is done and what is spent."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.runtime import least_and_most
+from cluster.trials import Place, estimate, known_work
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.preparation import Prepared
+from rambo.store import Store
+from tune.driver import Spent
+from tune.records import Attempt, Plan, read_plan
+from tune.search import read_search
+from tune.settings import Settings, known_experiments, storage_of
+from tune.space import BATCH, Choice, Dimension, Range
+
+
+def plan_text(plan: Plan, settings: Settings, place: Place) -> str:
+    """What `tune run --plan` prints; nothing is trained and nothing written."""
+    experiments = known_experiments(plan, place.data_dir)
+    store = Store(place.home)
+    work = known_work(experiments, place.data_dir, place.device, store)
+    finished = sum(one.is_finished for one in _attempts_so_far(plan, settings, place.home))
+    left, repeats = max(0, settings.limits.num_trials - finished), plan.base.evaluation.repeats
+    lines = [
+        space_text(plan),
+        f"Trials: {finished} of {settings.limits.num_trials} finished, each on seeds {', '.join(map(str, plan.seeds))}"
+        f"{', one after another while it is in the better half' if settings.stops else ''}.",
+        f"Known before the first of them and not yet measured: {work.num_trainings} trainings, {work.num_ot} OT "
+        "distances.",
+        *batch_lines(plan, experiments, place, store),
+        f"Then up to {repeats * len(plan.seeds)} final trainings a trial, {left * repeats * len(plan.seeds)} in all.",
+    ]
+    if work.num_trainings and (plan.base.classifier.name != "resnet18" or place.device == "cuda"):
+        pilot = estimate(work, place.device)
+        workers = least_and_most(place.num_workers)[1] if place.num_workers is not None else 1
+        total = pilot.seconds_per_set * (work.num_trainings + left * repeats * len(plan.seeds))
+        lines.append(
+            f"A pilot here took {pilot.seconds_per_set:.2f} s a set: about {total / workers / 60:.0f} min for all "
+            f"trainings on {workers} such worker{'s' if workers > 1 else ''}, fits of û apart."
+        )
+    return "\n".join(lines)
+
+
+def space_text(plan: Plan) -> str:
+    """A line a dimension."""
+    width = max(map(len, plan.space.dimensions))
+    lines = [f"{name:{width}}  {_words(dimension)}" for name, dimension in plan.space.dimensions.items()]
+    goals = {"accuracy": "mean validation accuracy, the larger the better", "budget": "B, the smaller the better"}
+    return "\n".join([*lines, f"Sought: {'; '.join(goals[name] for name in plan.objectives)}."])
+
+
+def batch_lines(plan: Plan, experiments: Sequence[Prepared], place: Place, store: Store) -> list[str]:
+    """What each value of b brings: its missing trainings, and how many of them no other value needs."""
+    sizes = plan.space.dimensions.get(BATCH)
+    if not isinstance(sizes, Choice) or len(sizes.values) < 2:
+        return []
+
+    def missing(wanted: Sequence[Prepared]) -> int:
+        return known_work(wanted, place.data_dir, place.device, store).num_trainings
+
+    everything, lines = missing(experiments), []
+    for size in sizes.values:
+        mine = [one for one in experiments if one.config.acquisition.batch_size == size]
+        others = [one for one in experiments if one.config.acquisition.batch_size != size]
+        lines.append(f"  b = {size}: {missing(mine)} trainings, {everything - missing(others)} of them for no other b")
+    return lines
+
+
+def status_text(plan: Plan, attempts: Sequence[Attempt], home: Home) -> str:
+    """What `tune status` prints."""
+    words = {"COMPLETE": "complete", "PRUNED": "stopped early", "RUNNING": "running", "FAIL": "failed"}
+    counts = [f"{sum(one.state == state for one in attempts)} {word}" for state, word in words.items()]
+    spent = Spent(home, plan.name)
+    trainings = spent.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
+    lines = [
+        space_text(plan),
+        f"{plan.name}: {', '.join(counts)}.",
+        f"Spent: {spent.seconds:.0f} s, {trainings} trainings.",
+    ]
+    best = plan.best(attempts)
+    if best is not None:
+        setting = ", ".join(f"{name}={value}" for name, value in best.fields.items())
+        lines.append(f"best: trial {best.number}, validation {best.val_accuracy:.4f}: {setting}")
+    lines += [f"failed: trial {one.number}: {one.reason}" for one in attempts if one.state == "FAIL"]
+    return "\n".join(lines)
+
+
+def _attempts_so_far(plan: Plan, settings: Settings, home: Home) -> list[Attempt]:
+    """Those of a search that there is already; opening a database that there is not would make one."""
+    old = read_plan(home, plan.name)
+    if old is None:
+        return []
+    plan.check_same(old)
+    path = storage_of(settings, home).removeprefix("sqlite:///")
+    if settings.storage is None and not Path(path).exists():
+        return []
+    try:
+        return read_search(plan, storage_of(settings, home)).attempts()
+    except InvalidInput:
+        return []
+
+
+def _words(dimension: Dimension) -> str:
+    if isinstance(dimension, Choice):
+        values = ", ".join(map(str, dimension.values))
+        return values if len(dimension.values) > 1 else f"{values} (fixed)"
+    if isinstance(dimension, Range):
+        kind = "log-uniform" if dimension.log else "uniform"
+        zero = "0, or " if dimension.zero else ""
+        return f"{zero}{kind} from {dimension.low:g} to {dimension.high:g}"
+    return f"whole numbers from {dimension.low} to {dimension.high}"
