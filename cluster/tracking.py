@@ -259,8 +259,7 @@ class Board:
         floats = np.dtype(np.float32)
         inputs = Schema([TensorSpec(floats, (-1, *shape), name=None)])
         signature = ModelSignature(inputs, Schema([TensorSpec(floats, (-1,), name=None)]))
-        mlflow.set_tracking_uri(self.uri)
-        with _quiet(), mlflow.start_run(run_id=run_id):
+        with _quiet(), _fluent(self.uri), mlflow.start_run(run_id=run_id):
             mlflow.pytorch.log_model(
                 model.eval(),
                 name="utility_model",
@@ -366,6 +365,23 @@ def serve(home: Home, port: int) -> None:
     place = ["--backend-store-uri", uri, "--artifacts-destination", Path(home.path("mlartifacts")).as_uri()]
     command = [sys.executable, "-m", "mlflow", "server", *place, "--host", "127.0.0.1", "--port", str(port)]
     os.execve(sys.executable, [*command, "--workers", "1"], environment)
+
+
+@contextmanager
+def _fluent(uri: str) -> Iterator[None]:
+    """MLflow's module-level functions write to `uri` within.
+
+    They keep it in MLFLOW_TRACKING_URI, where the next study of this process, or of a child, would take it for the
+    user's word.
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 @contextmanager

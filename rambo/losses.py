@@ -82,10 +82,15 @@ def total_loss(
 ) -> Float[Tensor, ""]:
     """L_Rank + λ_OT · L_OT (Equation 3) over n pairs; without `predicted_ot` (the OT component is off) L_Rank alone.
 
-    With `switches.ranknet` off, the squared error on the utility stands in for L_Rank.
+    With `switches.ranknet` off, the squared error on the utility stands in for L_Rank, scores and utilities taken from
+    their means over the n pairs. Deviation: only the order of scores is used, so their level is free, and dropout in φ
+    moves all scores of a step together, by several times what separates them. RankNet does not see that; a squared
+    error did little but follow it, and under bilevel fits ended with dead units and one score for all sets.
     """
-    base = ranknet_loss if switches.ranknet else regression_loss
-    loss = base(*score.unbind(1), *utility.unbind(1))
+    if switches.ranknet:
+        loss = ranknet_loss(*score.unbind(1), *utility.unbind(1))
+    else:
+        loss = regression_loss(*(score - score.mean()).unbind(1), *(utility - utility.mean()).unbind(1))
     if predicted_ot is None:
         return loss
     if ot is None:

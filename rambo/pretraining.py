@@ -189,14 +189,13 @@ class _Learner:
 
 
 def _standardised(pairs: UtilityPairs) -> UtilityPairs:
-    """The pairs of one fit with utilities of mean 0 and variance 1, for the squared error that replaces RankNet.
+    """The pairs of one fit with utilities of variance 1, for the squared error that replaces RankNet.
 
-    Deviation: only the order of û's scores is used, so the unit is free. In raw accuracies the squared error of
+    Deviation: only the order of û's scores is used, so their unit is free. In raw accuracies the squared error of
     learning nothing is less than what dropout in φ makes of any score at first, and the sets of one iteration differ by
     a tenth of what separates them from the last fit's: fits ended with dead units and one constant score.
     """
-    utility = pairs.utility - pairs.utility.mean()
-    return replace(pairs, utility=utility / max(float(utility.std()), 1e-9))
+    return replace(pairs, utility=pairs.utility / max(float(pairs.utility.std()), 1e-9))
 
 
 def _flat(members: Members) -> Members:

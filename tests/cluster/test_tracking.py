@@ -151,10 +151,8 @@ print(json.dumps(scores))
 
 def test_a_logged_model_scores_sets_of_any_size_in_a_fresh_process(trials, home, tmp_path):
     publish(home, trials[1])
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri(home))
-    [model] = mlflow.search_logged_models(experiment_ids=["1"], output_format="list")
+    assert "MLFLOW_TRACKING_URI" not in os.environ, "the next study of this process would go there"
+    [model] = client(home).search_logged_models(experiment_ids=["1"])
     program = tmp_path / "load.py"
     program.write_text(LOAD)
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}

@@ -181,7 +181,7 @@ def test_trials_are_shared_between_studies(finished, tmp_path):
         (["--margin=0"], "--margin must be positive"),
         (["--cpus-per-trial=64"], "A trial must fit into the cluster of"),
         (["--gpus-per-trial=.5"], "--gpus-per-trial 0.5"),
-        (["--factor=acquisition.batch_size=20,15"], "The cell b=15 cannot be"),
+        (["--factor=acquisition.batch_size=20,15"], "acquisition.batch_size (b) must divide acquisition.budget (B = 40)"),
         (["--home=/proc/none"], "--home must be a folder that can be written"),
     ],
 )

@@ -102,9 +102,16 @@ def active(root: Path, study: str = "tiny"):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A search of six trials over two seeds."""
+    """A search of five trials over two seeds."""
     root = tmp_path_factory.mktemp("finished")
-    return root, run("--seeds=0-1", "--num-trials=6", cwd=root)
+    return root, run("--seeds=0-1", "--num-trials=5", cwd=root)
+
+
+@pytest.fixture(scope="module")
+def two_cpus():
+    """One Ray for all that runs in this process."""
+    with connected(2) as resources:
+        yield resources
 
 
 @pytest.fixture
@@ -117,10 +124,10 @@ def copy(finished, tmp_path):
 def test_a_search_leaves_its_best_its_trials_its_study_and_mlflow(finished):
     root, answer = finished
     assert all((folder(root) / name).stat().st_size > 0 for name in (*FINAL, "plan.json", "ledger.jsonl", "spent.json"))
-    assert "All 6 trials are finished. 6 trials ended now" in answer.stdout
+    assert "All 5 trials are finished. 5 trials ended now" in answer.stdout
     found = rows(root)
     assert Counter(row["state"] for row in found) == states(root)
-    assert states(root).total() == 6
+    assert states(root).total() == 5
     assert set(states(root)) <= {"COMPLETE", "PRUNED"}
     best = max((row for row in found if row["state"] == "COMPLETE"), key=lambda row: float(row["val_mean"]))
     config = read_config(folder(root) / "best.json")
@@ -150,18 +157,20 @@ def test_the_best_is_a_configuration_that_rambo_runs(copy):
     assert result["val_accuracy"] == float(best["val_0"]), "it is the trial of the search itself"
 
 
-def test_the_same_command_runs_nothing_and_more_trials_go_on(copy):
+def test_the_same_command_runs_nothing_and_more_trials_go_on(copy, two_cpus, capsys, monkeypatch):
+    monkeypatch.chdir(copy)
     before, entered = files(copy), ledger(copy)
     runs = {one.info.run_id for one in active(copy)}
-    again = run("--seeds=0-1", "--num-trials=6", cwd=copy)
-    assert "All 6 trials are finished. 0 trials ended now" in again.stdout
+    same = ["run", *TINY_FLAGS, "--home=home", "--study=tiny", "--seeds=0-1", "--quiet"]
+    main([*same, "--num-trials=5"])
+    assert "All 5 trials are finished. 0 trials ended now" in capsys.readouterr().out
     assert files(copy) == before
     assert ledger(copy) == entered
     assert {one.info.run_id for one in active(copy)} == runs
-    more = run("--seeds=0-1", "--num-trials=8", cwd=copy)
-    assert "All 8 trials are finished. 2 trials ended now" in more.stdout
-    assert rows(copy)[:6] == list(csv.DictReader(before["trials.csv"].decode().splitlines()))
-    assert len(rows(copy)) == 8
+    main([*same, "--num-trials=7"])
+    assert "All 7 trials are finished. 2 trials ended now" in capsys.readouterr().out
+    assert rows(copy)[:5] == list(csv.DictReader(before["trials.csv"].decode().splitlines()))
+    assert len(rows(copy)) == 7
     assert {one.info.run_id for one in active(copy)} > runs
 
 
@@ -192,7 +201,10 @@ def test_status_report_and_plan_tell_what_is_there_and_run_nothing(copy, capsys,
     [
         (["--space=none"], "--space must name at least one field to search over"),
         (["--space=acquisition.batch_size=20,15"], "must divide acquisition.budget (B = 40)"),
-        (["--space=data.num_seed_labels=50,60", "--space=acquisition.batch_size=20"], "k1 >= 20, got k1 = 10"),
+        (
+            ["--space=data.num_seed_labels=50,60", "--space=acquisition.batch_size=20"],
+            ">= 20, got k1 = 10 from k = 50 and b = 20",
+        ),
         (["--space=utility_model.lambda_1=log:1,.1"], "must have a lower bound below the upper"),
         (["--sampler=grid"], "--sampler must be one of tpe, gp, random; got grid"),
         (["--storage=sqlite:////proc/none/optuna.db"], "--storage must be the URL of a database that can be opened"),
@@ -200,7 +212,7 @@ def test_status_report_and_plan_tell_what_is_there_and_run_nothing(copy, capsys,
         (["--study=../up"], "--study must be a name of letters"),
         (["--num-trials=0"], "--num-trials must be at least 1"),
         (["--time-budget=0"], "--time-budget must be positive"),
-        (["--max-trainings=5"], "--max-trainings must leave room for the 44 trainings"),
+        (["--max-trainings=5"], "--max-trainings must leave room for the"),
         (["--cpus-per-trial=64"], "A trial must fit into the cluster of"),
         (["--strategy=rambo,random"], "--strategy must name one strategy"),
         (["--home=/proc/none"], "--home must be a folder that can be written"),
@@ -229,13 +241,13 @@ SLOW = ["--training.learning_rate=1e-6", "--training.max_epochs=30", "--space=ut
 
 
 def kill_after(num_lines: int, root: Path, flags: list[str], rng: random.Random) -> None:
-    """Search and kill -9 the driver a moment after its ledger has so many lines; 0: while it still collects."""
+    """Search and kill -9 the driver a moment after its ledger has so many lines; 0: before it searches."""
     process = subprocess.Popen(command("run", *flags), cwd=root, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said = []
     for line in process.stderr:
         said.append(line)
-        if line.startswith("searching: " if num_lines else "collecting "):
+        if line.startswith(("searching: ",) if num_lines else ("searching: ", "collecting ")):
             break
     else:
         pytest.fail("".join(said))
@@ -250,13 +262,12 @@ def kill_after(num_lines: int, root: Path, flags: list[str], rng: random.Random)
 
 def test_killed_again_and_again_a_search_ends_with_the_trials_it_was_asked_for(tmp_path):
     """KILLS=5 in the environment is the long form of this test."""
-    rng, count = random.Random(0), int(os.environ.get("KILLS", "2"))
+    rng, count = random.Random(0), int(os.environ.get("KILLS", "1"))
     flags = [*TINY_FLAGS, *SLOW, "--home=home", "--study=tiny", "--seeds=0-1", f"--num-trials={count + 2}"]
-    kill_after(0, tmp_path, flags, rng)
-    for _ in range(count - 1):
-        kill_after(len(ledger(tmp_path)) + 3, tmp_path, flags, rng)
+    for kill in range(count):
+        kill_after(0 if kill % 3 == 1 else len(ledger(tmp_path)) + 3, tmp_path, flags, rng)
         print(f"after a kill: {states(tmp_path)}")
-    assert states(tmp_path)["RUNNING"] > 0, "it was killed with a trial in hand"
+    assert states(tmp_path)["RUNNING"] > 0 or count > 1, "it was killed with a trial in hand"
     tune("run", *flags, cwd=tmp_path)
     counts = states(tmp_path)
     print(f"in the end: {counts}")
@@ -277,7 +288,7 @@ def test_killed_again_and_again_a_search_ends_with_the_trials_it_was_asked_for(t
 
 def test_two_searches_at_once_in_one_storage_do_not_mix(tmp_path):
     database = tmp_path / "shared.db"
-    flags = [*TINY_FLAGS, "--home=home", "--seeds=0", "--num-trials=3", f"--storage=sqlite:///{database}"]
+    flags = [*TINY_FLAGS, "--home=home", "--seeds=0", "--num-trials=2", f"--storage=sqlite:///{database}"]
     running = [
         subprocess.Popen(
             command("run", *flags, f"--study={name}", f"--sampler={name}"),
@@ -292,13 +303,17 @@ def test_two_searches_at_once_in_one_storage_do_not_mix(tmp_path):
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
     for name in ("tpe", "random"):
-        assert states(tmp_path, name, str(database)) == {"COMPLETE": 3}
-        assert len(rows(tmp_path, name)) == 3
+        assert states(tmp_path, name, str(database)) == {"COMPLETE": 2}
+        assert len(rows(tmp_path, name)) == 2
         assert {one.info.status for one in active(tmp_path, name)} == {"FINISHED"}
 
 
-def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_stop_nothing(tiny, tmp_path):
+def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_stop_nothing(
+    tiny, two_cpus, tmp_path, monkeypatch
+):
     from tune.trials import evaluate
+
+    monkeypatch.setattr("tune.trials.MAX_KILLED", 1)
 
     def flaky(place_folder, config, place):
         fate = config.acquisition.candidate_batches
@@ -314,8 +329,7 @@ def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_s
     fates = {"acquisition.candidate_batches": Choice((2, 3, 4, 5)), "utility_model.dropout": Range(0.1, 0.4)}
     settings = Settings(name="flaky", seeds=(0,), limits=Limits(1), sampler="random", sampler_seed=13)
     place = Place(home, Path("unused"), "cpu", "searches/flaky/ledger.jsonl")
-    with connected(2):
-        result = search(tiny, Space(fates), settings, place, progress=Progress(quiet=True), run_seed=flaky)
+    result = search(tiny, Space(fates), settings, place, progress=Progress(quiet=True), run_seed=flaky)
     reasons = {
         one.fields["acquisition.candidate_batches"]: one.reason for one in result.attempts if one.state == "FAIL"
     }
@@ -323,7 +337,7 @@ def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_s
     assert sum(one.is_finished for one in result.attempts) == 1
     assert set(reasons) == {2, 4, 5}
     assert reasons[2].startswith("ValueError: no such luck (test_search.py:")
-    assert reasons[4].startswith("its process died 4 times (")
+    assert reasons[4].startswith("its process died 2 times (")
     assert reasons[5] == "its accuracy is nan at seed 0"
     runs = active(tmp_path, "flaky")
     assert {one.info.status for one in runs} == {"FINISHED", "FAILED"}
@@ -333,7 +347,7 @@ def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_s
     assert result.best.acquisition.candidate_batches == 3
 
 
-def test_a_time_budget_ends_a_search_cleanly_and_the_next_command_goes_on(tiny, tmp_path):
+def test_a_time_budget_ends_a_search_cleanly_and_the_next_command_goes_on(tiny, two_cpus, tmp_path):
     from tune.trials import evaluate
 
     home = Home(tmp_path / "home")
@@ -345,14 +359,13 @@ def test_a_time_budget_ends_a_search_cleanly_and_the_next_command_goes_on(tiny, 
         small = override(tiny, {"strategy": "rambo"})
         return search(small, space, settings, place, progress=Progress(quiet=True), run_seed=evaluate)
 
-    with connected(2):
-        first = ask_for(Limits(50, time_budget=4))
-        assert first.ended == "The time budget of 4 s is spent."
-        assert {one.state for one in first.attempts} <= {"COMPLETE"}
-        assert len(first.attempts) < 50
-        spent = ask_for(Limits(50, time_budget=4))
-        assert (spent.num_run, spent.seconds >= 4) == (0, True)
-        number = len(first.attempts) + 1
-        more = ask_for(Limits(number))
-        assert more.ended == f"All {number} trials are finished."
-        assert more.pages is None
+    first = ask_for(Limits(50, time_budget=4))
+    assert first.ended == "The time budget of 4 s is spent."
+    assert {one.state for one in first.attempts} <= {"COMPLETE"}
+    assert len(first.attempts) < 50
+    spent = ask_for(Limits(50, time_budget=4))
+    assert (spent.num_run, spent.seconds >= 4) == (0, True)
+    number = len(first.attempts) + 1
+    more = ask_for(Limits(number))
+    assert more.ended == f"All {number} trials are finished."
+    assert more.pages is None

@@ -71,5 +71,7 @@ def test_the_total_is_the_sum_that_equation_3_names():
     assert total.item() == pytest.approx(math.log(1 + math.e) + 2 * 0.5 * 0.25)
     off = total_loss(score, utility, None, None, settings=settings, switches=Switches(ranknet=False))
     assert off.item() == pytest.approx((0.8**2 + 0.8**2) / 2)
+    shifted = total_loss(score + 7, utility - 2, None, None, settings=settings, switches=Switches(ranknet=False))
+    assert shifted.item() == pytest.approx(off.item()), "the level of the scores is free"
     with pytest.raises(InvalidInput, match="must have OT distances"):
         total_loss(score, utility, predicted, None, settings=settings, switches=Switches())
