@@ -3,17 +3,19 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
+from ablations.retune import NUM_SEEDS, Retuning, cell_searches, retune, retune_text
 from ablations.run import Ended, Reporting, run_study, sync_study, write_report
 from ablations.show import plan_text, status_text
 from ablations.verify import differences
 from cluster.runtime import parse_num_workers
 from cluster.tracking import serve
 from cluster.trials import Place, Share
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
@@ -29,6 +31,8 @@ Run every cell of a study with every seed, and say which factor changes the accu
 Without --factor the three switches are studied: bilevel, OT and RankNet, each off and on. Any field of the
 configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.
 The same command again finishes what is missing; a level, a seed or a factor more runs only what is new.
+With --retune N every cell gets a search of N trials on other seeds before it is compared again, as NAME-retuned: a
+component is judged beside what the rest can do when tuned without it.
 """
 
 NOTHING = "Everything this needs is in the trial folders; nothing is trained."
@@ -58,13 +62,19 @@ def run_command_run(options: argparse.Namespace) -> None:
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     study_folder(name)
     place = read_place(options, home, name)
+    retuning = read_retuning(options, grid)
+    searches = cell_searches(plan, prepared, retuning) if retuning else []
     if options.plan:
         print(plan_text(plan, prepared, place))
+        if searches:
+            print(retune_text(searches, place))
         return
-    progress = Progress(quiet=options.quiet)
-    ended = run_study(
-        plan, prepared, place, read_reporting(options), retry_failed=options.retry_failed, progress=progress
-    )
+    progress, reporting = Progress(quiet=options.quiet), read_reporting(options)
+    ended = run_study(plan, prepared, place, reporting, retry_failed=options.retry_failed, progress=progress)
+    if searches:
+        plan, prepared = retune(plan, searches, place, progress)
+        place = replace(place, ledger=f"{study_folder(plan.name)}/ledger.jsonl")
+        ended = run_study(plan, prepared, place, reporting, retry_failed=options.retry_failed, progress=progress)
     show(ended, home)
 
 
@@ -168,6 +178,17 @@ def read_place(options: argparse.Namespace, home: Home, name: str) -> Place:
     return Place(home, options.data_dir, options.device, ledger, workers, share)
 
 
+def read_retuning(options: argparse.Namespace, grid: Grid) -> Retuning | None:
+    """The search that each cell gets, if any."""
+    if options.retune is None:
+        extra = [flag for flag in ("retune_seeds", "retune_space") if getattr(options, flag)]
+        require(not extra, "--retune must say how many trials a search has where --retune-… is given, got no --retune.")
+        return None
+    after = max(grid.seeds) + 1
+    seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else range(after, after + NUM_SEEDS)
+    return Retuning(options.retune, tuple(seeds), tuple(options.retune_space))
+
+
 def read_reporting(options: argparse.Namespace) -> Reporting:
     """How results are judged."""
     require(options.margin > 0, f"--margin must be positive, in points of accuracy, got {options.margin:g}.")
@@ -176,6 +197,8 @@ def read_reporting(options: argparse.Namespace) -> Reporting:
 
 def show(ended: Ended, home: Home) -> None:
     """The table, the sentences, and where to look."""
+    if "both.md" in ended.files:
+        print(ended.files["both.md"].decode())
     print(ended.files["table.md"].decode())
     print(ended.files["sentences.txt"].decode())
     if ended.unpublished is not None:
@@ -207,6 +230,18 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     group.add_argument("--controls", metavar="LIST", help=f"none, or some of {','.join(CONTROLS)} (default: all)")
     group.add_argument("--study", metavar="NAME", help="what to call it (default: the recipe or preset)")
     group.add_argument("--plan", action="store_true", help="show the grid, what is missing and how long it takes")
+    fair = running.add_argument_group("the same search for every cell, and both results side by side")
+    fair.add_argument("--retune", type=int, metavar="N", help="trials of each cell's search (default: no search)")
+    fair.add_argument(
+        "--retune-seeds", metavar="LIST", help=f"to search on (default: the {NUM_SEEDS} after the largest of --seeds)"
+    )
+    fair.add_argument(
+        "--retune-space",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUES",
+        help="as --space of tune run (default: λ_OT, λ1 to λ3 and b as far as a cell reads them); several times",
+    )
     work = running.add_argument_group("how to run it")
     work.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
     work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")

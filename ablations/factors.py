@@ -5,8 +5,8 @@ changed at a time; each runs with every seed. Controls are strategies without û
 change anything for them.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -59,7 +59,7 @@ class Factor:
     @property
     def label(self) -> str:
         """How tables call it."""
-        return LABELS.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
+        return label(self.name)
 
     @property
     def is_switch(self) -> bool:
@@ -75,11 +75,13 @@ class Cell:
     """(field, level) of each factor; a control has only those that change something for it."""
     control: str | None = None
     """The strategy, if this is a control."""
+    tuned: tuple[tuple[str, Value], ...] = ()
+    """(field, value) that a search has set for this cell beside its levels; not in its name."""
 
     @property
     def name(self) -> str:
         """Unique within a study, for example `bilevel=on OT=off RankNet=on`, `random`, `random B=500`."""
-        parts = [f"{Factor(name, (level, None)).label}={level_text(level)}" for name, level in self.levels]  # type: ignore[arg-type]
+        parts = [f"{label(name)}={level_text(level)}" for name, level in self.levels]
         return " ".join(([self.control] if self.control else []) + parts) or "base"
 
     def level(self, factor: str) -> Value | None:
@@ -100,7 +102,7 @@ class Grid:
 
     def config(self, cell: Cell, seed: int) -> Config:
         """The configuration of one trial; raises `InvalidInput` where levels do not fit together."""
-        changes = {**dict(cell.levels), "seed": seed}
+        changes = {**dict(cell.tuned), **dict(cell.levels), "seed": seed}
         if cell.control is not None:
             changes["strategy"] = cell.control
         try:
@@ -113,6 +115,11 @@ class Grid:
         for seed in self.seeds:
             for cell in self.cells:
                 yield cell, seed, self.config(cell, seed)
+
+    def tuned(self, found: Mapping[str, Mapping[str, Value]]) -> "Grid":
+        """The same grid with the fields that a search has found for cells, by name of the cell."""
+        cells = (replace(cell, tuned=tuple(found.get(cell.name, {}).items())) for cell in self.cells)
+        return replace(self, cells=tuple(cells))
 
     @property
     def studied(self) -> tuple[Cell, ...]:
@@ -170,6 +177,11 @@ def parse_factor(text: str) -> Factor:
 def switches() -> list[Factor]:
     """The default: bilevel, OT and RankNet, each off and on."""
     return [Factor(name, (False, True)) for name in SWITCHES]
+
+
+def label(field: str) -> str:
+    """A field as tables call it."""
+    return LABELS.get(field, field.rpartition(".")[2].replace("_", " "))
 
 
 def level_text(level: Value) -> str:

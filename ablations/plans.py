@@ -25,16 +25,19 @@ class Plan:
     name: str
     grid: Grid
     folders: Mapping[Key, str]
+    fixed: str | None = None
+    """The study that this one repeats with cells that were retuned."""
 
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
-        grid = self.grid
+        grid, retuned = self.grid, {} if self.fixed is None else {"retunes": self.fixed}
         return to_json(
             {
                 "study": self.name,
+                **retuned,
                 "design": grid.design,
                 "factors": [{"field": factor.name, "levels": list(factor.levels)} for factor in grid.factors],
-                "cells": [{"levels": dict(cell.levels), "control": cell.control} for cell in grid.cells],
+                "cells": [_described(cell) for cell in grid.cells],
                 "seeds": list(grid.seeds),
                 "trials": [{"cell": cell, "seed": seed, "folder": f} for (cell, seed), f in self.folders.items()],
                 "base": asdict(grid.base),
@@ -48,17 +51,24 @@ class Plan:
         grid = Grid(
             base=from_nested(read["base"]),
             factors=tuple(Factor(item["field"], tuple(item["levels"])) for item in read["factors"]),
-            cells=tuple(Cell(tuple(item["levels"].items()), item["control"]) for item in read["cells"]),
+            cells=tuple(
+                Cell(tuple(item["levels"].items()), item["control"], tuple(item.get("tuned", {}).items()))
+                for item in read["cells"]
+            ),
             seeds=tuple(read["seeds"]),
             design=read["design"],
         )
-        return cls(read["study"], grid, {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]})
+        folders = {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]}
+        return cls(read["study"], grid, folders, read.get("retunes"))
 
     def check_extends(self, old: "Plan") -> None:
         """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
 
-        The order in which seeds, levels or factors are listed does not matter.
+        The order in which seeds, levels or factors are listed does not matter. A study that retunes another may change
+        all its trials, since a longer search may find better settings.
         """
+        if self.fixed is not None and self.fixed == old.fixed:
+            return
         lost = sorted(set(old.folders.values()) - set(self.folders.values()))
         require(
             not lost,
@@ -123,7 +133,13 @@ def read_study(plan: Plan, home: Home) -> Study:
             outcomes[key] = _outcome(result, json.loads(home.read(f"{folder}/environment.json") or b"{}"))
         elif (failure := read_failure(home, folder)) is not None:
             failures[key] = failure.reason
-    return Study(plan.name, plan.grid, outcomes, failures)
+    fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
+    return Study(plan.name, plan.grid, outcomes, failures, fixed)
+
+
+def _described(cell: Cell) -> dict[str, object]:
+    tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
+    return {"levels": dict(cell.levels), "control": cell.control, **tuned}
 
 
 def _outcome(result: Result, environment: Mapping[str, object]) -> Outcome:

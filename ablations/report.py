@@ -10,7 +10,7 @@ from ablations.records import cells_csv, effects_csv, trials_csv
 from ablations.sentences import sentences
 from ablations.statistics import analyse
 from ablations.study import Study
-from ablations.tables import latex, markdown
+from ablations.tables import both_markdown, latex, markdown
 
 
 def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -> dict[str, bytes]:
@@ -25,7 +25,13 @@ def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -
         "figures/effects.png": effects_figure(test),
         "figures/labels.png": labels_figure(test),
     }
+    both = (
+        {}
+        if study.fixed is None
+        else {"both.md": both_markdown(analyse(study.fixed, margin=margin, allow_mixed=True), test)}
+    )
     return {
+        **both,
         "table.md": markdown(test),
         "table.tex": latex(test),
         "table.csv": cells_csv(study),

@@ -133,7 +133,7 @@ def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str,
 
 def summary_of(study: Study, files: Mapping[str, bytes]) -> Summary:
     """What the study's own page in MLflow shows."""
-    text = [files[name].decode() for name in ("table.md", "sentences.txt") if name in files]
+    text = [files[name].decode() for name in ("both.md", "table.md", "sentences.txt") if name in files]
     total = len(study.grid.cells) * len(study.grid.seeds)
     metrics = {
         "trials": float(total),

@@ -39,6 +39,8 @@ class Study:
     """By name of the cell and seed; trials that are not finished are absent."""
     failures: Mapping[tuple[str, int], str]
     """Why a trial failed, one sentence."""
+    fixed: "Study | None" = None
+    """The same cells at the settings of the base, where this study has retuned them."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
         """`metric` of the finished trials of `cell` by seed, in the order of the seeds."""

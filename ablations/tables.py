@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ablations.effects import Effect
-from ablations.factors import Cell, Factor, level_text
+from ablations.factors import Cell, Factor, label, level_text
 from ablations.sentences import interval, mean_error, p_value, points, provenance
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
@@ -75,10 +75,37 @@ def effect_table(analysis: Analysis) -> Table:
 def markdown(analysis: Analysis) -> bytes:
     """`table.md`."""
     table = cell_table(analysis.study)
-    aligned = ["---" if column == 0 else ":---:" for column in range(len(table.header))]
-    rows = [table.header, aligned, *table.studied, *table.controls]
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    lines = _markdown_table(table.header, [*table.studied, *table.controls])
     return _text([*lines, "", CAPTION, *analysis.marks, *provenance(analysis.study)])
+
+
+def both_markdown(fixed: Analysis, retuned: Analysis) -> bytes:
+    """`both.md`: each cell and each effect at the settings of the base, and at those found for the cell alone.
+
+    A component is switched off at settings that were chosen with it on; what it loses there it may regain once the rest
+    is tuned without it.
+    """
+    factors = _columns(retuned.study)
+    header = ("strategy", *(factor.label for factor in factors), "n", "fixed, test %", "retuned, test %", "gain")
+    rows = [_row_of_both(fixed.study, retuned.study, cell, factors) for cell in retuned.study.grid.studied]
+    before = {effect.name: effect for effect in (*fixed.tested, *fixed.controls)}
+    effects = [
+        (effect.name, *(_estimated(one) for one in (before.get(effect.name), effect)))
+        for effect in (*retuned.tested, *retuned.controls)
+    ]
+    after = "points [95 % interval], sign-flip p after Holm"
+    lines = [
+        *_markdown_table([*header, "found"], rows),
+        "",
+        "Mean ± standard error over seeds of the accuracy after the acquisition; gain: retuned − fixed, seed by seed.",
+        "Settings were searched on other seeds, by validation accuracy.",
+        "",
+        *_markdown_table(("effect", f"fixed: {after}", f"retuned: {after}"), effects),
+        "",
+        *(f"Fixed: {mark}" for mark in fixed.marks),
+        *(f"Retuned: {mark}" for mark in retuned.marks),
+    ]
+    return _text(lines)
 
 
 def latex(analysis: Analysis) -> bytes:
@@ -105,6 +132,35 @@ def tex(text: str) -> str:
 def strategy(study: Study, cell: Cell) -> str:
     """Whose results a cell holds."""
     return str(cell.control or cell.level("strategy") or study.grid.base.strategy)
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    aligned = ["---" if column == 0 else ":---:" for column in range(len(header))]
+    return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (header, aligned, *rows)]
+
+
+def _row_of_both(fixed: Study, retuned: Study, cell: Cell, factors: Sequence[Factor]) -> Row:
+    before, after = fixed.accuracies(cell), retuned.accuracies(cell)
+    gains = summarise([round(after[seed] - before[seed], 12) + 0.0 for seed in after if seed in before])
+    found = ", ".join(f"{label(name)}={_short(value)}" for name, value in cell.tuned)
+    return (
+        strategy(retuned, cell),
+        *(_level_mark(cell, factor) for factor in factors),
+        str(gains.n),
+        *(mean_error(summarise(list(values.values()))) or "missing" for values in (before, after)),
+        mean_error(gains, signed=True),
+        found or "(the base)",
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _estimated(effect: Effect | None) -> str:
+    if effect is None or effect.estimate is None:
+        return "missing"
+    return f"{points(effect.estimate.mean)} [{interval(effect)}], {p_value(effect.p_holm)}"
 
 
 def _columns(study: Study) -> list[Factor]:

@@ -168,9 +168,35 @@ def test_trials_are_shared_between_studies(finished, tmp_path):
     assert (tmp_path / "home/studies/other/table.csv").read_bytes() == files(finished[0])["table.csv"]
 
 
+def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path):
+    """Its fixed cells are there already; the searches take other seeds, and another N changes the retuned study."""
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home", ignore=shutil.ignore_patterns("ml*"))
+    flags = ["--factor=switches.ot", "--controls=none", "--seeds=0-1", "--study=fair", "--retune-seeds=5"]
+    space = ["--retune-space=none", "--retune-space=acquisition.candidate_batches=2,3"]
+
+    def fair(*more):
+        return ablations("run", *TINY_FLAGS, *flags, *space, *more, cwd=tmp_path)
+
+    planned = fair("--retune=2", "--plan").stdout
+    assert "2 cells is searched over 2 trials on seeds 5" in planned
+    answer = fair("--retune=2")
+    both = (tmp_path / "home/studies/fair-retuned/both.md").read_text()
+    assert both in answer.stdout
+    assert len([line for line in both.splitlines() if line.startswith("| rambo |")]) == 2
+    searched = [folder.name for folder in (tmp_path / "home/searches").iterdir() if folder.is_dir()]
+    assert sorted(searched) == ["fair.OT-off", "fair.OT-on"]
+    assert fair("--retune=2").stdout.count("0 trials were run now") == 1
+    verified = ablations("verify", "--study=fair-retuned", "--home=home", cwd=tmp_path)
+    assert "agree with the trial folders" in verified.stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
+        (["--retune=2", "--retune-seeds=0"], "--retune-seeds must be other seeds than those that are compared, got 0"),
+        (["--retune-seeds=9"], "--retune must say how many trials"),
         (["--factor=switches.otter"], "A field must be one of"),
         (["--factor=acquisition.budget=40,lots"], "acquisition.budget must be int, got 'lots'"),
         (["--seeds="], "Seeds must be whole numbers and ranges"),
@@ -181,7 +207,10 @@ def test_trials_are_shared_between_studies(finished, tmp_path):
         (["--margin=0"], "--margin must be positive"),
         (["--cpus-per-trial=64"], "A trial must fit into the cluster of"),
         (["--gpus-per-trial=.5"], "--gpus-per-trial 0.5"),
-        (["--factor=acquisition.batch_size=20,15"], "acquisition.batch_size (b) must divide acquisition.budget (B = 40)"),
+        (
+            ["--factor=acquisition.batch_size=20,15"],
+            "acquisition.batch_size (b) must divide acquisition.budget (B = 40)",
+        ),
         (["--home=/proc/none"], "--home must be a folder that can be written"),
     ],
 )

@@ -1,0 +1,137 @@
+"""The same search for every cell before cells are compared again.
+
+A component that is switched off at settings chosen with it on is judged unfairly: the rest could make up for it if it
+were tuned without. So each cell with a utility model gets a search of its own, as long as the others', on seeds that
+the comparison does not use, and a second study runs the cells at what was found.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ablations.factors import Cell
+from ablations.plans import Key, Plan
+from cluster.runtime import connected
+from cluster.trials import Place, known_work, max_workers
+from rambo.config import Config
+from rambo.errors import require
+from rambo.fields import Value
+from rambo.preparation import Prepared, prepare
+from rambo.progress import Progress
+from rambo.store import Store
+from tune.driver import Limits
+from tune.records import search_folder
+from tune.run import search
+from tune.settings import Settings, known_experiments, make_plan
+from tune.space import LAMBDA_OT, Choice, Range, Space, default_space, parse_space
+
+NUM_SEEDS = 3
+"""Seeds of a search unless others are given: the next ones after those that are compared."""
+
+
+@dataclass(frozen=True)
+class Retuning:
+    """The search that every cell gets."""
+
+    num_trials: int
+    seeds: tuple[int, ...]
+    """None of them among the study's: settings are chosen on other splits than those they are judged on."""
+    spaces: tuple[str, ...] = ()
+    """Changes to the default space, as `tune run --space` takes them."""
+
+
+@dataclass(frozen=True)
+class CellSearch:
+    """What is searched for one cell."""
+
+    cell: Cell
+    base: Config
+    space: Space
+    settings: Settings
+
+
+def cell_searches(plan: Plan, prepared: Mapping[Key, Prepared], retuning: Retuning) -> list[CellSearch]:
+    """A search for each cell that has something to search; raises `InvalidInput` for what cannot be searched."""
+    compared = set(plan.grid.seeds) & set(retuning.seeds)
+    require(
+        not compared,
+        "--retune-seeds must be other seeds than those that are compared, got "
+        f"{', '.join(map(str, sorted(compared)))} among both.",
+    )
+    require(retuning.num_trials >= 1, f"--retune must be at least 1 trial, got {retuning.num_trials}.")
+    found = []
+    for cell in plan.grid.studied:
+        base = plan.grid.config(cell, retuning.seeds[0])
+        space = _space(plan, base, prepared[cell.name, plan.grid.seeds[0]], retuning)
+        if space is not None:
+            settings = Settings(_search_name(plan.name, cell), retuning.seeds, Limits(retuning.num_trials))
+            found.append(CellSearch(cell, base, space, settings))
+    require(bool(found), "--retune must have a field to search in at least one cell, got none; see --retune-space.")
+    return found
+
+
+def retune(
+    plan: Plan, searches: Sequence[CellSearch], place: Place, progress: Progress
+) -> tuple[Plan, dict[Key, Prepared]]:
+    """Search for every cell, or go on with it; the study at what was found, and its trials."""
+    found: dict[str, Mapping[str, Value]] = {}
+    with connected(max_workers(place)):  # one Ray for all
+        for number, one in enumerate(searches, start=1):
+            progress.say(f"search {number} of {len(searches)}: {one.cell.name}")
+            its = replace(place, ledger=f"{search_folder(one.settings.name)}/ledger.jsonl")
+            result = search(one.base, one.space, one.settings, its, progress=progress)
+            best = result.plan.best(result.attempts)
+            if best is None:
+                progress.say(f"{one.cell.name} keeps its settings: no trial of its search is complete")
+            else:
+                found[one.cell.name] = best.fields
+    grid = plan.grid.tuned(found)
+    prepared = {(cell.name, seed): prepare(config, place.data_dir) for cell, seed, config in grid.trials()}
+    folders = {key: one.folder for key, one in prepared.items()}
+    return Plan(retuned_name(plan.name), grid, folders, fixed=plan.name), prepared
+
+
+def retuned_name(study: str) -> str:
+    """What the study of retuned cells is called."""
+    return f"{study}-retuned"
+
+
+def retune_text(searches: Sequence[CellSearch], place: Place) -> str:
+    """What `--plan` says of the searches."""
+    plans = [make_plan(one.base, one.space, one.settings, place.data_dir) for one in searches]
+    known = {one.folder: one for plan in plans for one in known_experiments(plan, place.data_dir)}
+    work = known_work(list(known.values()), place.data_dir, place.device, Store(place.home))
+    settings = searches[0].settings
+    most = sum(plan.base.evaluation.repeats for plan in plans) * settings.limits.num_trials * len(settings.seeds)
+    lines = [
+        f"Then each of {len(searches)} cells is searched over {settings.limits.num_trials} trials on seeds "
+        f"{', '.join(map(str, settings.seeds))}, and runs again with what was found:",
+        *(f"  {one.cell.name}: {', '.join(one.space.dimensions)}" for one in searches),
+        f"Known before the searches and not yet measured: {work.num_trainings} trainings, {work.num_ot} OT distances; "
+        f"then up to {most} final trainings in the searches.",
+    ]
+    return "\n".join(lines)
+
+
+def _space(plan: Plan, base: Config, prepared: Prepared, retuning: Retuning) -> Space | None:
+    """What can be searched for a cell: no factor of the study; None for a strategy without û, or without a choice."""
+    if not base.needs_utility_model:
+        return None
+    default = default_space(base, prepared.dataset.num_classes, len(prepared.pool.unlabelled), ("accuracy",))
+    dimensions = dict(parse_space(retuning.spaces, default).dimensions)
+    factors = {factor.name for factor in plan.grid.factors}
+    offset = dimensions.get(LAMBDA_OT)
+    if isinstance(offset, Range) and offset.zero and "switches.ot" in factors:
+        dimensions[LAMBDA_OT] = replace(offset, zero=False)  # at 0 the cell would be the one without OT
+    kept = {
+        name: dimension
+        for name, dimension in dimensions.items()
+        if name not in factors and not Space(dimensions).is_idle(name, {}, base)
+    }
+    free = [dimension for dimension in kept.values() if not isinstance(dimension, Choice) or len(dimension.values) > 1]
+    return Space(kept) if free else None
+
+
+def _search_name(study: str, cell: Cell) -> str:
+    """A file name that says which cell is searched."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in cell.name)
+    return f"{study}.{plain}"

@@ -1,0 +1,83 @@
+"""The same search for every cell: what is searched, on which seeds, and how both results stand side by side."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.factors import make_grid, parse_factor, switches
+from ablations.plans import Plan, make_plan
+from ablations.report import render
+from ablations.retune import Retuning, cell_searches, retuned_name
+from rambo.errors import InvalidInput
+from rambo.preparation import prepare
+from tune.space import LAMBDA_OT, LAMBDAS
+
+
+def study_of(base, factors, seeds=(0, 1)):
+    grid = make_grid(base, factors, controls=("random",), seeds=seeds, design="factorial")
+    prepared = {(c.name, s): prepare(config, Path("unused")) for c, s, config in grid.trials()}
+    return make_plan("study", grid, prepared), prepared
+
+
+def test_every_cell_is_searched_over_what_it_reads_and_no_factor_is(tiny):
+    plan, prepared = study_of(tiny, [*switches()[1:], parse_factor("utility_model.lambda_3=.5,1")])
+    searches = cell_searches(plan, prepared, Retuning(4, (7, 8), ("acquisition.candidate_batches=2,3",)))
+    assert [one.cell for one in searches] == list(plan.grid.studied)
+    for one in searches:
+        fields = set(one.space.dimensions)
+        on = bool(one.cell.level("switches.ot"))
+        assert (LAMBDA_OT in fields) == on
+        assert ({LAMBDAS[0], LAMBDAS[1]} <= fields) == on
+        assert LAMBDAS[2] not in fields, "it is a factor"
+        assert "acquisition.candidate_batches" in fields
+        if on:
+            assert not one.space.dimensions[LAMBDA_OT].zero, "it would be the cell without OT"
+    assert len({one.settings.name for one in searches}) == len(searches)
+    assert {(one.settings.limits.num_trials, one.settings.seeds) for one in searches} == {(4, (7, 8))}
+
+
+def test_settings_are_not_chosen_on_seeds_that_are_compared(tiny):
+    plan, prepared = study_of(tiny, switches()[1:2])
+    with pytest.raises(InvalidInput, match="--retune-seeds must be other seeds than those that are compared, got 1"):
+        cell_searches(plan, prepared, Retuning(4, (1, 7)))
+    with pytest.raises(InvalidInput, match="--retune must have a field to search"):
+        cell_searches(plan, prepared, Retuning(4, (7,), ("none", "acquisition.batch_size=20")))
+    with pytest.raises(InvalidInput, match="--retune must be at least 1 trial, got 0"):
+        cell_searches(plan, prepared, Retuning(0, (7,)))
+
+
+def test_a_plan_with_retuned_cells_is_read_back_and_may_change_when_a_search_goes_on(tiny):
+    plan, _ = study_of(tiny, switches()[1:2])
+    assert b"tuned" not in plan.to_bytes()
+
+    def at(value):
+        grid = plan.grid.tuned({"OT=on": {LAMBDA_OT: value}})
+        folders = {(c.name, s): prepare(config, Path("unused")).folder for c, s, config in grid.trials()}
+        return Plan(retuned_name("study"), grid, folders, fixed="study")
+
+    first, second = at(0.1), at(10.0)
+    assert Plan.from_bytes(first.to_bytes()) == first
+    assert set(first.folders) == set(plan.folders)
+    changed = {key for key, folder in first.folders.items() if folder != plan.folders[key]}
+    assert changed == {("OT=on", 0), ("OT=on", 1)}
+    second.check_extends(first)
+    with pytest.raises(InvalidInput, match="must keep its"):
+        second.check_extends(replace(first, fixed=None))
+
+
+def test_both_results_stand_side_by_side(make_study):
+    def accuracy(gain):
+        return lambda cell, seed: 0.8 + 0.01 * (cell.level("switches.ot") is True) + gain(cell) + 0.001 * (seed % 4)
+
+    fixed = make_study(accuracy(lambda cell: 0), factors=switches()[1:2])
+    alone = make_study(accuracy(lambda cell: 0.008 * (cell.level("switches.ot") is False)), factors=switches()[1:2])
+    grid = alone.grid.tuned({"OT=off": {"acquisition.batch_size": 25}, "OT=on": {LAMBDA_OT: 0.12345}})
+    files = render(replace(alone, grid=grid, fixed=fixed))
+    lines = files["both.md"].decode().splitlines()
+    assert any("| +0.80 ± 0.00 | b=25 |" in line for line in lines)
+    assert any("| 0.00 ± 0.00 | λ_OT=0.123 |" in line for line in lines)
+    [effect] = [line for line in lines if line.startswith("| OT |")]
+    assert "+1.00" in effect
+    assert "+0.20" in effect
+    assert "both.md" not in render(fixed)
