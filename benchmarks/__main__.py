@@ -3,8 +3,9 @@
   training      sets per second on one thread: loops as people write them, ours one by one, ours stacked
   collection    one and two bare processes against one and two Ray Train workers; the second run
   growth        the store at 1e3 and 1e5 records; acquisition for pools of 1e4 to 1e6; memory over 1e2 to 1e4 sets
+  search        what a search costs beside its work; TPE and a Gaussian process against random choice
   gpu           one by one against stacked on one device, K swept; needs torch, numpy and this checkout alone
-  all           training, collection and growth on the embedded digits: what make bench runs
+  all           all but gpu, on the embedded digits: what make bench runs
 
 Each prints a table and writes benchmarks/NAME.json. Quote ratios: times are those of one machine on one day.
 """
@@ -12,7 +13,7 @@ Each prints a table and writes benchmarks/NAME.json. Quote ratios: times are tho
 import sys
 from importlib import import_module
 
-NAMES = ("training", "collection", "growth", "gpu")
+NAMES = ("training", "collection", "growth", "search", "gpu")
 
 
 def main(arguments: list[str]) -> None:
@@ -21,7 +22,7 @@ def main(arguments: list[str]) -> None:
     if name in ("-h", "--help"):
         print(__doc__)
     elif name == "all":
-        for each in NAMES[:3]:
+        for each in NAMES[:4]:
             import_module(f"benchmarks.{each}").main(arguments[1:])
     elif name in NAMES:
         import_module(f"benchmarks.{name}").main(arguments[1:])
