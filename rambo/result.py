@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -93,19 +96,19 @@ def environment(device: torch.device) -> dict[str, object]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "training_version": TRAINING_VERSION,
-        "commit": _commit(),
+        "commit": commit(),
         "packages": {name: version(name) for name in packages},
     }
 
 
-def _commit() -> str | None:
-    """The commit of the code that runs, or None outside a checkout."""
+@cache  # a checkout may move on beneath a long study; a process keeps what it has loaded
+def commit() -> str | None:
+    """The commit of the code that runs; outside a checkout what RAMBO_COMMIT says, such as in a submitted job."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except OSError:  # no git on this machine
-        return None
-    return answer.stdout.strip() or None
+    found = ""
+    with suppress(OSError):  # no git on this machine
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+    return found or os.environ.get("RAMBO_COMMIT") or None
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
