@@ -72,21 +72,21 @@ def run_study(
         missing = unfinished(list(prepared.values()), home, retry_failed=retry_failed)
         board = Board(home, f"ablations/{plan.name}", view_columns(plan))
         publisher = Publisher(board, progress)
-        for entry in plan.entries(home):
-            publisher.publish(entry)
 
         def publish(one: Prepared) -> None:
             for entry in plan.entries(home, plan.keys_of(one.folder)):
                 publisher.publish(entry)
 
         try:
+            for entry in plan.entries(home):
+                publisher.publish(entry)
             run_trials(missing, place, progress=progress, on_end=publish)
+            progress.say("writing tables and figures")
+            return _conclude(plan, home, reporting, board, publisher, num_run=len(missing))
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
             study = read_study(plan, home)
             publisher.close(summary_of(study, {}), "KILLED")
             raise
-        progress.say("writing tables and figures")
-        return _conclude(plan, home, reporting, board, publisher, num_run=len(missing))
 
 
 def sync_study(plan: Plan, home: Home, reporting: Reporting, progress: Progress) -> Ended:

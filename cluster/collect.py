@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cluster.runtime import NumWorkers, check_workers, connected, least_and_most
+from cluster.runtime import NumWorkers, check_nodes, check_workers, connected, least_and_most
 from cluster.work import Batch, Work
 from cluster.workers import train_on_workers
 from rambo.home import Home
@@ -122,6 +122,7 @@ def collect_with_workers(
     with connected(least_and_most(num_workers)[1] if num_workers is not None else None) as resources:
         workers = num_workers or resources.num_gpus or resources.num_cpus
         check_workers(workers, resources)
+        check_nodes(home)
         batches = cut(work, estimate, least_and_most(workers)[1])
         train_on_workers(work, batches, home, num_workers=workers, resources=resources, progress=progress)
 

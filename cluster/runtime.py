@@ -3,12 +3,17 @@
 import os
 import re
 import socket
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rambo.config import Config
 from rambo.errors import InvalidInput, require
+from rambo.fields import with_absolute_paths
+from rambo.home import Home
 
 NumWorkers = int | tuple[int, int]
 """Of Ray Train workers: so many, or from the least to the most of them, as the cluster has room."""
@@ -108,3 +113,77 @@ def check_workers(num_workers: NumWorkers, resources: Resources) -> None:
         f"--num-workers must ask for 1 to {available} workers, as many as the cluster has {kind}, got {least}; ask for "
         "fewer or add nodes.",
     )
+
+
+PROBE_SECONDS = 300.0
+"""What a node gets to start a process that looks; on a busy one that takes a while."""
+
+
+def files_of(configs: Iterable[Config]) -> list[str]:
+    """Files and folders that experiments read, absolute; downloadable sets, which a node may fetch, are none."""
+    found = set()
+    for config in map(with_absolute_paths, configs):
+        found |= {path for _, colon, path in [config.data.source.partition(":")] if colon}
+        found |= {config.utility_model.weights} - {"imagenet", "random"}
+    return sorted(found)
+
+
+def check_nodes(home: Home, files: Iterable[str] = ()) -> None:
+    """Raise `InvalidInput` where a node of the connected cluster cannot work on `home` or read one of `files`.
+
+    A folder of this machine would else fail in every trial that another node runs, or worse, be another folder there.
+    """
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    others = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    del others[here]
+    if not others:
+        return
+    name = f".probe-{uuid.uuid4().hex}"
+    home.write(name, name.encode())
+    look = ray.remote(num_cpus=0)(_missing_here)
+    try:
+        asked = {
+            address: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                home.root, name, list(files)
+            )
+            for node, address in others.items()
+        }
+        for address, answer in asked.items():
+            try:
+                _refuse(address, ray.get(answer, timeout=PROBE_SECONDS))
+            except RayError as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                raise InvalidInput(
+                    f"Every node must be able to run this project, got node {address}, which cannot ({reason}); "
+                    "install the same versions there, or take it out of the cluster."
+                ) from None
+    finally:
+        home.remove(name)
+
+
+def _refuse(address: str, found: tuple[str, str, str] | None) -> None:
+    if found is not None:
+        what, path, reason = found
+        raise InvalidInput(
+            f"{what} must be a URL, or on a disk that every node of the cluster can reach, got {path}, which node "
+            f"{address} cannot use ({reason}); give s3://… or a path on a disk that they share."
+        )
+
+
+def _missing_here(root: str, name: str, files: list[str]) -> tuple[str, str, str] | None:
+    """What this node cannot use of a home and of files: which, where, why."""
+    home = Home(root)
+    try:
+        if home.read(name) != name.encode():
+            return "--home", root, "what others write there is not seen"
+        home.check_writable()
+    except Exception as error:  # of a URL anything may come
+        return "--home", root, (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for path in files:
+        if not os.access(path, os.R_OK):
+            return "Data", path, "not there" if not Path(path).exists() else "not readable"
+    return None

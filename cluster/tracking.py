@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.credentials import masked
 from rambo.errors import InvalidInput, require
 from rambo.fields import flatten, from_nested
 from rambo.home import Home
@@ -80,7 +81,9 @@ class Board:
         """`columns`: what the experiment's view shows, such as `metrics.test_accuracy` or `tags.cell`."""
         _calm()
         self._home, self._name, self._columns = home, experiment, columns
-        self.uri = tracking_uri(home)
+        self._uri = tracking_uri(home)
+        self.uri = masked(self._uri)
+        """To be shown; a password that it carries is not."""
         self._client: Any = None
         self._experiment = self._parent = ""
         self._known: dict[str, tuple[str, str]] = {}
@@ -89,9 +92,9 @@ class Board:
         """Find or make the experiment and its parent run; end whatever a killed driver has left RUNNING."""
         from mlflow import MlflowClient
 
-        local = self.uri.startswith("sqlite:///")
+        local = self._uri.startswith("sqlite:///")
         with self._home.lock("mlflow.lock") if local else nullcontext():  # two that make one database break it
-            self._client = MlflowClient(self.uri)
+            self._client = MlflowClient(self._uri)
             found = self._client.get_experiment_by_name(self._name)
             self._experiment = found.experiment_id if found else self._create(local)
         self._client.set_experiment_tag(self._experiment, f"mlflow.sharedViewState.{VIEW}", self._view())
@@ -259,7 +262,7 @@ class Board:
         floats = np.dtype(np.float32)
         inputs = Schema([TensorSpec(floats, (-1, *shape), name=None)])
         signature = ModelSignature(inputs, Schema([TensorSpec(floats, (-1,), name=None)]))
-        with _quiet(), _fluent(self.uri), mlflow.start_run(run_id=run_id):
+        with _quiet(), _fluent(self._uri), mlflow.start_run(run_id=run_id):
             mlflow.pytorch.log_model(
                 model.eval(),
                 name="utility_model",
@@ -346,7 +349,7 @@ class Publisher:
         except (MlflowException, OSError, InvalidInput) as error:
             if self.reason is None:
                 self._progress.say(f"MLflow at {self._board.uri} does not take results now; they are kept in the home.")
-            self.reason = (str(error).strip().splitlines() or ["no message"])[0]
+            self.reason = masked((str(error).strip().splitlines() or ["no message"])[0])
             self._tried = time.monotonic()
             return False
         self.reason = None
@@ -356,7 +359,10 @@ class Publisher:
 def serve(home: Home, port: int) -> None:
     """MLflow's pages on the home, for this machine alone, until they are stopped."""
     uri = tracking_uri(home)
-    require(uri.startswith("sqlite:"), f"MLFLOW_TRACKING_URI must be unset to serve the home, got {uri}: look there.")
+    require(
+        uri.startswith("sqlite:"),
+        f"MLFLOW_TRACKING_URI must be unset to serve the home, got {masked(uri)}: look there.",
+    )
     exists = home.read("mlflow.db") is not None
     require(exists, f"--home must hold results, got {home.root} without an mlflow.db; run a study first.")
     _calm()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.collect import Estimate, collect, pilot
-from cluster.runtime import NumWorkers, Resources, connected
+from cluster.runtime import NumWorkers, Resources, check_nodes, connected, files_of
 from cluster.work import Work, missing_work
 from rambo.cli import choose_device
 from rambo.config import Config
@@ -145,6 +145,7 @@ def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progr
     with connected(max_workers(place)) as resources:
         share = place.share or Share(num_gpus=0.25 if resources.num_gpus else 0.0)
         share.concurrency(resources)
+        check_nodes(place.home, files_of(one.config for one in experiments))
         device = choose_device(place.device)
         work = known_work(experiments, place.data_dir, place.device, Store(place.home))
         if work.num_trainings or work.num_ot:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,6 +116,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn:
     """Run `main` on the command line; what the user can mend is one sentence and exit status 2."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: what is open is ended well
     try:
         main(sys.argv[1:])
     except InvalidInput as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.collect import collect
-from cluster.runtime import connected
+from cluster.runtime import check_nodes, connected, files_of
 from cluster.tracking import Board, Publisher, Summary
 from cluster.trials import Place, Share, known_work, max_workers
 from rambo.cli import choose_device
@@ -112,19 +112,19 @@ class _Run:
 
     def result(self, run_seed: "Evaluate | None") -> SearchResult:
         """Run what the limits allow, then write and show what came of it."""
-        self._publish(None)
         try:
+            self._publish(None)
             if self._driver.why_over() is None:
                 self._work(run_seed)
+            self._spent.keep()
+            self._progress.say("writing tables and figures")
+            return self._conclude(str(self._driver.why_over()))
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
             self._memory.close_orphans()
             self._spent.keep()
             if self._publisher:
                 self._publisher.close(self._summary({}), "KILLED")
             raise
-        self._spent.keep()
-        self._progress.say("writing tables and figures")
-        return self._conclude(str(self._driver.why_over()))
 
     def _work(self, run_seed: "Evaluate | None") -> None:
         place, limits = self._place, self._settings.limits
@@ -133,6 +133,7 @@ class _Run:
 
             share = place.share or Share(num_gpus=0.25 if resources.num_gpus else 0.0)
             room = share.concurrency(resources)
+            check_nodes(place.home, files_of([self._plan.base]))
             if run_seed is None:
                 self._collect()
             finished = self._driver.num_finished

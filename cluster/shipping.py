@@ -1,0 +1,112 @@
+"""What travels with a job: the code of the working folder and the files that a command names, in one archive.
+
+Data, results, caches and hidden files stay where they are.
+"""
+
+import hashlib
+import subprocess
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import rambo
+from rambo.errors import InvalidInput
+
+ROOMS = ("rambo", "cluster", "tune", "ablations")
+
+LIMIT_BYTES = 100 * 2**20
+"""What Ray's job server takes in one upload, whatever its warnings say."""
+
+LEFT_BEHIND = {"__pycache__", "node_modules", "venv", "env", "build", "dist", "runs", "data", "mlruns", "mlartifacts"}
+"""Folders of these names are never the code; neither is anything hidden or ignored by Git."""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Files of a job by their path in its working folder."""
+
+    files: Mapping[str, Path]
+
+    def digest(self) -> str:
+        """Identifies the names and contents of all files."""
+        described = hashlib.sha256()
+        for name, path in sorted(self.files.items()):
+            described.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return described.hexdigest()
+
+    def write(self, archive: Path | IO[bytes]) -> None:
+        """Put all files into the zip file `archive`; the same files give the same bytes."""
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+            for name, path in sorted(self.files.items()):
+                entry = zipfile.ZipInfo(name)  # of 1980, whenever the file was written
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                target.writestr(entry, path.read_bytes())
+
+
+def pack(folder: Path, *, without: Iterable[Path] = (), extra: Mapping[str, Path] | None = None) -> Shipment:
+    """The working `folder` without data, results and caches, nor what lies in `without`, and with `extra` by name.
+
+    Of a folder that is no checkout of the project nothing is taken: the code that runs here travels in its place.
+    Raises `InvalidInput` where all this is more than Ray takes.
+    """
+    kept = {path.resolve() for path in without}
+    if (folder / "rambo" / "__init__.py").exists():
+        files = dict(_files(folder, kept))
+    else:
+        root = Path(rambo.__file__).parents[1]
+        files = {f"{room}/{name}": path for room in ROOMS for name, path in _files(root / room, kept)}
+    files |= extra or {}
+    _check_size(files, folder)
+    return Shipment(files)
+
+
+def _files(folder: Path, without: set[Path]) -> Iterator[tuple[str, Path]]:
+    listed = _not_ignored(folder)
+    waiting = [folder]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir()):
+            name = path.relative_to(folder).as_posix()
+            if path.name.startswith(".") or path.resolve() in without:
+                continue
+            if path.is_dir():
+                if not (path.is_symlink() or path.name in LEFT_BEHIND or path.suffix == ".egg-info" or _is_home(path)):
+                    waiting.append(path)
+            elif path.is_file() and path.suffix != ".pyc" and (listed is None or name in listed):
+                yield name, path
+
+
+def _is_home(folder: Path) -> bool:
+    return (folder / "mlflow.db").exists() or ((folder / "store").is_dir() and (folder / "trials").is_dir())
+
+
+def _not_ignored(folder: Path) -> set[str] | None:
+    """Files that Git tracks or would; None where there is no Git to ask."""
+    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        answer = subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {name.decode(errors="surrogateescape") for name in answer.stdout.split(b"\0")} or None
+
+
+def _check_size(files: Mapping[str, Path], folder: Path) -> None:
+    sizes: dict[str, int] = defaultdict(int)
+    for name, path in files.items():
+        first, slash, _ = name.partition("/")
+        sizes[first + slash] += path.stat().st_size
+    total = sum(sizes.values())
+    if total > LIMIT_BYTES:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        raise InvalidInput(
+            f"The working folder must hold at most {_megabytes(LIMIT_BYTES)} of code, which is what Ray uploads, got "
+            f"{_megabytes(total)} in {folder} (largest: "
+            f"{', '.join(f'{name} {_megabytes(sizes[name])}' for name in largest)}); move data out of it, to where "
+            "every node can read it, or list it in .gitignore."
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
