@@ -7,7 +7,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ablations.sentences import metric_text, provenance, sentences, share
 from ablations.statistics import Analysis
-from ablations.tables import CAPTION, cell_table, effect_table
+from ablations.tables import BOTH_CAPTION, CAPTION, both_tables, cell_table, effect_table
 
 FIGURES = {
     "figures/cells.png": "Every cell: mean ± standard error, and each seed.",
@@ -61,6 +61,12 @@ img { max-width: 100%; }
 <h2>Cells</h2>
 {{ show(cells) }}
 <p class="note">{{ caption }}</p>
+{% if both %}
+<h2>Beside the same cells at fixed settings</h2>
+{% for table in both %}{{ show(table) }}
+{% endfor %}
+<p class="note">{{ both_caption }}</p>
+{% endif %}
 <h2>What it shows</h2>
 <ul>
 {% for sentence in sentences %}<li>{{ sentence }}</li>
@@ -88,14 +94,19 @@ img { max-width: 100%; }
 """
 
 
-def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes]) -> bytes:
-    """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures."""
+def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixed: Analysis | None) -> bytes:
+    """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures.
+
+    `fixed`: of the study whose cells this one has retuned, to stand beside it.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = environment.from_string(TEMPLATE).render(
         name=analysis.study.name,
         marks=analysis.marks,
         cells=cell_table(analysis.study),
         caption=CAPTION,
+        both=() if fixed is None else both_tables(fixed, analysis),
+        both_caption=BOTH_CAPTION,
         sentences=[sentence for sentence in sentences(analysis) if sentence not in analysis.marks],
         effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
         method=METHOD,

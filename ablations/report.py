@@ -25,11 +25,8 @@ def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -
         "figures/effects.png": effects_figure(test),
         "figures/labels.png": labels_figure(test),
     }
-    both = (
-        {}
-        if study.fixed is None
-        else {"both.md": both_markdown(analyse(study.fixed, margin=margin, allow_mixed=True), test)}
-    )
+    fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=True)
+    both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     return {
         **both,
         "table.md": markdown(test),
@@ -39,5 +36,5 @@ def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -
         "trials.csv": trials_csv(study),
         "sentences.txt": ("\n".join(sentences(test)) + "\n").encode(),
         **figures,
-        "report.html": page(test, validation, figures),
+        "report.html": page(test, validation, figures, fixed),
     }

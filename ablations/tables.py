@@ -20,6 +20,11 @@ _METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "pair_ceiling", "l
 
 CAPTION = "Mean ± standard error over seeds of the accuracy after the acquisition."
 
+BOTH_CAPTION = (
+    f"{CAPTION} Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
+    "validation accuracy."
+)
+
 Row = tuple[str, ...]
 
 _TEX = {
@@ -79,28 +84,41 @@ def markdown(analysis: Analysis) -> bytes:
     return _text([*lines, "", CAPTION, *analysis.marks, *provenance(analysis.study)])
 
 
-def both_markdown(fixed: Analysis, retuned: Analysis) -> bytes:
-    """`both.md`: each cell and each effect at the settings of the base, and at those found for the cell alone.
+def both_tables(fixed: Analysis, retuned: Analysis) -> tuple[Table, Table]:
+    """Each cell and each effect at the settings of the base, and at those found for the cell alone.
 
     A component is switched off at settings that were chosen with it on; what it loses there it may regain once the rest
     is tuned without it.
     """
     factors = _columns(retuned.study)
-    header = ("strategy", *(factor.label for factor in factors), "n", "fixed, test %", "retuned, test %", "gain")
-    rows = [_row_of_both(fixed.study, retuned.study, cell, factors) for cell in retuned.study.grid.studied]
+    header = (
+        "strategy",
+        *(factor.label for factor in factors),
+        "n",
+        "fixed, test %",
+        "retuned, test %",
+        "gain",
+        "found",
+    )
+    rows = tuple(_row_of_both(fixed.study, retuned.study, cell, factors) for cell in retuned.study.grid.studied)
     before = {effect.name: effect for effect in (*fixed.tested, *fixed.controls)}
-    effects = [
-        (effect.name, *(_estimated(one) for one in (before.get(effect.name), effect)))
-        for effect in (*retuned.tested, *retuned.controls)
-    ]
+    effects, controls = (
+        tuple((effect.name, _estimated(before.get(effect.name)), _estimated(effect)) for effect in found)
+        for found in (retuned.tested, retuned.controls)
+    )
     after = "points [95 % interval], sign-flip p after Holm"
+    return Table(header, rows, ()), Table(("effect", f"fixed: {after}", f"retuned: {after}"), effects, controls)
+
+
+def both_markdown(fixed: Analysis, retuned: Analysis) -> bytes:
+    """`both.md`."""
+    cells, effects = both_tables(fixed, retuned)
     lines = [
-        *_markdown_table([*header, "found"], rows),
+        *_markdown_table(cells.header, cells.studied),
         "",
-        "Mean ± standard error over seeds of the accuracy after the acquisition; gain: retuned − fixed, seed by seed.",
-        "Settings were searched on other seeds, by validation accuracy.",
+        BOTH_CAPTION,
         "",
-        *_markdown_table(("effect", f"fixed: {after}", f"retuned: {after}"), effects),
+        *_markdown_table(effects.header, [*effects.studied, *effects.controls]),
         "",
         *(f"Fixed: {mark}" for mark in fixed.marks),
         *(f"Retuned: {mark}" for mark in retuned.marks),

@@ -80,4 +80,5 @@ def test_both_results_stand_side_by_side(make_study):
     [effect] = [line for line in lines if line.startswith("| OT |")]
     assert "+1.00" in effect
     assert "+0.20" in effect
+    assert "λ_OT=0.123" in files["report.html"].decode()
     assert "both.md" not in render(fixed)
