@@ -10,7 +10,7 @@ from statistics import fmean
 
 from cluster.trials import Failure, read_failure
 from rambo.errors import InvalidInput
-from rambo.fields import Value
+from rambo.fields import Value, flatten, with_absolute_paths
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.result import read_result, to_json
@@ -76,6 +76,8 @@ class Job:
     number: int
     fields: dict[str, Value]
     folders: list[str]
+    configs: list[dict[str, Value]]
+    """By seed, every field, for a process that works in another folder."""
 
 
 class Driver:
@@ -118,7 +120,7 @@ class Driver:
         if limits.max_trainings is not None and self._trainings_if_more() > limits.max_trainings:
             return f"Another trial could go beyond {limits.max_trainings} trainings; {self.trainings} are spent."
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
-            return f"{FAILURES_IN_A_ROW} trials in a row have failed, the last since {self._last_reason}."
+            return f"{FAILURES_IN_A_ROW} trials in a row have failed, the last since {self._last_reason.rstrip('.')}."
         return None
 
     @property
@@ -142,7 +144,8 @@ class Driver:
             except InvalidInput as error:
                 self._end(suggestion.number, f"the setting cannot be: {error}")
                 continue
-            job = Job(suggestion.number, fields, [one.folder for one in experiments])
+            configs = [flatten(with_absolute_paths(one.config)) for one in experiments]
+            job = Job(suggestion.number, fields, [one.folder for one in experiments], configs)
             self._search.place(job.number, job.folders)
             self._jobs[job.number] = job
             if not self._is_known(job):

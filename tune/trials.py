@@ -16,12 +16,12 @@ from ray.tune.search import Searcher
 
 from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, Failure, Place, Share, described, last_line, run_one, unforeseen
 from rambo.config import Config
-from rambo.fields import flatten, override
+from rambo.fields import override
 from rambo.home import Home
 from rambo.progress import Advance
 from rambo.result import read_result
 from tune.driver import Driver
-from tune.records import Outcome, Plan
+from tune.records import Outcome
 
 Evaluate = Callable[[str, Config, Mapping[str, str]], Outcome | Failure]
 """Runs one seed in a trial's process: the folder, the configuration, and what `cluster.trials.described` says."""
@@ -40,7 +40,6 @@ def evaluate(folder: str, config: Config, place: Mapping[str, str]) -> Outcome |
 
 def run_jobs(
     driver: Driver,
-    plan: Plan,
     place: Place,
     share: Share,
     *,
@@ -51,7 +50,7 @@ def run_jobs(
 ) -> None:
     """Run what `driver` hands out, `room` at a time, until it hands out nothing more or somebody interrupts."""
     trainable = with_resources(
-        with_parameters(_trial, base=flatten(plan.base), seeds=plan.seeds, place=described(place), run_seed=run_seed),
+        with_parameters(_trial, place=described(place), run_seed=run_seed),
         {"cpu": share.num_cpus, "gpu": share.num_gpus},
     )
     while driver.why_over() is None:
@@ -96,7 +95,7 @@ class _Asks(_Disposable, Searcher):
         job = self._driver.next(self._room)
         if job is not None:
             self.count += 1
-            return {"number": job.number, "fields": job.fields, "folders": job.folders}
+            return {"number": job.number, "configs": job.configs, "folders": job.folders}
         return None if self._driver.num_in_hand else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
@@ -150,8 +149,6 @@ class _Tells(_Disposable, TrialProgressCallback):
 def _trial(
     config: dict[str, Any],
     *,
-    base: Mapping[str, Any],
-    seeds: tuple[int, ...],
     place: Mapping[str, str],
     run_seed: Evaluate,
 ) -> None:
@@ -159,10 +156,10 @@ def _trial(
     import torch
 
     torch.set_num_threads(1)
-    for position, (seed, folder) in enumerate(zip(seeds, config["folders"], strict=True)):
+    for position, (fields, folder) in enumerate(zip(config["configs"], config["folders"], strict=True)):
         start = time.perf_counter()
         try:
-            outcome = run_seed(folder, override(Config(), {**base, **config["fields"], "seed": seed}), place)
+            outcome = run_seed(folder, override(Config(), fields), place)
         except Exception as error:  # one broken trial must not stop the others
             outcome = unforeseen(error)
         seconds = time.perf_counter() - start

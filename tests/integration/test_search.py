@@ -12,9 +12,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import optuna
 import psutil
 import pytest
+from sklearn.datasets import load_digits
 
 from cluster.runtime import connected
 from cluster.trials import Place
@@ -287,8 +289,11 @@ def test_killed_again_and_again_a_search_ends_with_the_trials_it_was_asked_for(t
 
 
 def test_two_searches_at_once_in_one_storage_do_not_mix(tmp_path):
-    database = tmp_path / "shared.db"
-    flags = [*TINY_FLAGS, "--home=home", "--seeds=0", "--num-trials=2", f"--storage=sqlite:///{database}"]
+    """And a path that the user has given relative to this folder is found by trials, which work in another."""
+    database, digits = tmp_path / "shared.db", load_digits()
+    np.savez(tmp_path / "digits.npz", x=digits.images.astype(np.uint8) * 15, y=digits.target)
+    flags = [*TINY_FLAGS, "--data.source=npz:digits.npz", "--home=home", "--seeds=0", "--num-trials=2"]
+    flags.append(f"--storage=sqlite:///{database}")
     running = [
         subprocess.Popen(
             command("run", *flags, f"--study={name}", f"--sampler={name}"),
