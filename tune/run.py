@@ -141,7 +141,6 @@ class _Run:
             with self._progress.task("trials", limits.num_trials - finished) as advance:
                 run_jobs(
                     self._driver,
-                    self._plan,
                     place,
                     share,
                     room=room,
