@@ -1,0 +1,298 @@
+"""The files in cluster/configs, each against the schema or the tool that reads it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import psutil
+import pytest
+import yaml
+from mlflow.cli import server
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+import ablations.__main__ as ablations_command
+import ray
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "cluster/configs"
+BIN = Path(sys.executable).parent
+ARTICLE = ROOT / "docs/clusters.md"
+
+
+def read(name: str):
+    return yaml.safe_load((CONFIGS / name).read_text())
+
+
+def tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(BIN / arguments[0]), *arguments[1:]], capture_output=True, text=True, check=False)
+
+
+def flags_of(text: str, program: str) -> list[str]:
+    """The flags of all calls of `program` in `text`, without their values."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    calls = re.findall(rf"\b{program} ((?:[^\n&|;`]|&(?=\w))*)", joined)
+    return [flag for call in calls for flag in re.findall(r"(?<=\s)(--[a-z][a-z-]*)", f" {call}")]
+
+
+def study_commands() -> list[list[str]]:
+    """Every call of `python -m ablations run` in the files and in the article about them."""
+    texts = [path.read_text() for path in (*sorted(CONFIGS.iterdir()), ARTICLE)]
+    joined = "\n".join(re.sub(r"\\\n[#\s]*", " ", text) for text in texts)
+    return [shlex.split(call) for call in re.findall(r"python -m ablations run( --[^\n`…]+)", joined)]
+
+
+def test_ray_up_passes_rays_own_checks():
+    config = read("ray-up.yaml")
+    validate_config(config)
+    complete = prepare_config(config)
+    validate_config(complete)
+    broken = {**config, "max_worker": 8}
+    with pytest.raises(jsonschema.ValidationError):
+        validate_config(broken)
+
+
+def test_ray_ups_head_does_no_work_and_its_workers_are_gpus_on_spot():
+    config = read("ray-up.yaml")
+    head, gpu = (config["available_node_types"][name] for name in ("head", "gpu"))
+    assert config["head_node_type"] == "head"
+    assert head["resources"] == {"CPU": 0, "GPU": 0}
+    assert "InstanceMarketOptions" not in head["node_config"], "the driver must not be taken away"
+    assert gpu["resources"]["GPU"] >= 1
+    assert gpu["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert gpu["min_workers"] >= 1, "a study on a cluster without a CPU is refused"
+    [starting] = [command for command in config["head_start_ray_commands"] if "ray start" in command]
+    assert "--num-cpus=0 --num-gpus=0" in starting
+    for command in (*config["head_start_ray_commands"], *config["worker_start_ray_commands"]):
+        assert "ray start" not in command or "RAY_AUTH_MODE=token\nray start" in command.replace(" ray start", "\nray start")
+
+
+def test_every_flag_of_ray_start_and_of_mlflows_server_exists():
+    known = set(re.findall(r"^  (--[a-z-]+)", tool("ray", "start", "--help").stdout, re.MULTILINE))
+    for name, least in (("ray-up.yaml", 8), ("slurm.sh", 8)):
+        found = set(flags_of((CONFIGS / name).read_text(), "ray start"))
+        found |= set(re.findall(r"--[a-z-]+-port", (CONFIGS / name).read_text()))
+        assert len(found) >= least, found
+        assert found <= known
+    job = read("rayjob.yaml")["spec"]["rayClusterSpec"]
+    groups = [job["headGroupSpec"], *job["workerGroupSpecs"]]
+    assert {f"--{name}" for group in groups for name in group["rayStartParams"]} <= known
+    served = flags_of(read("compose.yaml")["services"]["mlflow"]["command"][-1].replace("\n", " "), "mlflow server")
+    assert {"--app-name", "--backend-store-uri", "--artifacts-destination", "--allowed-hosts"} <= set(served)
+    assert set(served) <= {option for parameter in server.params for option in parameter.opts}
+
+
+def test_every_study_in_the_files_and_in_the_article_is_one_that_the_command_takes(monkeypatch):
+    taken = []
+    monkeypatch.setitem(ablations_command.COMMANDS, "run", lambda chosen: taken.append(chosen))
+    commands = study_commands()
+    for flags in commands:
+        ablations_command.main(["run", *flags])
+        ablations_command.read_grid(taken[-1])
+    assert len(commands) >= 6
+
+
+RAY_JOB = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "rayClusterSpec"],
+    "properties": {
+        "entrypoint": {"type": "string"},
+        "backoffLimit": {"type": "integer", "minimum": 1},
+        "shutdownAfterJobFinishes": {"const": True},
+        "ttlSecondsAfterFinished": {"type": "integer", "minimum": 0},
+        "rayClusterSpec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"],
+            "properties": {
+                "rayVersion": {"type": "string"},
+                "authOptions": {"const": {"mode": "token"}},
+                "headGroupSpec": {"$ref": "#/definitions/group"},
+                "workerGroupSpecs": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/group",
+                        "required": ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
+                    },
+                },
+            },
+        },
+    },
+    "definitions": {
+        "group": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["rayStartParams", "template"],
+            "properties": {
+                "groupName": {"type": "string"},
+                "replicas": {"type": "integer", "minimum": 1},
+                "minReplicas": {"type": "integer", "minimum": 1},
+                "maxReplicas": {"type": "integer", "minimum": 1},
+                "rayStartParams": {"type": "object", "additionalProperties": {"type": "string"}},
+                "template": {"type": "object"},
+            },
+        }
+    },
+}
+"""What is used of KubeRay's RayJob, ray.io/v1; the whole definition is a megabyte. Pods have a schema of their own."""
+
+
+def pods() -> list[dict]:
+    job = read("rayjob.yaml")["spec"]["rayClusterSpec"]
+    return [group["template"] for group in (job["headGroupSpec"], *job["workerGroupSpecs"])]
+
+
+def test_the_ray_job_and_its_pods_are_of_the_right_form():
+    job = read("rayjob.yaml")
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    jsonschema.Draft7Validator(RAY_JOB).validate(job["spec"])
+    assert job["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
+    for pod in pods():
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, **pod}
+        kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+        whole["spec"]["containers"][0]["envfrom"] = []
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_ray_job_keeps_its_state_off_the_cluster_and_its_secrets_in_a_secret():
+    job = read("rayjob.yaml")["spec"]
+    assert re.search(r"--home s3://\S+$", job["entrypoint"].strip()), "each retry is a new cluster"
+    assert job["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for pod in pods():
+        [container] = pod["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "rambo"}}]
+        assert "env" not in container
+    assert "nvidia.com/gpu" in pods()[1]["spec"]["containers"][0]["resources"]["limits"]
+
+
+def test_the_compose_file_passes_its_schema_and_publishes_on_loopback_alone():
+    config = read("compose.yaml")
+    schema = resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+    validator = jsonschema.validators.validator_for(json.loads(schema.read_text()))(json.loads(schema.read_text()))
+    validator.validate(config)
+    broken = {**config, "services": {"postgres": {"imago": "postgres"}}}
+    assert not validator.is_valid(broken)
+    published = [port for service in config["services"].values() for port in service.get("ports", ())]
+    assert len(published) == 3
+    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in published)
+    images = [service["image"] for service in config["services"].values()]
+    assert all(":" in image and not image.endswith(":latest") for image in images)
+
+
+def test_no_secret_is_written_in_the_compose_file():
+    config = read("compose.yaml")
+    for secret in config["secrets"].values():
+        assert secret["file"].startswith("${RAMBO_SECRETS:?")
+    for name, service in config["services"].items():
+        for setting, value in service.get("environment", {}).items():
+            secret = re.search("PASSWORD|SECRET|TOKEN", setting)
+            assert not secret or value.startswith("/run/secrets/"), f"{name}: {setting}"
+        assert set(service.get("secrets", ())) <= set(config["secrets"])
+    assert "PGPASSWORD" in config["services"]["mlflow"]["command"][-1]
+    assert "://mlflow@postgres/" in config["services"]["mlflow"]["command"][-1], "the URL is without a password"
+    assert "://mlflow@postgres/" in config["configs"]["auth"]["content"]
+
+
+def test_the_dockerfile_passes_hadolint_and_builds_the_environment_before_the_code(tmp_path):
+    text = (CONFIGS / "Dockerfile").read_text()
+    answer = tool("hadolint", CONFIGS / "Dockerfile")
+    assert answer.returncode == 0, answer.stdout
+    (tmp_path / "Dockerfile").write_text(text.replace(":3.11-slim-bookworm", ""))
+    assert tool("hadolint", tmp_path / "Dockerfile").returncode != 0
+    copied = re.findall(r"^COPY (.+)$", text, re.MULTILINE)
+    assert copied[0].split()[:2] == ["pyproject.toml", "constraints.txt"]
+    assert text.index("COPY pyproject") < text.index("pip install") < text.index(f"COPY {copied[1]}")
+    rooms = {line.split()[0] for line in copied[1:]}
+    assert all((ROOT / room / "__init__.py").exists() for room in rooms)
+    listed = set((CONFIGS / "Dockerfile.dockerignore").read_text().splitlines())
+    assert {f"!{name}" for name in (*rooms, *copied[0].split()[:-1])} <= listed, "what is copied is in the context"
+    assert "*" in listed
+
+
+def test_slurms_script_passes_shellcheck_and_asks_to_be_queued_again(tmp_path):
+    script = CONFIGS / "slurm.sh"
+    answer = tool("shellcheck", script)
+    assert answer.returncode == 0, answer.stdout
+    (tmp_path / "broken.sh").write_text(script.read_text() + "\nrm -f $study/*\nif true; then\n")
+    assert tool("shellcheck", tmp_path / "broken.sh").returncode != 0
+    asked = re.findall(r"^#SBATCH (--\S+)", script.read_text(), re.MULTILINE)
+    assert {"--requeue", "--open-mode=append", "--signal=B:USR1@120"} <= set(asked)
+    refused = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "a study's command must follow, got none" in refused.stderr
+
+
+SHIMS = {
+    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+    "scontrol": '[ "$1" = show ] && echo "$SLURM_JOB_NODELIST" || echo "$@" >>"$HOME/scontrol"',
+}
+"""Slurm itself: srun starts the command here, scontrol lists the one node and notes what else it is asked."""
+
+STUDY = """
+import os, pathlib, sys, time
+import ray
+ray.init(log_to_driver=False)
+mode = os.stat(os.environ["RAY_AUTH_TOKEN_PATH"]).st_mode & 0o777
+alone = ray.get(ray.remote(lambda: os.environ["RAY_AUTH_MODE"]).remote())
+pathlib.Path("seen").write_text(f"{mode:o} {alone} {int(ray.cluster_resources()['CPU'])}")
+while pathlib.Path("wait").exists():
+    time.sleep(.1)
+sys.exit(7)
+"""
+
+
+def slurm_job(root: Path, number: int) -> subprocess.Popen[str]:
+    """Slurm's script as its one node would run it."""
+    shims = root / "shims"
+    shims.mkdir()
+    for name, line in SHIMS.items():
+        (shims / name).write_text(f"#!/bin/sh\n{line}\n")
+        (shims / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1"}
+    job |= {"SLURM_CPUS_PER_TASK": "2", "HOME": str(root), "USER": f"test{os.getpid()}"}
+    environment = {**os.environ, **job, "PATH": f"{shims}:{BIN}:{os.environ['PATH']}"}
+    command = ["bash", CONFIGS / "slurm.sh", sys.executable, "-c", STUDY]
+    with (root / "log").open("w") as log:
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, text=True)
+
+
+def left_behind(number: int) -> list[psutil.Process]:
+    """Processes of the job's Ray; what is told to end has a few seconds for it."""
+    folder = f"/tmp/ray-test{os.getpid()}-{number}"
+    for _ in range(100):
+        found = [one for one in psutil.process_iter(["cmdline"]) if folder in " ".join(one.info["cmdline"] or ())]
+        if not found:
+            break
+        time.sleep(0.1)
+    return found
+
+
+def test_slurms_script_runs_the_study_on_a_cluster_with_a_token_and_leaves_nothing_running(tmp_path):
+    job = slurm_job(tmp_path, 107)
+    assert job.wait(timeout=120) == 7, (tmp_path / "log").read_text()
+    assert (tmp_path / "seen").read_text() == "600 token 2"
+    assert not list((tmp_path / ".ray").glob("token-*"))
+    assert not left_behind(107)
+    assert not (tmp_path / "scontrol").exists()
+
+
+def test_a_slurm_job_whose_time_is_up_is_queued_again(tmp_path):
+    (tmp_path / "wait").touch()
+    job = slurm_job(tmp_path, 108)
+    while not (tmp_path / "seen").exists() and job.poll() is None:
+        time.sleep(0.1)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "scontrol").read_text() == "requeue 108\n"
+    assert "queued again and goes on from here" in (tmp_path / "log").read_text()
+    assert not left_behind(108)
