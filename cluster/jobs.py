@@ -240,12 +240,12 @@ def read_position(log: str) -> Position:
 
 def _described(details: Any) -> Job:
     metadata = details.metadata or {}
-    named = re.search(r"--(?:study|recipe|preset)[= ](\S+)", details.entrypoint)
+    named = [re.search(rf"--{flag}[= ](\S+)", details.entrypoint) for flag in ("study", "recipe", "preset")]
     return Job(
         id=details.submission_id,
         status=str(getattr(details.status, "value", details.status)),
         command=details.entrypoint,
-        study=metadata.get("study") or (named[1] if named else "-"),
+        study=metadata.get("study") or next((match[1] for match in named if match), "-"),
         digest=metadata.get("digest", ""),
         started=details.start_time / 1000 if details.start_time else None,
     )

@@ -1,0 +1,307 @@
+"""Jobs on a real Ray head with token authentication, submitted from a folder that is not the cluster's."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rambo.home import Home
+
+pytestmark = pytest.mark.timeout(900)  # jobs start Ray Train and Tune, on a machine that may have other work
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD = "http://127.0.0.1:8341"
+PORTS = [
+    "--port=6441",
+    "--dashboard-port=8341",
+    "--dashboard-agent-listen-port=8342",
+    "--ray-client-server-port=9441",
+    "--min-worker-port=23000",
+    "--max-worker-port=23300",
+]
+SECRET = "hunter2-of-the-cluster"
+TINY = [
+    "--preset=quickstart",
+    "--data.num_seed_labels=60",
+    "--data.num_validation=100",
+    "--data.num_test=100",
+    "--training.max_epochs=3",
+    "--offline.num_pairs=6",
+    "--pretraining.num_pairs=6",
+    "--utility.num_audited=3",
+    "--utility_model.num_outer_steps=3",
+    "--utility_model.num_inner_steps=3",
+    "--acquisition.budget=40",
+    "--acquisition.batch_size=20",
+    "--acquisition.candidate_batches=3",
+    "--evaluation.repeats=2",
+    "--evaluation.num_held_out_pairs=5",
+    "--evaluation.num_ceiling_pairs=3",
+    "--home=home",
+    "--factor=switches.ot",
+    "--controls=random",
+]
+SLOW = ["--training.learning_rate=1e-6", "--training.max_epochs=250", "--evaluation.repeats=40"]
+"""f never learns, so that there is time to be stopped in."""
+PATIENCE = 300
+
+
+@dataclass
+class Site:
+    """Who submits, and from where."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, check: bool = True, **changes: str):
+        answer = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**self.environment, **changes},
+            timeout=PATIENCE,
+        )
+        assert not check or answer.returncode == 0, answer.stdout + answer.stderr
+        return answer
+
+    def cluster(self, *arguments: str, check: bool = True, **changes: str):
+        return self.run(sys.executable, "-m", "cluster", *arguments, check=check, **changes)
+
+    def submit(self, *flags: str, check: bool = True):
+        """The answer of submitting a study, and the job's id."""
+        answer = self.cluster("submit", "--", "python", "-m", "ablations", "run", *TINY, *flags, check=check)
+        return answer, (answer.stdout.splitlines() or [""])[-1]
+
+    def ledger(self, study: str) -> list[tuple[str, str]]:
+        lines = Home(self.folder / "home").read_lines(f"studies/{study}/ledger.jsonl")
+        return [(entry["event"], entry["trial"]) for entry in map(json.loads, lines)]
+
+    def shown(self, study: str):
+        """The study's runs in MLflow: the parent, and the others."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder}/home/mlflow.db")
+        [experiment] = [one for one in client.search_experiments() if one.name == f"ablations/{study}"]
+        runs = client.search_runs([experiment.experiment_id])
+        [parent] = [one for one in runs if one.data.tags.get("kind") == "study"]
+        return parent, [one for one in runs if one is not parent]
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "nothing came of it in time"
+        time.sleep(0.2)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A head of two CPUs that this module's tests share, and a folder without any code to submit from."""
+    folder, temporary = tmp_path_factory.mktemp("laptop"), Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    (temporary / ".ray").mkdir()
+    (temporary / ".ray/auth_token").write_text("0123456789abcdef" * 4)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    environment |= {"HOME": str(temporary), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    options = [f"--temp-dir={temporary}/ray", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.2"]
+    head = subprocess.Popen(
+        ["ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats", *PORTS, *options],
+        env={**environment, "MLFLOW_TRACKING_PASSWORD": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: head.poll() is not None or (listens(8341) and listens(8342)))
+        assert head.poll() is None, "the head did not start"
+        yield Site(folder, {**environment, "RAY_API_SERVER_ADDRESS": DASHBOARD})
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class Flaky:
+    """Stands between a client and the dashboard, and after the first connections breaks every third one."""
+
+    GOOD = 10
+
+    def __init__(self) -> None:
+        self.broken = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for number in range(10**6):
+            client, _ = self._listener.accept()
+            if number >= self.GOOD and number % 3 == 0:
+                self.broken += 1
+                client.close()
+                continue
+            dashboard = socket.create_connection(("127.0.0.1", 8341))
+            for source, target in ((client, dashboard), (dashboard, client)):
+                threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            source.close()
+            target.close()
+
+
+@pytest.fixture(scope="module")
+def finished(site):
+    """A study of six trials that a job has run; what following it over a bad connection gave."""
+    answer, job = site.submit("--study=tiny", "--seeds=0-1")
+    assert answer.stdout.startswith("submitted: python -m ablations run --preset=quickstart")
+    assert job.startswith("tiny-")
+    again, same = site.submit("--study=tiny", "--seeds=0-1")
+    assert same == job
+    assert "is there already and is not run twice: " in again.stdout
+    proxy = Flaky()
+    followed = site.cluster("logs", job, "--follow", RAY_API_SERVER_ADDRESS=proxy.address)
+    return job, followed, proxy
+
+
+def test_a_job_is_followed_to_its_end_over_a_connection_that_breaks(site, finished):
+    job, followed, proxy = finished
+    assert proxy.broken > 2
+    assert followed.stderr == f"{job}: SUCCEEDED\n"
+    assert followed.stdout == site.cluster("logs", job).stdout, "no line is missing and none is there twice"
+    assert followed.stdout.splitlines()[-1] == f"{site.folder}/home/studies/tiny/report.html"
+    assert "6 trials were run now" in followed.stdout
+    assert "Commit: unknown" not in followed.stdout
+    assert sorted(event for event, _ in site.ledger("tiny")) == ["done"] * 6 + ["start"] * 6
+    parent, runs = site.shown("tiny")
+    assert [one.info.status for one in (parent, *runs)] == ["FINISHED"] * 7
+
+
+def test_what_has_succeeded_is_not_run_again_unless_asked(site, finished):
+    job, _, _ = finished
+    answer, same = site.submit("--study=tiny", "--seeds=0-1")
+    assert same == job
+    assert "has succeeded already and is not run again; --again does." in answer.stdout
+    listed = site.cluster("jobs").stdout.splitlines()
+    assert listed[0].split() == ["ID", "STUDY", "STATUS", "PROGRESS", "TIME", "LEFT", "STARTED"]
+    assert [line.split()[:3] for line in listed if line.startswith("tiny-")] == [[job, "tiny", "SUCCEEDED"]]
+
+
+def test_a_stopped_job_is_killed_in_mlflow_and_goes_on_where_it_was(site):
+    flags = [*SLOW, "--study=slow", "--seeds=0-1"]
+    _, job = site.submit(*flags)
+    wait_for(lambda: site.ledger("slow"))
+    listed = site.cluster("jobs").stdout
+    assert [line.split()[1:3] for line in listed.splitlines() if line.startswith(job)] == [["slow", "RUNNING"]]
+    wait_for(lambda: "done" in [event for event, _ in site.ledger("slow")])
+    assert site.cluster("stop", job).stdout == f"{job}: STOPPED\n"
+    parent, runs = site.shown("slow")
+    assert parent.info.status == "KILLED"
+    assert "RUNNING" not in {one.info.status for one in runs}
+    assert 1 <= len(runs) < 6, "it was stopped in the midst of its work"
+    assert site.cluster("stop", job).stdout == f"{job} had ended before: STOPPED\n"
+    assert site.cluster("logs", job, check=False).returncode == 1
+
+    answer, second = site.submit(*flags)
+    assert answer.stdout.startswith("submitted: ")
+    assert second == f"{job}-2"
+    assert "trials were run now" in site.cluster("logs", second, "--follow").stdout
+    parent, runs = site.shown("slow")
+    assert [one.info.status for one in (parent, *runs)] == ["FINISHED"] * 7
+    done: set[str] = set()
+    for event, trial in site.ledger("slow"):
+        assert not (event == "start" and trial in done), f"{trial} was run again after it had finished"
+        done |= {trial} if event == "done" else set()
+    assert len(done) == 6
+
+
+def test_plain_ray_job_submit_does_as_well(site, finished):
+    command = ["python", "-m", "ablations", "run", *TINY, f"--home={site.folder}/home", "--study=tiny", "--seeds=0-1"]
+    answer = site.run("ray", "job", "submit", "--working-dir", str(ROOT), "--submission-id=plain", "--", *command)
+    assert "0 trials were run now" in answer.stdout
+    assert "plain" in site.cluster("jobs").stdout
+    assert site.cluster("logs", "plain").stderr == "plain: SUCCEEDED\n"
+
+
+def test_a_job_that_fails_says_why_and_so_does_its_exit_status(site):
+    _, job = site.submit("--study=gpu", "--seeds=0", "--gpus-per-trial=.5")
+    followed = site.cluster("logs", job, "--follow", check=False)
+    assert followed.returncode == 1
+    assert followed.stderr == f"{job}: FAILED\n"
+    assert followed.stdout.splitlines()[-1].startswith(
+        "ablations: A trial must fit into the cluster of 2 CPUs and 0 GPU"
+    )
+
+
+def test_mistakes_are_one_sentence(site):
+    token = "must be asked with its token, got none or another; set RAY_AUTH_MODE=token and put the token into"
+    for arguments, changes, sentence in (
+        (["jobs"], {"RAY_AUTH_MODE": "disabled"}, token),
+        (["jobs"], {"RAY_AUTH_TOKEN": "another" * 8}, token),
+        (["logs", "nothing"], {}, "A job must be one that python -m cluster jobs lists at http://127.0.0.1:8341, got"),
+        (["stop", "nothing"], {}, "A job must be one that"),
+        (["submit", "--", "python", "-m", "ablations", "run", "--preset=no"], {}, "--preset must be one of quickstart"),
+    ):
+        answer = site.cluster(*arguments, check=False, **changes)
+        assert answer.returncode == 2
+        assert len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+        assert answer.stderr.startswith("cluster: ")
+        assert sentence in answer.stderr
+
+
+def test_the_secrets_of_the_cluster_are_nowhere(site, finished):
+    program = "from ray.job_submission import JobSubmissionClient; print(JobSubmissionClient().list_jobs())"
+    listed = site.run(sys.executable, "-c", program).stdout
+    assert finished[0] in listed
+    written = [path.read_bytes() for path in (site.folder / "home").rglob("*") if path.is_file()]
+    assert SECRET not in listed + finished[1].stdout
+    assert len(written) > 50
+    assert not [content for content in written if SECRET.encode() in content]
+
+
+def test_a_home_that_another_node_does_not_see_is_refused(site):
+    """A node with a disk of its own in the place of the home; the last test, since it joins the head that all share."""
+    blind = f"mount -t tmpfs none {site.folder} && exec ray start --address=127.0.0.2:6441 --block"
+    options = "--node-ip-address=127.0.0.3 --num-cpus=1 --min-worker-port=23301 --max-worker-port=23600"
+    options += " --dashboard-agent-listen-port=8343"
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("a mount of its own takes a privilege that is not here")
+    node = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", f"{blind} {options}"],
+        env=site.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: node.poll() is not None or listens(8343))
+        assert node.poll() is None
+        _, job = site.submit("--study=blind", "--seeds=0")
+        followed = site.cluster("logs", job, "--follow", check=False)
+        assert followed.returncode == 1
+        said = followed.stdout.splitlines()[-1]
+        assert said.startswith("ablations: --home must be a URL, or on a disk that every node of the cluster can reach")
+        assert "which node 127.0.0.3 cannot use (what others write there is not seen)" in said
+        assert site.ledger("blind") == []
+    finally:
+        node.send_signal(signal.SIGTERM)
+        node.wait(60)
