@@ -250,13 +250,20 @@ class Board:
         import torch
         from mlflow.models import ModelSignature
         from mlflow.types import Schema, TensorSpec
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         from rambo.utility_model import SetUtilityModel
 
         description = self._json(folder, "utility_model.json")
         model = SetUtilityModel.from_description(description)
-        model.load_state_dict(load(self._home.read(f"{folder}/utility_model.safetensors") or b""))
+        try:
+            model.load_state_dict(load(self._home.read(f"{folder}/utility_model.safetensors") or b""))
+        except (SafetensorError, RuntimeError) as error:
+            raise InvalidInput(
+                f"{self._home.path(folder)}/utility_model.safetensors must be the weights that a trial left there, got "
+                f"{type(error).__name__}; remove the folder and run the trial again."
+            ) from None
         shape = tuple(description["input_shape"])
         example = np.random.default_rng(0).standard_normal((EXAMPLE_IMAGES, *shape), dtype=np.float32)
         floats = np.dtype(np.float32)
@@ -354,6 +361,14 @@ class Publisher:
             return False
         self.reason = None
         return True
+
+
+def _reason(error: Exception) -> str:
+    """What a server said, in one sentence; what to do where it wants to know who asks."""
+    said = (str(error).strip().splitlines() or ["no message"])[0]
+    if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED") or "error code 401" in said:
+        return f"{said}: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must be those of a user there"
+    return said
 
 
 def serve(home: Home, port: int) -> None:

@@ -50,8 +50,9 @@ class Home:
 
     def write(self, name: str, content: bytes) -> None:
         """Make `name` hold `content`, replacing what was there; raises `InvalidInput` where the disk refuses."""
+        place = self._place(name)
         with self._refusing(name):
-            self._write_local(Path(self._base, name), content) if self.is_local else self._write_remote(name, content)
+            self._write_local(Path(place), content) if self.is_local else self._write_remote(place, content)
 
     @contextmanager
     def _refusing(self, name: str) -> Iterator[None]:
@@ -78,8 +79,15 @@ class Home:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _write_remote(self, name: str, content: bytes) -> None:
-        target = f"{self._base}/{name}"
+    def _place(self, name: str) -> str:
+        """Where the file system has `name`; a plan of somebody else's may hold names that lead out of the home."""
+        inside = not name.startswith("/") and ".." not in name.split("/")
+        require(
+            inside, f"{name} must be a path inside {self.root}, got one that leads out of it; correct what names it."
+        )
+        return f"{self._base}/{name}"
+
+    def _write_remote(self, target: str, content: bytes) -> None:
         if "s3" not in self._fs.protocol:  # which has no folders, and for which s3fs would make a missing bucket
             self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         self._fs.pipe_file(target, content)
@@ -89,7 +97,7 @@ class Home:
         if not self.is_local:
             self.write(f"{name}/{time.time_ns():020d}-{uuid.uuid4().hex[:12]}", line)
             return
-        path = Path(self._base, name)
+        path = Path(self._place(name))
         with self._refusing(name):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab", buffering=0) as file:  # one write of a short line: other writers cannot split it
@@ -110,7 +118,7 @@ class Home:
         if not self.is_local:
             yield
             return
-        path = Path(self._base, name)
+        path = Path(self._place(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             try:
@@ -122,7 +130,7 @@ class Home:
     def read(self, name: str) -> bytes | None:
         """The content of `name`, or None where there is no such file."""
         try:
-            return bytes(self._fs.cat_file(f"{self._base}/{name}"))
+            return bytes(self._fs.cat_file(self._place(name)))
         except FileNotFoundError:
             return None
 
@@ -135,9 +143,10 @@ class Home:
         return self._names(folder, "directory")
 
     def _names(self, folder: str, kind: str) -> Names:
+        place = self._place(folder)
         self._fs.invalidate_cache()
         try:
-            entries: list[Any] = self._fs.ls(f"{self._base}/{folder}", detail=True)
+            entries: list[Any] = self._fs.ls(place, detail=True)
         except FileNotFoundError:
             return []
         names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind]
@@ -146,7 +155,7 @@ class Home:
     def remove(self, name: str) -> None:
         """Remove `name`; a file that is already gone is fine, another writer may have been first."""
         try:
-            self._fs.rm_file(f"{self._base}/{name}")
+            self._fs.rm_file(self._place(name))
         except FileNotFoundError:
             return
 
