@@ -2,16 +2,19 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cluster.runtime import parse_num_workers
 from cluster.tracking import serve
 from cluster.trials import Place, Share
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.config import Config
 from rambo.errors import require
+from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
+from tune.confirm import compare, comparison_text
 from tune.driver import Limits
 from tune.records import existing_plan, search_folder
 from tune.report import summary_text
@@ -44,6 +47,14 @@ The same command again goes on where this one stopped; more --num-trials, --time
 What is found: searches/NAME/best.json, for --config of rambo, ablations and tune.
 """
 
+CONFIRM = """\
+Run the best setting of a search and its base on seeds that the search has not seen, and compare them on test images.
+
+  python -m tune confirm --study paper_mnist --seeds 3-12
+
+The best of many trials is optimistic in what it was chosen by; this is what it is worth.
+"""
+
 NOTHING = "Everything this needs is in the home and in the search's storage; nothing is trained."
 
 
@@ -53,6 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
     _add(commands, "status", "the space, what is done, what is spent, what is best")
+    _add_confirm(commands)
     _add(commands, "report", "write the tables and figures anew")
     _add(commands, "ui", "start MLflow's pages on the home")
     options = parse(parser, arguments)
@@ -80,6 +92,18 @@ def run_command_status(options: argparse.Namespace) -> None:
     print(status_text(plan, read_search(plan, read_storage(options, home)).attempts(), home))
 
 
+def run_command_confirm(options: argparse.Namespace) -> None:
+    """tune confirm."""
+    home = Home(options.home)
+    plan = existing_plan(home, options.study)
+    attempts = read_search(plan, read_storage(options, home)).attempts()
+    if options.source is not None:
+        plan = replace(plan, base=override(plan.base, {"data.source": options.source}))
+    place, seeds = read_place(options, home, plan.name), parse_seeds(options.seeds)
+    print(comparison_text(plan, compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))))
+    print(home.path(f"{search_folder(plan.name)}/confirm.csv"))
+
+
 def run_command_report(options: argparse.Namespace) -> None:
     """tune report."""
     home = Home(options.home)
@@ -98,6 +122,7 @@ def run_command_ui(options: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run_command_run,
     "status": run_command_status,
+    "confirm": run_command_confirm,
     "report": run_command_report,
     "ui": run_command_ui,
 }
@@ -187,12 +212,34 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     limits.add_argument("--num-trials", type=int, default=64, metavar="N", help="finished ones (default %(default)s)")
     limits.add_argument("--time-budget", type=float, metavar="SECONDS", help="begin no trial after so long")
     limits.add_argument("--max-trainings", type=int, metavar="N", help="begin no trial that could need more")
-    work = running.add_argument_group("how to run it")
+    _add_work_flags(running)
+    add_config_flags(running, seeds_flag="--seeds")
+    add_lab_flags(running)
+
+
+def _add_confirm(commands: "argparse._SubParsersAction[Parser]") -> None:
+    confirming = commands.add_parser(
+        "confirm",
+        help="the best beside the base on fresh seeds",
+        description=CONFIRM,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    confirming.add_argument("--study", required=True, metavar="NAME")
+    confirming.add_argument("--seeds", required=True, metavar="LIST", help="none of those that were searched on")
+    confirming.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")
+    confirming.add_argument(
+        "--data.source", dest="source", metavar="SOURCE", help="where the same data lie now, if elsewhere"
+    )
+    _add_work_flags(confirming)
+    add_lab_flags(confirming)
+
+
+def _add_work_flags(parser: Parser) -> None:
+    work = parser.add_argument_group("how to run it")
     work.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
     work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")
     work.add_argument("--gpus-per-trial", type=float, metavar="SHARE", help="default .25 where there are GPUs")
-    add_config_flags(running, seeds_flag="--seeds")
-    add_lab_flags(running)
 
 
 def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -> None:

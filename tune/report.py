@@ -69,7 +69,7 @@ def _best_text(plan: Plan, best: Attempt, attempts: Sequence[Attempt]) -> str:
     base = [one for one in attempts if one.state == "COMPLETE" and plan.config(one.fields) == plan.config({})]
     if base:
         text += f"; the base configuration has {base[0].val_accuracy:.4f} and {base[0].test_accuracy:.4f}"
-    return f"{text}. The best of many is optimistic in what it was chosen by: compare it on fresh seeds."
+    return f"{text}. The best of many is optimistic in what it was chosen by: tune confirm runs it on fresh seeds."
 
 
 def _setting_table(plan: Plan, best: Attempt) -> str:

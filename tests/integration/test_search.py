@@ -176,6 +176,20 @@ def test_the_same_command_runs_nothing_and_more_trials_go_on(copy, two_cpus, cap
     assert {one.info.run_id for one in active(copy)} > runs
 
 
+def test_the_best_is_compared_with_the_base_on_fresh_seeds(copy, two_cpus, capsys, monkeypatch):
+    monkeypatch.chdir(copy)
+    main(["confirm", "--study=tiny", "--home=home", "--seeds=7,8", "--quiet"])
+    said = capsys.readouterr().out
+    assert "The best of tiny beside its base on 2 fresh seeds" in said
+    found = list(csv.DictReader((folder(copy) / "confirm.csv").read_text().splitlines()))
+    assert [row["seed"] for row in found] == ["7", "8"]
+    entered = ledger(copy)
+    main(["confirm", "--study=tiny", "--home=home", "--seeds=7,8", "--quiet"])
+    assert ledger(copy) == entered, "nothing is run again"
+    with pytest.raises(InvalidInput, match="--seeds must be fresh"):
+        main(["confirm", "--study=tiny", "--home=home", "--seeds=1,2", "--quiet"])
+
+
 def test_status_report_and_plan_tell_what_is_there_and_run_nothing(copy, capsys, monkeypatch):
     monkeypatch.chdir(copy)
     before, entered = files(copy), ledger(copy)

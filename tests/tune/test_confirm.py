@@ -1,0 +1,73 @@
+"""The best setting of a search beside its base: on fresh seeds only, with the paired tests of an ablation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ablations.inference import estimate
+from cluster.trials import Place
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.randomness import numpy_generator
+from tune.confirm import Comparison, comparison_experiments, comparison_text, sign_flip_p
+from tune.records import Attempt, Outcome, Plan
+from tune.space import Choice, Space
+
+FIELD = "acquisition.candidate_batches"
+
+
+@pytest.fixture
+def plan(tiny):
+    return Plan("quick", Space({FIELD: Choice((2, 3))}), tiny, (0, 1), ("accuracy",), "digits")
+
+
+def attempts(values):
+    return [
+        Attempt(number, "COMPLETE", {FIELD: level}, (), (Outcome(value, value), Outcome(value, value)))
+        for number, (level, value) in enumerate(values)
+    ]
+
+
+def place(tmp_path):
+    return Place(Home(tmp_path), Path("unused"), "cpu", "ledger.jsonl")
+
+
+def test_the_best_and_the_base_run_with_every_fresh_seed(plan, tmp_path):
+    found = comparison_experiments(plan, attempts([(3, 0.5), (2, 0.6)]), (4, 5, 6), place(tmp_path))
+    assert [one.config.seed for one in found] == [4, 5, 6, 4, 5, 6]
+    assert [one.config.acquisition.candidate_batches for one in found] == [2, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "results", "sentence"),
+    [
+        ((1, 4), [(3, 0.5)], "--seeds must be fresh, since quick chose its best on 0, 1; got 1 among them"),
+        ((4,), [(3, 0.5)], "--seeds must be at least two for a comparison, got 1"),
+        ((4, 5), [], "--study quick must have a complete trial, got none"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(plan, tmp_path, seeds, results, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        comparison_experiments(plan, attempts(results), seeds, place(tmp_path))
+
+
+@pytest.mark.parametrize("count", [2, 6, 11])
+def test_the_sign_flip_test_is_that_of_the_ablations(count):
+    for draw in range(10):
+        values = np.round(numpy_generator(draw, "differences", count).normal(0.3, 1, count), 2)
+        theirs = estimate(tuple(values), 0.003, numpy_generator(0, "flips"))
+        assert sign_flip_p(values) == pytest.approx(theirs.p, abs=1e-12)
+    assert sign_flip_p(np.zeros(4)) == 1
+
+
+def test_the_text_says_by_how_much_and_how_surely(plan):
+    base = np.array([0.80, 0.81, 0.82])
+    found = Comparison(
+        (4, 5, 6),
+        {"test_accuracy": base + np.array([0.01, 0.02, 0.03]), "val_accuracy": base},
+        {"test_accuracy": base, "val_accuracy": base},
+    )
+    test, validation = comparison_text(plan, found).splitlines()[1:]
+    assert "83.00 ± 1.15 against 81.00 ± 0.58: +2.00 points (95 % interval -0.48 to 4.48, sign-flip p = 0.25)" in test
+    assert "+0.00 points" in validation

@@ -1,0 +1,118 @@
+"""Whether what a search found beats what one had: both on seeds that the search has not seen, judged on test images."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from cluster.trials import Place, run_trials, unfinished
+from rambo.config import Config
+from rambo.errors import InvalidInput, require
+from rambo.preparation import Prepared, prepare
+from rambo.progress import Progress
+from rambo.result import read_result
+from tune.records import Attempt, Plan, search_folder
+
+METRICS = ("test_accuracy", "val_accuracy")
+
+MAX_EXACT = 16
+"""Seeds up to which all sign flips are tried."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The best setting of a search beside its base, seed by seed; accuracies in [0, 1]."""
+
+    seeds: tuple[int, ...]
+    best: dict[str, np.ndarray]
+    """(seeds,) by metric."""
+    base: dict[str, np.ndarray]
+
+
+def comparison_experiments(
+    plan: Plan, attempts: Sequence[Attempt], seeds: Sequence[int], place: Place
+) -> list[Prepared]:
+    """The best, then the base, with every seed; raises `InvalidInput` for seeds that the search has seen."""
+    seen = sorted(set(seeds) & set(plan.seeds))
+    require(
+        not seen,
+        f"--seeds must be fresh, since {plan.name} chose its best on {', '.join(map(str, plan.seeds))}; got "
+        f"{', '.join(map(str, seen))} among them.",
+    )
+    require(len(seeds) >= 2, f"--seeds must be at least two for a comparison, got {len(seeds)}.")
+    best = plan.best(attempts)
+    if best is None:
+        raise InvalidInput(f"--study {plan.name} must have a complete trial, got none; let it run on.")
+    configs: list[Config] = [plan.config(fields, seed) for fields in (best.fields, {}) for seed in seeds]
+    return [prepare(config, place.data_dir) for config in configs]
+
+
+def compare(
+    plan: Plan, attempts: Sequence[Attempt], seeds: Sequence[int], place: Place, *, progress: Progress
+) -> Comparison:
+    """Run what is missing of both settings with `seeds`, and read what came of them."""
+    experiments = comparison_experiments(plan, attempts, seeds, place)
+    place.home.check_writable()
+    run_trials(unfinished(experiments, place.home), place, progress=progress, on_end=lambda one: None)
+    results = [read_result(place.home, one.folder) for one in experiments]
+    lost = [f"seed {one.config.seed}" for one, result in zip(experiments, results, strict=True) if result is None]
+    require(
+        not lost,
+        f"Both settings must run on every seed, got no result for {', '.join(lost)}; failure.json in its trial's "
+        "folder says why.",
+    )
+    columns = {metric: np.array([getattr(one, metric) for one in results], dtype=float) for metric in METRICS}
+    found = Comparison(
+        tuple(seeds),
+        {metric: values[: len(seeds)] for metric, values in columns.items()},
+        {metric: values[len(seeds) :] for metric, values in columns.items()},
+    )
+    place.home.write(f"{search_folder(plan.name)}/confirm.csv", _csv(found))
+    return found
+
+
+def comparison_text(plan: Plan, found: Comparison) -> str:
+    """What `tune confirm` prints: means ± standard errors, and the paired difference with its interval and p."""
+    lines = [f"The best of {plan.name} beside its base on {len(found.seeds)} fresh seeds:"]
+    for metric, name in zip(METRICS, ("test", "validation"), strict=True):
+        best, base = found.best[metric], found.base[metric]
+        difference = best - base
+        low, high = _interval(difference)
+        lines.append(
+            f"{name} % {_mean(best)} against {_mean(base)}: {100 * difference.mean():+.2f} points (95 % interval "
+            f"{100 * low:.2f} to {100 * high:.2f}, sign-flip p = {sign_flip_p(difference):.3g})"
+        )
+    return "\n".join(lines)
+
+
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Two-sided p of no difference on paired seeds, exact up to 16 of them (scipy's permutation test of signs)."""
+    if not differences.any():
+        return 1.0
+    count = np.inf if len(differences) <= MAX_EXACT else 100_000
+    rounded = (np.round(differences, 9),)
+    test = stats.permutation_test(rounded, np.mean, permutation_type="samples", n_resamples=count, rng=0)
+    return float(test.pvalue)
+
+
+def _interval(differences: np.ndarray) -> tuple[float, float]:
+    mean, se = differences.mean(), stats.sem(differences)
+    reach = float(stats.t.ppf(0.975, len(differences) - 1)) * float(se)
+    return float(mean) - reach, float(mean) + reach
+
+
+def _mean(values: np.ndarray) -> str:
+    return f"{100 * values.mean():.2f} ± {100 * stats.sem(values):.2f}"
+
+
+def _csv(found: Comparison) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["seed", *(f"{which}_{metric}" for metric in METRICS for which in ("best", "base"))])
+    for row, seed in enumerate(found.seeds):
+        values = [which[metric][row] for metric in METRICS for which in (found.best, found.base)]
+        writer.writerow([seed, *(f"{value:.10g}" for value in values)])
+    return text.getvalue().encode()
