@@ -76,6 +76,18 @@ ENVIRONMENT = {
 """Settings of a Ray that is started here, where the user has not set them."""
 
 
+def withhold_credentials() -> None:
+    """Keep Tune from sending this process's AWS keys to trials: Ray writes what is sent into its logs, in plain text.
+
+    The nodes' own environment holds them; a Ray that is started here inherits it.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+        {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+    )
+
+
 def _start(num_cpus: int | None) -> None:
     import ray
 

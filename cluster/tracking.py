@@ -356,7 +356,7 @@ class Publisher:
         except (MlflowException, OSError, InvalidInput) as error:
             if self.reason is None:
                 self._progress.say(f"MLflow at {self._board.uri} does not take results now; they are kept in the home.")
-            self.reason = masked((str(error).strip().splitlines() or ["no message"])[0])
+            self.reason = masked(_reason(error))
             self._tried = time.monotonic()
             return False
         self.reason = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.collect import Estimate, collect, pilot
-from cluster.runtime import NumWorkers, Resources, check_nodes, connected, files_of
+from cluster.runtime import NumWorkers, Resources, check_nodes, connected, files_of, withhold_credentials
 from cluster.work import Work, missing_work
 from rambo.cli import choose_device
 from rambo.config import Config
@@ -205,6 +205,7 @@ def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurren
 
     from ray import tune
 
+    withhold_credentials()
     by_folder = {one.folder: one for one in experiments}
     configs = {folder: flatten(with_absolute_paths(one.config)) for folder, one in by_folder.items()}
     trainable = tune.with_resources(

@@ -11,7 +11,7 @@ nothing of set models.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +36,11 @@ LEAST_LOG_PENALTY = -12.0
 INNER_GRADIENT_NORM = 0.3
 """Largest norm of an inner gradient. û_0 is sure of itself where new pairs contradict it: unclipped SGD left float32
 within 20 steps, and at a norm of 1 one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied."""
+
+
+REPEATS, SLOWDOWN = 2, 4.0
+"""A fit that ends with one score for all sets begins anew so often, at a learning rate so many times smaller each time.
+Deviation: at λ_OT ≥ 10 the distance that û does not know yet sends steps so far that units of φ die in most fits."""
 
 
 class BilevelProblem(Protocol):
@@ -212,6 +217,7 @@ class FitResult:
     `inner_losses` (steps,) L before each step; `outer_losses` (rounds,) E after each round of T steps; `log_penalties`
     (rounds, p) λ after each round, for the weight tensors named in `penalised`; `num_skipped` rounds that left λ alone
     because dE/dλ was not finite. A one-level fit has no E and no λ, and hands on the state that it was given.
+    `num_repeats`: how often it collapsed and began anew; all else is of the last time.
     """
 
     inner_losses: NDArray[np.float64]
@@ -220,6 +226,7 @@ class FitResult:
     penalised: tuple[str, ...]
     num_skipped: int
     state: FitState | None
+    num_repeats: int = 0
 
 
 def fit_utility_model(
@@ -235,16 +242,27 @@ def fit_utility_model(
     """Fit `model`, from the weights it has, to pairs of subsets of the k images of S_0, and calibrate it.
 
     One level (`bilevel` False): Adam on all pairs. Bilevel: SGD on the shorter half of the pairs, under the λ that E on
-    the longer half chooses meanwhile. Raises `FitCollapsed` if the fitted model ties most pairs.
+    the longer half chooses meanwhile. A fit that ties most pairs is repeated with a smaller learning rate, `REPEATS`
+    times; raises `FitCollapsed` if the last does so too.
     """
     require(len(pairs) >= 1, "A fit of the utility model needs at least 1 pair, got 0.")
     shorter, longer = split_by_size(pairs, numpy_generator(seed, "split")) if bilevel else (pairs, pairs)
     inner, outer = _PairBatch.of(shorter, seed_inputs), _PairBatch.of(longer, seed_inputs)
-    problem = _SetProblem(TrainingForm(model), inner, outer, torch_generator(seed, "dropout"))
-    result = _fit_bilevel(problem, state, on_step) if bilevel else _fit_one_level(problem, state, on_step)
-    model.eval().calibrate(seed_inputs)
-    _check_spread(model, seed_inputs, pairs)
-    return result
+    start = parameters_to_vector(TrainingForm(model).parameters()).detach().clone()
+    for repeat in range(REPEATS + 1):
+        form = TrainingForm(model)
+        vector_to_parameters(start.clone(), form.parameters())
+        problem = _SetProblem(form, inner, outer, torch_generator(seed, "dropout"), slowdown=SLOWDOWN**repeat)
+        result = _fit_bilevel(problem, state, on_step) if bilevel else _fit_one_level(problem, state, on_step)
+        model.eval().calibrate(seed_inputs)
+        try:
+            _check_spread(model, seed_inputs, pairs)
+        except FitCollapsed:
+            if repeat == REPEATS:
+                raise
+        else:
+            break
+    return replace(result, num_repeats=repeat)
 
 
 @dataclass(frozen=True)
@@ -265,11 +283,21 @@ class _PairBatch:
 
 
 class _SetProblem:
-    """The `BilevelProblem` of a set model and two lots of pairs."""
+    """The `BilevelProblem` of a set model and two lots of pairs, with learning rates divided by `slowdown`."""
 
-    def __init__(self, form: TrainingForm, inner: _PairBatch, outer: _PairBatch, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        form: TrainingForm,
+        inner: _PairBatch,
+        outer: _PairBatch,
+        generator: torch.Generator,
+        *,
+        slowdown: float = 1.0,
+    ) -> None:
         self.form, self.inner, self.outer, self.generator = form, inner, outer, generator
-        self.settings, self.switches = form.model.settings, form.model.switches
+        given, self.switches = form.model.settings, form.model.switches
+        rates = given.learning_rate / slowdown, given.inner_learning_rate / slowdown
+        self.settings = replace(given, learning_rate=rates[0], inner_learning_rate=rates[1])
         self.shapes = {name: parameter.shape for name, parameter in form.named_parameters()}
         self.penalised = tuple(name for name, shape in self.shapes.items() if len(shape) > 1)
 

@@ -208,12 +208,14 @@ def _pairwise(values: Tensor) -> Floats:
 
 
 def _log_fit(result: FitResult, stage: str, tracker: Tracker) -> None:
-    """L after each step; E and λ after each round of inner steps."""
+    """L after each step; E and λ after each round of inner steps; how often the fit began anew."""
     for step, loss in enumerate(result.inner_losses, start=1):
         tracker.log(stage, step, {"inner_loss": float(loss)})
     inner_steps = len(result.inner_losses) // max(len(result.outer_losses), 1)
     for turn, (loss, penalties) in enumerate(zip(result.outer_losses, result.log_penalties, strict=True), start=1):
         named = {f"lambda/{name}": float(value) for name, value in zip(result.penalised, penalties, strict=True)}
         tracker.log(stage, turn * inner_steps, {"outer_loss": float(loss), **named})
+    if result.num_repeats:
+        tracker.log(stage, len(result.inner_losses), {"repeats": float(result.num_repeats)})
     if len(result.outer_losses):
         tracker.log(stage, len(result.inner_losses), {"skipped_hypergradients": float(result.num_skipped)})

@@ -14,6 +14,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from cluster.runtime import withhold_credentials
 from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, Failure, Place, Share, described, last_line, run_one, unforeseen
 from rambo.config import Config
 from rambo.fields import override
@@ -49,6 +50,7 @@ def run_jobs(
     advance: Advance,
 ) -> None:
     """Run what `driver` hands out, `room` at a time, until it hands out nothing more or somebody interrupts."""
+    withhold_credentials()
     trainable = with_resources(
         with_parameters(_trial, place=described(place), run_seed=run_seed),
         {"cpu": share.num_cpus, "gpu": share.num_gpus},

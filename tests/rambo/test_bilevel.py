@@ -218,6 +218,22 @@ def test_a_fit_that_ends_with_equal_scores_is_an_error(level):
         fit_utility_model(model, images, pairs, seed=0, bilevel=level)
 
 
+@pytest.mark.parametrize(("level", "rate"), [(True, 1.0), (False, 0.03)])
+def test_a_fit_whose_steps_are_too_long_begins_anew_with_shorter_ones(level, rate, monkeypatch):
+    def fit():
+        settings = UtilityModel(num_outer_steps=10, learning_rate=rate, inner_learning_rate=rate)
+        model, images, pairs = make_case(settings=settings)
+        return fit_utility_model(model, images, pairs, seed=0, bilevel=level), model
+
+    result, model = fit()
+    assert 1 <= result.num_repeats <= bilevel.REPEATS
+    assert len(result.inner_losses) == 100, "those of the last time"
+    assert torch.equal(fit()[1].heads["rank"][-1].weight, model.heads["rank"][-1].weight)
+    monkeypatch.setattr(bilevel, "REPEATS", 0)
+    with pytest.raises(FitCollapsed):
+        fit()
+
+
 @pytest.mark.parametrize("level", [True, False])
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(level):
     fitted = []
