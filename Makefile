@@ -3,7 +3,7 @@ PYTHON ?= python3
 READY := .venv/ready
 BIN := .venv/bin
 
-.PHONY: demo test bench check setup
+.PHONY: demo test test-long bench check setup
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What takes minutes each: kills again and again, jobs, nodes that go, databases. A machine without other work, 30 minutes.
+test-long: $(READY)
+	$(BIN)/python -m pytest -m long --durations=0
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks all

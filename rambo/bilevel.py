@@ -38,7 +38,7 @@ INNER_GRADIENT_NORM = 0.3
 within 20 steps, and at a norm of 1 one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied."""
 
 
-REPEATS, SLOWDOWN = 2, 4.0
+REPEATS, SLOWDOWN = 3, 4.0
 """A fit that ends with one score for all sets begins anew so often, at a learning rate so many times smaller each time.
 Deviation: at λ_OT ≥ 10 the distance that û does not know yet sends steps so far that units of φ die in most fits."""
 

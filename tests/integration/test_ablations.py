@@ -168,6 +168,8 @@ def test_trials_are_shared_between_studies(finished, tmp_path):
     assert (tmp_path / "home/studies/other/table.csv").read_bytes() == files(finished[0])["table.csv"]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path):
     """Its fixed cells are there already; the searches take other seeds, and another N changes the retuned study."""
     import shutil
@@ -274,6 +276,8 @@ SLOW = ["--training.learning_rate=1e-6", "--training.max_epochs=60", "--offline.
 """f never learns, so that there is time to be killed in."""
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_killed_at_every_stage_a_study_ends_as_if_nothing_had_happened(tmp_path):
     """KILLS=10 in the environment is the long form of this test; it prints the stages it hit."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"

@@ -23,6 +23,8 @@ from moto.server import ThreadedMotoServer
 
 from rambo.home import Home
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
 COMPOSE = Path(__file__).parents[2] / "cluster/configs/compose.yaml"
 BIN = Path(sys.executable).parent
 TINY_FLAGS = [

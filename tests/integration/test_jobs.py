@@ -17,7 +17,7 @@ import pytest
 
 from rambo.home import Home
 
-pytestmark = pytest.mark.timeout(900)  # jobs start Ray Train and Tune, on a machine that may have other work
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = "http://127.0.0.1:8341"

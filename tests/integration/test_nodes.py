@@ -17,6 +17,7 @@ from rambo.home import Home
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="invented GPUs would be taken for real ones"),
+    pytest.mark.long,
     pytest.mark.timeout(900),
 ]
 

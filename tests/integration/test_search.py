@@ -276,6 +276,8 @@ def kill_after(num_lines: int, root: Path, flags: list[str], rng: random.Random)
     psutil.wait_procs(descendants, timeout=10)  # Ray notices within seconds that its driver is gone
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_killed_again_and_again_a_search_ends_with_the_trials_it_was_asked_for(tmp_path):
     """KILLS=5 in the environment is the long form of this test."""
     rng, count = random.Random(0), int(os.environ.get("KILLS", "1"))

@@ -94,6 +94,7 @@ def holding(needle: str, *folders: Path) -> list[Path]:
     return [path for path in paths if needle in str(path) or needle.encode() in path.read_bytes()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PLANTED)
 def test_no_secret_of_the_environment_is_in_any_file_log_or_line_of_a_study(finished, name):
     root, ray_folder, answer = finished
@@ -101,6 +102,7 @@ def test_no_secret_of_the_environment_is_in_any_file_log_or_line_of_a_study(fini
     assert PLANTED[name] not in answer.stdout + answer.stderr
 
 
+@pytest.mark.long
 def test_the_search_for_secrets_finds_what_is_there(finished):
     root, ray_folder, _ = finished
     found = {path.relative_to(root).parts[1] for path in holding("lambda_ot", root)}
@@ -146,6 +148,7 @@ def guarded(tmp_path_factory):
         server.wait(timeout=30)
 
 
+@pytest.mark.long
 def test_without_a_password_mlflow_refuses_and_the_study_ends_and_loses_nothing(copy, guarded, finished, monkeypatch):
     for name, password in ((None, None), ("admin", "wrong-password")):
         given = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password} if name else {}
@@ -162,6 +165,7 @@ def test_without_a_password_mlflow_refuses_and_the_study_ends_and_loses_nothing(
             assert (copy / "home/studies/tiny" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.long
 def test_with_the_password_in_the_environment_mlflow_takes_everything(copy, guarded, monkeypatch):
     from mlflow import MlflowClient
 
@@ -270,6 +274,7 @@ def test_pickled_weights_are_refused_in_one_sentence(canary, tmp_path, suffix):
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.long
 def test_pickles_in_a_store_are_set_aside_or_refused(canary, copy):
     home = Home(copy / "home")
     bomb = pickle.dumps(Bomb(canary))
@@ -282,6 +287,7 @@ def test_pickles_in_a_store_are_set_aside_or_refused(canary, copy):
     assert home.read("store/corrupt/bomb.parquet") == bomb
 
 
+@pytest.mark.long
 def test_a_pickle_in_place_of_a_learned_model_is_refused_in_one_sentence(canary, copy):
     models = list((copy / "home/trials").rglob("utility_model.safetensors"))
     assert models
