@@ -60,6 +60,7 @@ def read_inner(words: Sequence[str]) -> Inner:
         "--storage": _absolute_storage,
         "--factor": _absolute_levels,
         "--space": _absolute_levels,
+        "--retune-space": _absolute_levels,
         **{f"--{field}": _reader(field) for field in PATHS},
     }
     changed = _changed(flags, readers)

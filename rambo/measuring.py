@@ -45,12 +45,17 @@ class Measurer:
         return [found[key] for key in keys]
 
     def fit(self, problem: Problem, spec: SetSpec) -> FittedClassifier:
-        """f trained on `spec`, from weights that were kept where there are any; keeps both weights and measurement."""
+        """f trained on `spec`, from weights that were kept where there are any; keeps both weights and measurement.
+
+        Weights that cannot be read are trained anew and replaced.
+        """
         key = problem.key(spec)
         trainer = Trainer(problem, self._device)
         weights, known = self._store.weights(key), self._store.measurements([key])
         if weights is not None and known:
-            return trainer.restore(known[key], weights)
+            restored = trainer.restore(known[key], weights)
+            if restored is not None:
+                return restored
         fitted = trainer.fit(spec)
         self._store.put_weights(key, weights_of(fitted))
         self._store.put_measurements({key: fitted.measurement})

@@ -146,12 +146,16 @@ class Trainer:
         measurement = self._measurement(correct, epochs, time.perf_counter() - start)
         return FittedClassifier(model, measurement, self._load_images)
 
-    def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier:
-        """The classifier whose `weights` were kept as a safetensors file."""
+    def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier | None:
+        """The classifier whose `weights` were kept as a safetensors file; None where they are spoilt."""
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         model = self._initial_model(train_seed=0)
-        model.load_state_dict(load(weights))
+        try:
+            model.load_state_dict(load(weights))
+        except (SafetensorError, RuntimeError):  # no such file, or of another network
+            return None
         return FittedClassifier(model, measurement, self._load_images)
 
     @property

@@ -83,7 +83,10 @@ def test_weights_survive_a_file(problem, spec):
     fitted = trainer.fit(spec)
     restored = trainer.restore(fitted.measurement, weights_of(fitted))
     indices = problem.test
+    assert restored is not None
     assert np.array_equal(fitted.margins(indices), restored.margins(indices))
+    assert trainer.restore(fitted.measurement, weights_of(fitted)[:-20]) is None, "truncated"
+    assert trainer.restore(fitted.measurement, b"") is None
     assert fitted.features(indices).shape == (len(indices), 64)
 
 
