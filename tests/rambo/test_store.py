@@ -100,10 +100,13 @@ def test_a_hundred_thousand_keys_are_looked_up_in_under_a_second(tmp_path):
     keys = [f"{i:032x}" for i in range(100_000)]
     bits = np.random.default_rng(0).bytes(125)
     store.put_measurements({key: record(val_correct=bits) for key in keys})
-    fresh = Store(Home(tmp_path))
-    start = time.process_time()  # of this process alone: a busy machine must not fail the test
-    assert len(fresh.measurements(keys)) == 100_000
-    assert time.process_time() - start < 1.0
+    spent = []
+    for _ in range(3):
+        fresh = Store(Home(tmp_path))
+        start = time.process_time()  # of this process alone, the least of three: others must not fail the test
+        assert len(fresh.measurements(keys)) == 100_000
+        spent.append(time.process_time() - start)
+    assert min(spent) < 1.0
 
 
 def test_ot_values_and_weights(tmp_path):
