@@ -5,6 +5,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from tiny_experiment import TINY
 
 from rambo.config import Config
 from rambo.fields import override
@@ -14,25 +15,6 @@ from rambo.training import FittedClassifier, SetSpec, Trainer
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
-
-TINY = {
-    "data.num_seed_labels": 60,
-    "data.num_validation": 100,
-    "data.num_test": 100,
-    "training.max_epochs": 3,
-    "offline.num_pairs": 6,
-    "pretraining.num_pairs": 6,
-    "utility.num_audited": 3,
-    "utility_model.num_outer_steps": 3,
-    "utility_model.num_inner_steps": 3,
-    "acquisition.budget": 40,
-    "acquisition.batch_size": 20,
-    "acquisition.candidate_batches": 3,
-    "evaluation.repeats": 2,
-    "evaluation.num_held_out_pairs": 5,
-    "evaluation.num_ceiling_pairs": 3,
-}
-"""Overrides that make quickstart end in a second or two."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,9 +9,18 @@ from ablations.factors import make_grid, parse_factor, switches
 from ablations.plans import Plan, make_plan
 from ablations.report import render
 from ablations.retune import Retuning, cell_searches, retuned_name
+from cluster.trials import Place
 from rambo.errors import InvalidInput
+from rambo.home import Home
 from rambo.preparation import prepare
+from tune.settings import keep_plan
+from tune.settings import make_plan as make_search_plan
 from tune.space import LAMBDA_OT, LAMBDAS
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(Home(tmp_path), Path("unused"), "cpu", "ledger.jsonl")
 
 
 def study_of(base, factors, seeds=(0, 1)):
@@ -20,9 +29,9 @@ def study_of(base, factors, seeds=(0, 1)):
     return make_plan("study", grid, prepared), prepared
 
 
-def test_every_cell_is_searched_over_what_it_reads_and_no_factor_is(tiny):
+def test_every_cell_is_searched_over_what_it_reads_and_no_factor_is(tiny, place):
     plan, prepared = study_of(tiny, [*switches()[1:], parse_factor("utility_model.lambda_3=.5,1")])
-    searches = cell_searches(plan, prepared, Retuning(4, (7, 8), ("acquisition.candidate_batches=2,3",)))
+    searches = cell_searches(plan, prepared, Retuning(4, (7, 8), ("acquisition.candidate_batches=2,3",)), place)
     assert [one.cell for one in searches] == list(plan.grid.studied)
     for one in searches:
         fields = set(one.space.dimensions)
@@ -37,14 +46,30 @@ def test_every_cell_is_searched_over_what_it_reads_and_no_factor_is(tiny):
     assert {(one.settings.limits.num_trials, one.settings.seeds) for one in searches} == {(4, (7, 8))}
 
 
-def test_settings_are_not_chosen_on_seeds_that_are_compared(tiny):
+def test_settings_are_not_chosen_on_seeds_that_are_compared(tiny, place):
     plan, prepared = study_of(tiny, switches()[1:2])
     with pytest.raises(InvalidInput, match="--retune-seeds must be other seeds than those that are compared, got 1"):
-        cell_searches(plan, prepared, Retuning(4, (1, 7)))
+        cell_searches(plan, prepared, Retuning(4, (1, 7)), place)
     with pytest.raises(InvalidInput, match="--retune must have a field to search"):
-        cell_searches(plan, prepared, Retuning(4, (7,), ("none", "acquisition.batch_size=20")))
+        cell_searches(plan, prepared, Retuning(4, (7,), ("none", "acquisition.batch_size=20")), place)
     with pytest.raises(InvalidInput, match="--retune must be at least 1 trial, got 0"):
-        cell_searches(plan, prepared, Retuning(0, (7,)))
+        cell_searches(plan, prepared, Retuning(0, (7,)), place)
+
+
+@pytest.mark.parametrize("space", ["acquisition.batch_size=20,7", "acquisition.candidate_batches=int:9,2", "nothing=1"])
+def test_a_space_that_cannot_be_is_refused_before_the_first_study_runs(tiny, place, space):
+    plan, prepared = study_of(tiny, switches()[1:2])
+    with pytest.raises(InvalidInput, match=r"^--retune-space "):
+        cell_searches(plan, prepared, Retuning(4, (7,), (space,)), place)
+
+
+def test_another_search_of_the_same_name_is_refused_before_the_first_study_runs(tiny, place):
+    plan, prepared = study_of(tiny, switches()[1:2])
+    [first, *_] = cell_searches(plan, prepared, Retuning(4, (7,)), place)
+    keep_plan(make_search_plan(first.base, first.space, first.settings, place.data_dir), place.home)
+    assert cell_searches(plan, prepared, Retuning(9, (7,)), place), "more trials go on with the same search"
+    with pytest.raises(InvalidInput, match="must keep its space, base, seeds, objectives and data, got another seeds"):
+        cell_searches(plan, prepared, Retuning(4, (8,)), place)
 
 
 def test_a_plan_with_retuned_cells_is_read_back_and_may_change_when_a_search_goes_on(tiny):

@@ -11,26 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
 
-TINY_FLAGS = [
-    "--preset=quickstart",
-    "--data.num_seed_labels=60",
-    "--data.num_validation=100",
-    "--data.num_test=100",
-    "--training.max_epochs=3",
-    "--offline.num_pairs=6",
-    "--pretraining.num_pairs=6",
-    "--utility.num_audited=3",
-    "--utility_model.num_outer_steps=3",
-    "--utility_model.num_inner_steps=3",
-    "--acquisition.budget=40",
-    "--acquisition.batch_size=20",
-    "--acquisition.candidate_batches=3",
-    "--evaluation.repeats=2",
-    "--evaluation.num_held_out_pairs=5",
-    "--evaluation.num_ceiling_pairs=3",
+STUDY_FLAGS = [
+    *TINY_FLAGS,
     "--home=home",
     "--study=tiny",
 ]
@@ -50,7 +36,7 @@ def ablations(*arguments: str, cwd: Path, check: bool = True):
 
 
 def run(*flags: str, cwd: Path, check: bool = True):
-    return ablations("run", *TINY_FLAGS, *STUDY, *flags, cwd=cwd, check=check)
+    return ablations("run", *STUDY_FLAGS, *STUDY, *flags, cwd=cwd, check=check)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -179,7 +165,7 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path)
     space = ["--retune-space=none", "--retune-space=acquisition.candidate_batches=2,3"]
 
     def fair(*more):
-        return ablations("run", *TINY_FLAGS, *flags, *space, *more, cwd=tmp_path)
+        return ablations("run", *STUDY_FLAGS, *flags, *space, *more, cwd=tmp_path)
 
     planned = fair("--retune=2", "--plan").stdout
     assert "2 cells is searched over 2 trials on seeds 5" in planned
@@ -217,7 +203,7 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path)
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_runs(tmp_path, flags, sentence):
-    answer = ablations("run", *TINY_FLAGS, "--seeds=0", *flags, cwd=tmp_path, check=False)
+    answer = ablations("run", *STUDY_FLAGS, "--seeds=0", *flags, cwd=tmp_path, check=False)
     assert answer.returncode == 2
     lines = answer.stderr.strip().splitlines()
     assert len(lines) == 1, answer.stderr
@@ -255,7 +241,7 @@ STAGES = {"collection": "collecting ", "trials": "running ", "writing": "writing
 def kill_in(stage: str, root: Path, rng: random.Random) -> str:
     """Run the study and kill -9 its driver a random moment after it entered `stage`; what was caught."""
     process = subprocess.Popen(
-        command("run", *TINY_FLAGS, *STUDY, *SLOW, "--seeds=0-1"), cwd=root, stderr=subprocess.PIPE, text=True
+        command("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1"), cwd=root, stderr=subprocess.PIPE, text=True
     )
     caught = "none"
     assert process.stderr is not None
@@ -283,13 +269,13 @@ def test_killed_at_every_stage_a_study_ends_as_if_nothing_had_happened(tmp_path)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     undisturbed.mkdir()
     killed.mkdir()
-    ablations("run", *TINY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=undisturbed)
+    ablations("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=undisturbed)
     rng = random.Random(0)
     count = int(os.environ.get("KILLS", "3"))
     order = sorted((list(STAGES) * count)[:count], key=list(STAGES).index)
     hit = [kill_in(stage, killed, rng) for stage in order]
     print(f"killed in: {', '.join(hit)}")
-    ablations("run", *TINY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=killed)
+    ablations("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=killed)
     assert hit == order
     assert files(killed) == files(undisturbed)
     assert "RUNNING" not in {one.info.status for one in shown(killed)}

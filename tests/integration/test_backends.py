@@ -20,6 +20,7 @@ import requests
 import s3fs
 import yaml
 from moto.server import ThreadedMotoServer
+from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
 
@@ -27,23 +28,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 COMPOSE = Path(__file__).parents[2] / "cluster/configs/compose.yaml"
 BIN = Path(sys.executable).parent
-TINY_FLAGS = [
-    "--preset=quickstart",
-    "--data.num_seed_labels=60",
-    "--data.num_validation=100",
-    "--data.num_test=100",
-    "--training.max_epochs=3",
-    "--offline.num_pairs=6",
-    "--pretraining.num_pairs=6",
-    "--utility.num_audited=3",
-    "--utility_model.num_outer_steps=3",
-    "--utility_model.num_inner_steps=3",
-    "--acquisition.budget=40",
-    "--acquisition.batch_size=20",
-    "--acquisition.candidate_batches=3",
-    "--evaluation.repeats=2",
-    "--evaluation.num_held_out_pairs=5",
-    "--evaluation.num_ceiling_pairs=3",
+STUDY_FLAGS = [
+    *TINY_FLAGS,
     "--home=s3://home/first",
     "--study=tiny",
     "--seeds=0",
@@ -145,7 +131,7 @@ class Lab:
     root: Path
 
     def run(self, room: str, *flags: str):
-        command = [sys.executable, "-m", room, "run", *TINY_FLAGS, *flags]
+        command = [sys.executable, "-m", room, "run", *STUDY_FLAGS, *flags]
         answer = subprocess.run(
             command, capture_output=True, text=True, cwd=self.root, env=self.environment, timeout=PATIENCE
         )
@@ -239,7 +225,7 @@ def test_a_search_keeps_its_memory_in_postgres_and_the_rest_in_the_bucket(lab):
 
 def test_a_wrong_password_of_the_database_is_one_sentence_without_the_password(lab):
     url = lab.database.replace("mlflow@", "mlflow:not-the-password@")
-    command = [sys.executable, "-m", "tune", "run", *TINY_FLAGS, "--study=other", f"--storage={url}"]
+    command = [sys.executable, "-m", "tune", "run", *STUDY_FLAGS, "--study=other", f"--storage={url}"]
     answer = subprocess.run(
         command, capture_output=True, text=True, cwd=lab.root, env=lab.environment, timeout=PATIENCE
     )

@@ -13,26 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_experiment import TINY_FLAGS
 
 from rambo.utility_model import SetUtilityModel
-
-TINY_FLAGS = [
-    "--data.num_seed_labels=60",
-    "--data.num_validation=100",
-    "--data.num_test=100",
-    "--training.max_epochs=3",
-    "--offline.num_pairs=6",
-    "--pretraining.num_pairs=6",
-    "--utility.num_audited=3",
-    "--utility_model.num_outer_steps=3",
-    "--utility_model.num_inner_steps=3",
-    "--acquisition.budget=40",
-    "--acquisition.batch_size=20",
-    "--acquisition.candidate_batches=3",
-    "--evaluation.repeats=2",
-    "--evaluation.num_held_out_pairs=5",
-    "--evaluation.num_ceiling_pairs=3",
-]
 
 
 def rambo(*flags, cwd, check=True):
@@ -47,7 +30,7 @@ def rambo(*flags, cwd, check=True):
 def finished(tmp_path_factory):
     """A finished tiny run: its folder, its home and what it printed."""
     root = tmp_path_factory.mktemp("finished")
-    answer = rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", cwd=root)
+    answer = rambo(*TINY_FLAGS, "--home", "home", cwd=root)
     return Path(answer.stdout.splitlines()[-1]), root, answer
 
 
@@ -100,13 +83,13 @@ def test_the_learned_model_loads_again(finished):
 def test_the_second_run_does_nothing_and_prints_the_same(finished):
     _, root, answer = finished
     before = {path: path.stat().st_mtime_ns for path in (root / "home").rglob("*") if path.is_file()}
-    again = rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", cwd=root)
+    again = rambo(*TINY_FLAGS, "--home", "home", cwd=root)
     assert again.stdout == answer.stdout
     assert before == {path: path.stat().st_mtime_ns for path in (root / "home").rglob("*") if path.is_file()}
 
 
 def test_the_same_seed_in_another_process_gives_the_same_bytes(finished, tmp_path):
-    other = rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", cwd=tmp_path)
+    other = rambo(*TINY_FLAGS, "--home", "home", cwd=tmp_path)
     folder = Path(other.stdout.splitlines()[-1])
     for name in ("selected.csv", "held_out.csv", "metrics.jsonl", "utility_model.safetensors"):
         assert (folder / name).read_bytes() == (finished[0] / name).read_bytes(), name
@@ -118,16 +101,16 @@ def test_a_run_that_lost_its_result_trains_nothing_anew(finished, tmp_path):
     shutil.copytree(finished[1] / "home", tmp_path / "home")
     folder = tmp_path / "home" / finished[0].relative_to(finished[1] / "home")
     (folder / "result.json").unlink()
-    rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", cwd=tmp_path)
+    rambo(*TINY_FLAGS, "--home", "home", cwd=tmp_path)
     assert json.loads((folder / "result.json").read_text())["trainings"] == 0
     assert (folder / "selected.csv").read_bytes() == (finished[0] / "selected.csv").read_bytes()
 
 
 def test_the_plan_counts_what_is_missing_and_trains_nothing(finished, tmp_path):
-    plan = rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", "--plan", cwd=tmp_path)
+    plan = rambo(*TINY_FLAGS, "--home", "home", "--plan", cwd=tmp_path)
     assert "trainings known in advance are missing" in plan.stdout
     assert not (tmp_path / "home").exists()
-    done = rambo("--preset", "quickstart", *TINY_FLAGS, "--home", "home", "--plan", cwd=finished[1])
+    done = rambo(*TINY_FLAGS, "--home", "home", "--plan", cwd=finished[1])
     assert done.stdout.splitlines()[-1].startswith("0 trainings known in advance are missing")
 
 
@@ -135,7 +118,7 @@ def test_the_eight_combinations_of_switches_and_the_controls(tmp_path):
     folders = set()
     for bilevel, ot, ranknet in product(("on", "off"), repeat=3):
         switches = [f"--switches.bilevel={bilevel}", f"--switches.ot={ot}", f"--switches.ranknet={ranknet}"]
-        answer = rambo("--preset", "quickstart", *TINY_FLAGS, *switches, "--home", "home", cwd=tmp_path)
+        answer = rambo(*TINY_FLAGS, *switches, "--home", "home", cwd=tmp_path)
         folder = Path(answer.stdout.splitlines()[-1])
         folders.add(folder)
         result = json.loads((folder / "result.json").read_text())
@@ -149,7 +132,7 @@ def test_the_eight_combinations_of_switches_and_the_controls(tmp_path):
 
 def test_several_strategies_and_seeds_end_in_a_table(tmp_path):
     flags = ["--strategy", "random,margin,filtered_random", "--seed", "0-1", "--home", "home"]
-    answer = rambo("--preset", "quickstart", *TINY_FLAGS, *flags, cwd=tmp_path)
+    answer = rambo(*TINY_FLAGS, *flags, cwd=tmp_path)
     assert "Test accuracy over 2 seeds, mean ± standard error" in answer.stdout
     assert answer.stdout.count("seed 1:") == 3
     for strategy in ("random", "margin", "filtered_random"):
@@ -221,7 +204,7 @@ def test_colour_images_through_frozen_features_and_a_weights_file(tmp_path):
         "--data.num_validation=60",
         "--data.num_test=60",
     ]
-    answer = rambo("--preset", "quickstart", *TINY_FLAGS, *flags, "--home", "home", cwd=tmp_path)
+    answer = rambo(*TINY_FLAGS, *flags, "--home", "home", cwd=tmp_path)
     folder = Path(answer.stdout.splitlines()[-1])
     model = json.loads((folder / "utility_model.json").read_text())
     assert model["input_shape"] == [512]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
 
@@ -30,23 +31,8 @@ PORTS = [
     "--max-worker-port=23300",
 ]
 SECRET = "hunter2-of-the-cluster"
-TINY = [
-    "--preset=quickstart",
-    "--data.num_seed_labels=60",
-    "--data.num_validation=100",
-    "--data.num_test=100",
-    "--training.max_epochs=3",
-    "--offline.num_pairs=6",
-    "--pretraining.num_pairs=6",
-    "--utility.num_audited=3",
-    "--utility_model.num_outer_steps=3",
-    "--utility_model.num_inner_steps=3",
-    "--acquisition.budget=40",
-    "--acquisition.batch_size=20",
-    "--acquisition.candidate_batches=3",
-    "--evaluation.repeats=2",
-    "--evaluation.num_held_out_pairs=5",
-    "--evaluation.num_ceiling_pairs=3",
+STUDY_FLAGS = [
+    *TINY_FLAGS,
     "--home=home",
     "--factor=switches.ot",
     "--controls=random",
@@ -80,7 +66,7 @@ class Site:
 
     def submit(self, *flags: str, check: bool = True):
         """The answer of submitting a study, and the job's id."""
-        answer = self.cluster("submit", "--", "python", "-m", "ablations", "run", *TINY, *flags, check=check)
+        answer = self.cluster("submit", "--", "python", "-m", "ablations", "run", *STUDY_FLAGS, *flags, check=check)
         return answer, (answer.stdout.splitlines() or [""])[-1]
 
     def ledger(self, study: str) -> list[tuple[str, str]]:
@@ -236,7 +222,16 @@ def test_a_stopped_job_is_killed_in_mlflow_and_goes_on_where_it_was(site):
 
 
 def test_plain_ray_job_submit_does_as_well(site, finished):
-    command = ["python", "-m", "ablations", "run", *TINY, f"--home={site.folder}/home", "--study=tiny", "--seeds=0-1"]
+    command = [
+        "python",
+        "-m",
+        "ablations",
+        "run",
+        *STUDY_FLAGS,
+        f"--home={site.folder}/home",
+        "--study=tiny",
+        "--seeds=0-1",
+    ]
     answer = site.run("ray", "job", "submit", "--working-dir", str(ROOT), "--submission-id=plain", "--", *command)
     assert "0 trials were run now" in answer.stdout
     assert "plain" in site.cluster("jobs").stdout

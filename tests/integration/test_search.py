@@ -17,6 +17,7 @@ import optuna
 import psutil
 import pytest
 from sklearn.datasets import load_digits
+from tiny_experiment import TINY_FLAGS
 
 from cluster.runtime import connected
 from cluster.trials import Place
@@ -31,24 +32,6 @@ from tune.run import search
 from tune.settings import Settings
 from tune.space import LAMBDAS, Choice, Range, Space
 
-TINY_FLAGS = [
-    "--preset=quickstart",
-    "--data.num_seed_labels=60",
-    "--data.num_validation=100",
-    "--data.num_test=100",
-    "--training.max_epochs=3",
-    "--offline.num_pairs=6",
-    "--pretraining.num_pairs=6",
-    "--utility.num_audited=3",
-    "--utility_model.num_outer_steps=3",
-    "--utility_model.num_inner_steps=3",
-    "--acquisition.budget=40",
-    "--acquisition.batch_size=20",
-    "--acquisition.candidate_batches=3",
-    "--evaluation.repeats=2",
-    "--evaluation.num_held_out_pairs=5",
-    "--evaluation.num_ceiling_pairs=3",
-]
 FINAL = ("trials.csv", "importances.csv", "best.json", "figures/history.png", "figures/slices.png")
 PATIENCE = 280
 

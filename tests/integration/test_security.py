@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import requests
 from hypothesis import given
+from tiny_experiment import TINY_FLAGS
 
 from ablations.plans import study_folder
 from rambo.config import Config
@@ -29,23 +30,8 @@ from tune.records import search_folder
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("rambo", "cluster", "tune", "ablations", "benchmarks")
-TINY_FLAGS = [
-    "--preset=quickstart",
-    "--data.num_seed_labels=60",
-    "--data.num_validation=100",
-    "--data.num_test=100",
-    "--training.max_epochs=3",
-    "--offline.num_pairs=6",
-    "--pretraining.num_pairs=6",
-    "--utility.num_audited=3",
-    "--utility_model.num_outer_steps=3",
-    "--utility_model.num_inner_steps=3",
-    "--acquisition.budget=40",
-    "--acquisition.batch_size=20",
-    "--acquisition.candidate_batches=3",
-    "--evaluation.repeats=2",
-    "--evaluation.num_held_out_pairs=5",
-    "--evaluation.num_ceiling_pairs=3",
+STUDY_FLAGS = [
+    *TINY_FLAGS,
     "--home=home",
     "--study=tiny",
     "--factor=switches.ot",
@@ -75,7 +61,7 @@ def finished(tmp_path_factory):
     ray_folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # its sockets need a short path
     places = {"HOME": str(root / "user"), "RAY_TMPDIR": ray_folder, "RAY_AUTH_MODE": "token"}
     (root / "user").mkdir()
-    answer = ablations("run", *TINY_FLAGS, cwd=root, **PLANTED, **places)
+    answer = ablations("run", *STUDY_FLAGS, cwd=root, **PLANTED, **places)
     assert answer.returncode == 0, answer.stderr
     yield root, Path(ray_folder), answer
     shutil.rmtree(ray_folder)
@@ -152,7 +138,7 @@ def guarded(tmp_path_factory):
 def test_without_a_password_mlflow_refuses_and_the_study_ends_and_loses_nothing(copy, guarded, finished, monkeypatch):
     for name, password in ((None, None), ("admin", "wrong-password")):
         given = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password} if name else {}
-        answer = ablations("run", *TINY_FLAGS, cwd=copy, MLFLOW_TRACKING_URI=guarded, **given)
+        answer = ablations("run", *STUDY_FLAGS, cwd=copy, MLFLOW_TRACKING_URI=guarded, **given)
         assert answer.returncode == 0, answer.stderr
         assert f"MLflow at {guarded} does not take results now; they are kept in the home." in answer.stderr
         [sentence] = [line for line in answer.stdout.splitlines() if "did not take 3 trials (" in line]
