@@ -63,7 +63,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     study_folder(name)
     place = read_place(options, home, name)
     retuning = read_retuning(options, grid)
-    searches = cell_searches(plan, prepared, retuning) if retuning else []
+    searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
         print(plan_text(plan, prepared, place))
         if searches:

@@ -13,13 +13,13 @@ from ablations.plans import Key, Plan
 from cluster.runtime import connected
 from cluster.trials import Place, known_work, max_workers
 from rambo.config import Config
-from rambo.errors import require
+from rambo.errors import InvalidInput, require
 from rambo.fields import Value
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.store import Store
 from tune.driver import Limits
-from tune.records import search_folder
+from tune.records import read_plan, search_folder
 from tune.run import search
 from tune.settings import Settings, known_experiments, make_plan
 from tune.space import LAMBDA_OT, Choice, Range, Space, default_space, parse_space
@@ -49,8 +49,12 @@ class CellSearch:
     settings: Settings
 
 
-def cell_searches(plan: Plan, prepared: Mapping[Key, Prepared], retuning: Retuning) -> list[CellSearch]:
-    """A search for each cell that has something to search; raises `InvalidInput` for what cannot be searched."""
+def cell_searches(plan: Plan, prepared: Mapping[Key, Prepared], retuning: Retuning, place: Place) -> list[CellSearch]:
+    """A search for each cell that has something to search.
+
+    Raises `InvalidInput` for what cannot be searched, and where a search of the same name was another one: before the
+    first study runs, since that may take days.
+    """
     compared = set(plan.grid.seeds) & set(retuning.seeds)
     require(
         not compared,
@@ -61,10 +65,17 @@ def cell_searches(plan: Plan, prepared: Mapping[Key, Prepared], retuning: Retuni
     found = []
     for cell in plan.grid.studied:
         base = plan.grid.config(cell, retuning.seeds[0])
-        space = _space(plan, base, prepared[cell.name, plan.grid.seeds[0]], retuning)
-        if space is not None:
-            settings = Settings(_search_name(plan.name, cell), retuning.seeds, Limits(retuning.num_trials))
-            found.append(CellSearch(cell, base, space, settings))
+        settings = Settings(_search_name(plan.name, cell), retuning.seeds, Limits(retuning.num_trials))
+        try:
+            space = _space(plan, base, prepared[cell.name, plan.grid.seeds[0]], retuning)
+            if space is not None:
+                searched = make_plan(base, space, settings, place.data_dir)
+                found.append(CellSearch(cell, base, space, settings))
+        except InvalidInput as error:
+            raise InvalidInput(str(error).replace("--space", "--retune-space")) from None
+        old = read_plan(place.home, settings.name)
+        if space is not None and old is not None:
+            searched.check_same(old)
     require(bool(found), "--retune must have a field to search in at least one cell, got none; see --retune-space.")
     return found
 

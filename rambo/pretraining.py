@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambo.bilevel import FitResult, FitState, fit_utility_model
+from rambo.bilevel import FitProgress, FitResult, FitState, fit_utility_model
 from rambo.config import Config
 from rambo.pairs import UtilityPairs
 from rambo.progress import Progress
@@ -169,8 +169,14 @@ class _Learner:
         return raw / self._ot_unit
 
     def _fit(self, pairs: UtilityPairs, stage: str, *, bilevel: bool) -> None:
-        rounds = self._config.utility_model.num_outer_steps
+        rounds, done = self._config.utility_model.num_outer_steps, 0
         with single_thread(), self._progress.task(f"fitting û, {stage}", rounds) as advance:
+
+            def count(fit: FitProgress) -> None:
+                nonlocal done
+                advance(max(0, fit.step - done))  # a fit that begins anew begins at its first round
+                done = max(done, fit.step)
+
             result = fit_utility_model(
                 self.model,
                 self._inputs,
@@ -178,7 +184,7 @@ class _Learner:
                 seed=derive(self._config.seed, "fit", stage),
                 bilevel=bilevel,
                 state=self._state,
-                on_step=lambda fit: advance(1),
+                on_step=count,
             )
         self._state = result.state
         self.fits.append(result)
