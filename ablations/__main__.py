@@ -12,9 +12,8 @@ from ablations.retune import NUM_SEEDS, Retuning, cell_searches, retune, retune_
 from ablations.run import Ended, Reporting, run_study, sync_study, write_report
 from ablations.show import plan_text, status_text
 from ablations.verify import differences
-from cluster.runtime import parse_num_workers
 from cluster.tracking import serve
-from cluster.trials import Place, Share
+from cluster.trials import add_place_flags, read_place
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
@@ -61,7 +60,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     study_folder(name)
-    place = read_place(options, home, name)
+    place = read_place(options, home, f"{study_folder(name)}/ledger.jsonl")
     retuning = read_retuning(options, grid)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
@@ -162,22 +161,6 @@ def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:
     return {(cell.name, seed): prepare(config, options.data_dir) for cell, seed, config in grid.trials()}
 
 
-def read_place(options: argparse.Namespace, home: Home, name: str) -> Place:
-    """Where trials work."""
-    share = None
-    if options.cpus_per_trial is not None or options.gpus_per_trial is not None:
-        cpus = 1.0 if options.cpus_per_trial is None else options.cpus_per_trial
-        require(
-            cpus > 0 and (options.gpus_per_trial or 0) >= 0,
-            f"--cpus-per-trial must be positive, and --gpus-per-trial not negative, got {cpus:g} and "
-            f"{options.gpus_per_trial}.",
-        )
-        share = Share(cpus, options.gpus_per_trial or 0.0)
-    workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
-    ledger = f"{study_folder(name)}/ledger.jsonl"
-    return Place(home, options.data_dir, options.device, ledger, workers, share)
-
-
 def read_retuning(options: argparse.Namespace, grid: Grid) -> Retuning | None:
     """The search that each cell gets, if any."""
     if options.retune is None:
@@ -243,9 +226,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="as --space of tune run (default: λ_OT, λ1 to λ3 and b as far as a cell reads them); several times",
     )
     work = running.add_argument_group("how to run it")
-    work.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
-    work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")
-    work.add_argument("--gpus-per-trial", type=float, metavar="SHARE", help="default .25 where there are GPUs")
+    add_place_flags(work)
     work.add_argument("--retry-failed", action="store_true", help="run trials again whose failure was final")
     _add_reporting(running)
     add_config_flags(running, seeds_flag="--seeds")

@@ -1,18 +1,21 @@
 """python -m cluster: work that is larger than one process."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cluster.collect import collect, pilot
+import torch
+
+from cluster.collect import collect, device_here, pilot
 from cluster.inner import read_inner, shipped_name, try_plan
 from cluster.jobs import Job, Jobs, Position, Resources
-from cluster.runtime import least_and_most, parse_num_workers
+from cluster.runtime import NumWorkers, least_and_most, parse_num_workers
 from cluster.shipping import pack
 from cluster.work import Work, missing_work
-from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
@@ -138,26 +141,34 @@ def run_collect(options: argparse.Namespace) -> None:
     """Plan or do a collection."""
     num_workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
     prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
-    home, device = Home(options.home), choose_device(options.device)
+    home, device = Home(options.home), device_here(options.device)
     progress = Progress(quiet=options.quiet)
     if not options.plan:
         home.check_writable()
-    store = Store(home)
+    store = Store(home, compact=not options.plan)  # a plan writes nothing
     trainings = [(one.problem(one.pool), specs) for one in prepared for specs in one.specs().values()]
     distances = [found for one in prepared for found in planned_distances(one, options.data_dir, device)]
     work = missing_work(trainings, distances, store)
     print_plan(prepared, work, store)
     if options.plan:
-        estimate = pilot(work, None, device)
-        workers = least_and_most(num_workers or 1)[1]
-        print(
-            f"{estimate.seconds_per_set:.2f} s a set in a pilot here: about {estimate.seconds(workers) / 60:.1f} min "
-            f"on {workers} such worker{'s' if workers > 1 else ''}."
-        )
+        print(time_text(work, num_workers, device, prepared[0].config.classifier.name))
         return
-    collect(work, home, num_workers=num_workers, device=device, progress=progress)
+    collect(work, home, num_workers=num_workers, device=options.device, progress=progress)
     left = missing_work(trainings, distances, Store(home))
     print(f"{work.num_trainings - left.num_trainings} trainings and {work.num_ot - left.num_ot} OT distances added.")
+
+
+def time_text(work: Work, num_workers: NumWorkers | None, device: torch.device, classifier: str) -> str:
+    """How long a collection takes, from a pilot on this machine of which nothing is kept."""
+    if classifier == "resnet18" and device.type == "cpu":
+        return "ResNet-18 is not timed without a GPU."
+    estimate = pilot(work, None, device)
+    here = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
+    workers = least_and_most(num_workers or here)[1]
+    return (
+        f"{estimate.seconds_per_set:.2f} s a set in a pilot here: about {estimate.seconds(workers) / 60:.1f} min on "
+        f"{workers} such worker{'s' if workers > 1 else ''}, their start of some 20 s apart."
+    )
 
 
 def print_plan(prepared: Sequence[Prepared], work: Work, store: Store) -> None:

@@ -14,15 +14,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cluster.runtime import NumWorkers, check_nodes, check_workers, connected, least_and_most
+from cluster.runtime import (
+    NumWorkers,
+    Resources,
+    check_nodes,
+    connected,
+    least_and_most,
+    names_cluster,
+    num_free,
+    wait_for,
+    workers_on,
+)
 from cluster.work import Batch, Work
 from cluster.workers import train_on_workers
+from rambo.cli import choose_device
+from rambo.errors import require
 from rambo.home import Home
 from rambo.measuring import measure_into, missing_specs
 from rambo.ot_distance import OTProblem, measure_ot
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.training import Problem, SetSpec
 
 START_SECONDS = 20.0
 """What a local Ray and a trainer cost before the first set is measured."""
@@ -35,6 +46,9 @@ BATCHES_A_WORKER = 4
 
 PILOT_SETS = 3
 """Sets that are measured to tell how long the rest will take."""
+
+PILOT_STACK = 64
+"""The same on a GPU, at once: alone a set tells nothing there. A batch for a GPU is at least as large."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +69,32 @@ class Estimate:
 
 def pilot(work: Work, store: Store | None, device: torch.device) -> Estimate:
     """Measure a few of the missing sets and OT distances, into `store` if there is one, and time them."""
+    groups = [(problem, [spec]) for problem, spec in work.sample(PILOT_SETS + 1)]
+    if device.type == "cuda":
+        groups = [*groups[:1], *work.sample_stack(PILOT_STACK)]
     trainings = [
-        partial(measure_into, store, problem, [spec], device, lambda done: None)
-        for problem, spec in work.sample(PILOT_SETS + 1)
+        (partial(measure_into, store, problem, specs, device, _ignore), len(specs)) for problem, specs in groups
     ]
-    distances = [partial(_distance_into, store, problem, row) for problem, row in work.sample_ot(PILOT_SETS + 1)]
-    return Estimate(_mean_seconds(trainings), work.num_trainings, _mean_seconds(distances), work.num_ot)
+    distances = [(partial(_distance_into, store, *pair), 1) for pair in work.sample_ot(PILOT_SETS + 1)]
+    estimate = Estimate(_mean_seconds(trainings), work.num_trainings, _mean_seconds(distances), work.num_ot)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # a worker on the same GPU chooses its stack by what is free
+    return estimate
 
 
-def _mean_seconds(calls: Sequence[Callable[[], object]]) -> float:
+def _ignore(done: float) -> None:
+    pass
+
+
+def _mean_seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> float:
+    """Of one set; each call measures as many as its number says."""
     seconds = []
-    for call in calls:
+    for call, count in calls:
         start = time.perf_counter()
         call()
-        seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start, count))
     timed = seconds[1:] or seconds  # the first one pays for what is loaded once
-    return sum(timed) / max(len(timed), 1)
+    return sum(time for time, _ in timed) / max(sum(count for _, count in timed), 1)
 
 
 def _distance_into(store: Store | None, problem: OTProblem, row: NDArray[np.bool_]) -> None:
@@ -79,22 +103,27 @@ def _distance_into(store: Store | None, problem: OTProblem, row: NDArray[np.bool
         store.put_ot_values({problem.key(row): value})
 
 
-def collect(
-    work: Work, home: Home, *, num_workers: NumWorkers | None, device: torch.device, progress: Progress
-) -> None:
+def collect(work: Work, home: Home, *, num_workers: NumWorkers | None, device: str, progress: Progress) -> None:
     """Put all of `work` into the store of `home`.
 
-    `num_workers` None takes every GPU of the cluster, or every CPU where it has none. Raises `InvalidInput` where the
-    cluster cannot hold the workers or the home cannot be written; what was finished before is kept.
+    `num_workers` None takes every GPU that is free, or every CPU where the cluster has none; `device` is what the user
+    asked for: auto, cpu or cuda. Raises `InvalidInput` where the cluster cannot hold the workers or the home cannot be
+    written; what was finished before is kept.
     """
     if work.num_trainings == work.num_ot == 0:
         return
     store = Store(home)
-    estimate = pilot(work, store, device)
-    if num_workers == 1 or estimate.seconds(1) < START_SECONDS:
-        collect_here(work, store, device, progress)
+    here = device_here(device)
+    estimate = pilot(work, store, here)
+    if (num_workers == 1 and not names_cluster()) or estimate.seconds(1) < START_SECONDS:
+        collect_here(work, store, here, progress)
     else:
         collect_with_workers(work, home, num_workers=num_workers, device=device, progress=progress, estimate=estimate)
+
+
+def device_here(device: str) -> torch.device:
+    """Where this process computes: on its own GPU if there is one; a cluster's GPUs are its nodes' to find."""
+    return choose_device("auto" if device == "cuda" and names_cluster() else device)
 
 
 def collect_here(work: Work, store: Store, device: torch.device, progress: Progress) -> None:
@@ -113,22 +142,32 @@ def collect_with_workers(
     home: Home,
     *,
     num_workers: NumWorkers | None,
-    device: torch.device,
+    device: str,
     progress: Progress,
     estimate: Estimate | None = None,
 ) -> None:
     """All of `work` by Ray Train workers, however little it is; without an `estimate` a pilot makes one."""
-    estimate = estimate or pilot(work, Store(home), device)
-    with connected(least_and_most(num_workers)[1] if num_workers is not None else None) as resources:
-        workers = num_workers or resources.num_gpus or resources.num_cpus
-        check_workers(workers, resources)
+    estimate = estimate or pilot(work, Store(home), device_here(device))
+    with connected(least_and_most(num_workers)[1] if num_workers is not None else None):
+
+        def fitting(resources: Resources) -> tuple[NumWorkers, bool]:
+            on_gpus = resources.num_gpus > 0 and device != "cpu"
+            require(on_gpus or device != "cuda", NO_GPU)
+            if on_gpus:
+                return workers_on(num_workers, num_free("GPU", resources.num_gpus), "GPUs"), True
+            return workers_on(num_workers, num_free("CPU", resources.num_cpus), "CPUs"), False
+
+        workers, on_gpus = wait_for(fitting, progress)
         check_nodes(home)
-        batches = cut(work, estimate, least_and_most(workers)[1])
-        train_on_workers(work, batches, home, num_workers=workers, resources=resources, progress=progress)
+        batches = cut(work, estimate, least_and_most(workers)[1], least=PILOT_STACK if on_gpus else 1)
+        train_on_workers(work, batches, home, num_workers=workers, on_gpus=on_gpus, progress=progress)
 
 
-def cut(work: Work, estimate: Estimate, num_workers: int) -> list[Batch]:
-    """All of `work` in batches that last `BATCH_SECONDS` at most."""
+NO_GPU = "--device cuda needs a cluster with GPUs, got one without; use --device cpu, or auto."
+
+
+def cut(work: Work, estimate: Estimate, num_workers: int, *, least: int = 1) -> list[Batch]:
+    """All of `work` in batches that last `BATCH_SECONDS` at most, of at least so many trainings."""
 
     def size(total: int, seconds_each: float) -> int:
         share = math.ceil(total / (BATCHES_A_WORKER * num_workers))
@@ -138,16 +177,5 @@ def cut(work: Work, estimate: Estimate, num_workers: int) -> list[Batch]:
         size(work.num_trainings, estimate.seconds_per_set),
         size(work.num_ot, estimate.seconds_per_distance),
         num_workers,
+        least=least,
     )
-
-
-class RayCollector:
-    """`rambo.measuring.Collect` by Ray Train workers."""
-
-    def __init__(self, home: Home, num_workers: NumWorkers | None, device: torch.device, progress: Progress) -> None:
-        self._home, self._num_workers, self._device, self._progress = home, num_workers, device, progress
-
-    def __call__(self, problem: Problem, specs: Sequence[SetSpec], what: str) -> None:
-        """Collect `specs`."""
-        work = Work((problem,), (), (tuple(specs),), ())
-        collect(work, self._home, num_workers=self._num_workers, device=self._device, progress=self._progress)

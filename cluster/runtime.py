@@ -3,17 +3,21 @@
 import os
 import re
 import socket
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
 from rambo.home import Home
+from rambo.progress import LOG_SECONDS, Progress
+
+Answer = TypeVar("Answer")
 
 NumWorkers = int | tuple[int, int]
 """Of Ray Train workers: so many, or from the least to the most of them, as the cluster has room."""
@@ -21,10 +25,24 @@ NumWorkers = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Resources:
-    """What a cluster has in all."""
+    """What a cluster has."""
 
-    num_cpus: int
-    num_gpus: int
+    nodes: tuple[tuple[int, int], ...]
+    """CPUs and GPUs of each node: what is asked for in one piece must fit into one of them."""
+
+    @property
+    def num_cpus(self) -> int:
+        """In all."""
+        return sum(cpus for cpus, _ in self.nodes)
+
+    @property
+    def num_gpus(self) -> int:
+        """In all."""
+        return sum(gpus for _, gpus in self.nodes)
+
+
+SETTLE_SECONDS = 10.0
+"""How long what has ended may still seem to hold its CPU."""
 
 
 def parse_num_workers(text: str) -> NumWorkers:
@@ -58,11 +76,53 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
     if own:
         _start(num_cpus)
     try:
-        total = ray.cluster_resources()
-        yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+        yield _resources()
     finally:
         if own:
             ray.shutdown()
+
+
+def _resources() -> Resources:
+    """Of the cluster that is connected, as it is now."""
+    import ray
+
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Resources(tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in there))
+
+
+def num_free(kind: str, total: int) -> int:
+    """How many of the connected cluster's `total` CPUs or GPUs nobody holds, its own entry point included.
+
+    What has just ended gives back what it held a moment later, so less than all is looked at for `SETTLE_SECONDS`.
+    """
+    import ray
+
+    end = time.monotonic() + SETTLE_SECONDS
+    while (free := int(ray.available_resources().get(kind, 0))) < total and time.monotonic() < end:
+        time.sleep(0.5)
+    return free
+
+
+def wait_for(check: Callable[[Resources], Answer], progress: Progress) -> Answer:
+    """What `check` makes of the connected cluster.
+
+    Where it refuses, it is asked again for RAMBO_WAIT_SECONDS (0 by default): after `ray up`, say, workers join some
+    minutes later than the head. Raises its last `InvalidInput`.
+    """
+    text = os.environ.get("RAMBO_WAIT_SECONDS", "0")
+    require(text.isdecimal(), f"RAMBO_WAIT_SECONDS must be a number of seconds, got {text!r}.")
+    end, told = time.monotonic() + int(text), float("-inf")
+    while True:
+        try:
+            return check(_resources())
+        except InvalidInput as error:
+            now = time.monotonic()
+            if now >= end:
+                raise
+            if now - told >= LOG_SECONDS:
+                progress.say(f"waiting up to {end - now:.0f} s for nodes to join: {error}")
+                told = now
+        time.sleep(min(2.0, end - now))
 
 
 ENVIRONMENT = {
@@ -88,15 +148,20 @@ def withhold_credentials() -> None:
     )
 
 
+def names_cluster() -> bool:
+    """Whether RAY_ADDRESS names a cluster, rather than this machine being all there is."""
+    return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
 def _start(num_cpus: int | None) -> None:
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS", "local")
-    if address == "local":
+    if not names_cluster():
         cores = max(num_cpus or 1, os.cpu_count() or 1)
         ray.init(**options, num_cpus=cores, include_dashboard=False, address="local")
         return
+    address = os.environ["RAY_ADDRESS"]
     try:
         _knock(address)
         ray.init(**options)
@@ -115,16 +180,21 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def check_workers(num_workers: NumWorkers, resources: Resources) -> None:
-    """Raise `InvalidInput` where the cluster can never hold so many workers; Ray would wait for ever without a word."""
-    available = resources.num_gpus or resources.num_cpus
-    kind = "GPUs" if resources.num_gpus else "CPUs"
-    least, _ = least_and_most(num_workers)
+def workers_on(num_workers: NumWorkers | None, room: int, kind: str) -> NumWorkers:
+    """How many Ray Train workers to start where `room` CPUs or GPUs, as `kind` says, are free; None: up to all of them.
+
+    Raises `InvalidInput` where they do not fit: Ray would wait for ever without a word.
+    """
     require(
-        1 <= least <= available,
-        f"--num-workers must ask for 1 to {available} workers, as many as the cluster has {kind}, got {least}; ask for "
+        room > 0, f"A Ray Train worker must have a {kind[:-1]} to itself, got a cluster with no free {kind}; add nodes."
+    )
+    least, most = least_and_most(num_workers) if num_workers is not None else (1, room)
+    require(
+        least <= room,
+        f"--num-workers must ask for 1 to {room} workers, as many as the cluster has {kind} free, got {least}; ask for "
         "fewer or add nodes.",
     )
+    return least if least == most else (least, most)
 
 
 PROBE_SECONDS = 300.0

@@ -5,6 +5,7 @@ of its own. A trial is finished when its folder holds a result, so a fresh Tuner
 experiment folder is thrown away.
 """
 
+import argparse
 import ctypes
 import gc
 import json
@@ -18,8 +19,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.collect import Estimate, collect, pilot
-from cluster.runtime import NumWorkers, Resources, check_nodes, connected, files_of, withhold_credentials
+from cluster.collect import NO_GPU, Estimate, collect, device_here, pilot
+from cluster.runtime import (
+    NumWorkers,
+    Resources,
+    check_nodes,
+    connected,
+    files_of,
+    parse_num_workers,
+    wait_for,
+    withhold_credentials,
+)
 from cluster.work import Work, missing_work
 from rambo.cli import choose_device
 from rambo.config import Config
@@ -47,26 +57,46 @@ class Share:
     """What one trial occupies."""
 
     num_cpus: float = 1.0
-    num_gpus: float = 0.0
+    num_gpus: float | None = None
+    """None: a quarter of one where the cluster has any."""
+
+    def on(self, resources: Resources, device: str) -> "Share":
+        """The same with its GPUs settled; `device` is auto, cpu or cuda."""
+        if self.num_gpus is not None:
+            return self
+        has_gpus = resources.num_gpus > 0 and device != "cpu"
+        require(has_gpus or device != "cuda", NO_GPU)
+        return replace(self, num_gpus=DEFAULT_GPUS if has_gpus else 0.0)
 
     def concurrency(self, resources: Resources) -> int:
         """How many trials fit at once; raises `InvalidInput` for none, since Ray would wait for ever without a word."""
-        bounds = [resources.num_cpus / self.num_cpus] if self.num_cpus else []
-        bounds += [resources.num_gpus / self.num_gpus] if self.num_gpus else []
-        bound = math.floor(min(bounds) + 1e-9)
+        bound = sum(self._fitting(cpus, gpus) for cpus, gpus in resources.nodes)
+        there = ", ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in sorted(set(resources.nodes)))
         require(
             bound >= 1,
-            f"A trial must fit into the cluster of {resources.num_cpus} CPUs and {resources.num_gpus} GPUs, got "
-            f"--cpus-per-trial {self.num_cpus:g} and --gpus-per-trial {self.num_gpus:g}; ask for less or add nodes.",
+            f"A trial must fit into a node of the cluster, which has nodes of {there}, got --cpus-per-trial "
+            f"{self.num_cpus:g} and --gpus-per-trial {self.num_gpus or 0:g}; ask for less or add nodes.",
         )
         return bound
 
     def doubled(self, resources: Resources) -> "Share | None":
-        """A larger share, None where this is already all that one device has."""
+        """A larger share, None where this is already all that one device, or one node, has."""
         if self.num_gpus:
             return replace(self, num_gpus=min(1.0, 2 * self.num_gpus)) if self.num_gpus < 1 else None
-        cpus = min(float(resources.num_cpus), 2 * self.num_cpus)
+        most = max((float(cpus) for cpus, _ in resources.nodes), default=0.0)
+        cpus = min(most, 2 * self.num_cpus)
         return replace(self, num_cpus=cpus) if cpus > self.num_cpus else None
+
+    def _fitting(self, cpus: int, gpus: int) -> int:
+        """How many trials a node holds; a share of a GPU lies on one GPU."""
+        bound = math.floor(cpus / self.num_cpus + 1e-9)
+        if not self.num_gpus:
+            return bound
+        on_gpus = gpus * math.floor(1 / self.num_gpus + 1e-9) if self.num_gpus < 1 else gpus // self.num_gpus
+        return min(bound, int(on_gpus))
+
+
+DEFAULT_GPUS = 0.25
 
 
 @dataclass(frozen=True)
@@ -81,8 +111,28 @@ class Place:
     """Every start and end of a trial is appended here."""
     num_workers: NumWorkers | None = None
     """Of the collection."""
-    share: Share | None = None
-    """None: one CPU, and a quarter of a GPU where the cluster has any."""
+    share: Share = Share()
+
+
+def add_place_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """The flags that `read_place` reads beside those of `rambo.cli.add_lab_flags`."""
+    parser.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
+    parser.add_argument("--cpus-per-trial", type=float, default=1.0, metavar="N", help="default %(default)g")
+    parser.add_argument(
+        "--gpus-per-trial", type=float, metavar="SHARE", help=f"default {DEFAULT_GPUS:g} where there are GPUs"
+    )
+
+
+def read_place(options: argparse.Namespace, home: Home, ledger: str) -> Place:
+    """Where the trials of a command work."""
+    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+    require(
+        0 < cpus < math.inf and (gpus is None or 0 <= gpus < math.inf) and (not gpus or gpus < 1 or gpus == int(gpus)),
+        "--cpus-per-trial must be positive, and --gpus-per-trial 0, a share of one or a whole number, got "
+        f"{cpus:g} and {gpus}.",
+    )
+    workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
+    return Place(home, options.data_dir, options.device, ledger, workers, Share(cpus, gpus))
 
 
 @dataclass(frozen=True)
@@ -126,7 +176,7 @@ def known_work(experiments: Sequence[Prepared], data_dir: Path, device: str, sto
     for one in experiments:
         problem = one.problem(one.pool)
         trainings += [(problem, specs) for specs in one.specs().values()]
-        for ot_problem, members in planned_distances(one, data_dir, choose_device(device)):
+        for ot_problem, members in planned_distances(one, data_dir, device_here(device)):
             asked = (ot_problem.fingerprint, ot_problem.feature_id, one.config.seed, members.tobytes())
             if asked not in seen:
                 seen.add(asked)
@@ -142,15 +192,13 @@ def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progr
     """
     if not experiments:
         return
-    with connected(max_workers(place)) as resources:
-        share = place.share or Share(num_gpus=0.25 if resources.num_gpus else 0.0)
-        share.concurrency(resources)
+    with connected(max_workers(place)):
+        share, resources = settle(place, progress)
         check_nodes(place.home, files_of(one.config for one in experiments))
-        device = choose_device(place.device)
         work = known_work(experiments, place.data_dir, place.device, Store(place.home))
         if work.num_trainings or work.num_ot:
             progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
-            collect(work, place.home, num_workers=place.num_workers, device=device, progress=progress)
+            collect(work, place.home, num_workers=place.num_workers, device=place.device, progress=progress)
         waiting = list(experiments)
         progress.say(f"running {len(waiting)} trials, {share.concurrency(resources)} at a time")
         with progress.task("trials", len(waiting)) as advance:
@@ -162,6 +210,17 @@ def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progr
                 waiting, share = (crowded, larger) if larger else ([], share)
 
 
+def settle(place: Place, progress: Progress) -> tuple[Share, Resources]:
+    """The share of a trial on the connected cluster, and what that has; raises `InvalidInput` where none fits."""
+
+    def fitting(resources: Resources) -> tuple[Share, Resources]:
+        share = place.share.on(resources, place.device)
+        share.concurrency(resources)
+        return share, resources
+
+    return wait_for(fitting, progress)
+
+
 def max_workers(place: Place) -> int | None:
     """How many CPUs a local Ray must have for the collection."""
     asked = place.num_workers
@@ -170,7 +229,7 @@ def max_workers(place: Place) -> int | None:
 
 def estimate(work: Work, device: str) -> Estimate:
     """How long the collection takes, from a few trainings of which nothing is kept."""
-    return pilot(work, None, choose_device(device))
+    return pilot(work, None, device_here(device))
 
 
 def _both(first: OnEnd, second: OnEnd) -> OnEnd:
@@ -207,10 +266,11 @@ def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurren
 
     withhold_credentials()
     by_folder = {one.folder: one for one in experiments}
+    seen: set[str] = set()
     configs = {folder: flatten(with_absolute_paths(one.config)) for folder, one in by_folder.items()}
     trainable = tune.with_resources(
-        tune.with_parameters(_trial, configs=configs, place=described(place)),
-        {"cpu": share.num_cpus, "gpu": share.num_gpus},
+        tune.with_parameters(_trial, configs=configs, place=described(place, share)),
+        {"cpu": share.num_cpus, "gpu": share.num_gpus or 0.0},
     )
     with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
         tune.Tuner(
@@ -221,9 +281,11 @@ def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurren
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=MAX_KILLED),
-                callbacks=[_listener(by_folder, place.home, ended)],
+                callbacks=[_listener(by_folder, place.home, _both(ended, lambda one: seen.add(one.folder)))],
             ),
         ).fit()
+    if len(seen) < len(by_folder):
+        raise KeyboardInterrupt  # which Tune has caught, to end its loop and return as if all were well
 
 
 def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> Any:
@@ -242,25 +304,26 @@ def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> An
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             folder = trial.config["folder"]
-            reason = f"its process died {MAX_KILLED + 1} times ({last_line(trial.error_file)})"
-            home.write(f"{folder}/failure.json", to_json({"cause": "killed", "reason": reason}))
+            home.write(f"{folder}/failure.json", to_json(vars(death(trial.error_file))))
             ended(by_folder[folder])
 
     return Listener()
 
 
-def last_line(path: str | None) -> str:
-    """The end of a file that Ray has written about an error."""
-    lines = Path(path).read_text().strip().splitlines() if path and Path(path).exists() else []
-    return lines[-1].strip() if lines else "no message"
+def death(error_file: str | None) -> Failure:
+    """Why a trial's process died too often, by what Ray has written about it; its memory monitor kills with a word."""
+    text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
+    lines = text.strip().splitlines() or ["no message"]
+    cause: Cause = "memory" if "OutOfMemoryError" in text else "killed"
+    return Failure(cause, f"its process died {MAX_KILLED + 1} times ({lines[-1].strip()})")
 
 
-def described(place: Place) -> dict[str, str]:
-    """What a trial's process must know of `place`."""
+def described(place: Place, share: Share) -> dict[str, str]:
+    """What a trial's process must know of `place`; without a share of a GPU it leaves alone one that it may see."""
     return {
         "home": place.home.root,
         "data_dir": str(place.data_dir.resolve()),
-        "device": place.device,
+        "device": place.device if share.num_gpus else "cpu",
         "ledger": place.ledger,
     }
 

@@ -47,10 +47,11 @@ class Work:
         """OT values that the store lacks."""
         return sum(map(len, self.members))
 
-    def batches(self, size: int, ot_size: int, num_workers: int) -> list[Batch]:
+    def batches(self, size: int, ot_size: int, num_workers: int, *, least: int = 1) -> list[Batch]:
         """OT in batches of `ot_size` sets first, then trainings in batches of `size`, ever smaller ones at the end.
 
-        A batch is at most half of a worker's share of what is left (guided self-scheduling), so that all end together.
+        A batch is at most half of a worker's share of what is left (guided self-scheduling), so that all end together;
+        but none has fewer than `least` trainings, which a GPU does at once, unless its problem has no more.
         """
         cut = [
             Batch(place, members=members[start : start + ot_size])
@@ -61,7 +62,8 @@ class Work:
         for place, specs in enumerate(self.specs):
             start = 0
             while start < len(specs):
-                batch = Batch(place, specs[start : start + min(size, math.ceil(left / (2 * num_workers)))])
+                taken = max(least, min(size, math.ceil(left / (2 * num_workers))))
+                batch = Batch(place, specs[start : start + taken])
                 cut.append(batch)
                 start, left = start + len(batch), left - len(batch)
         return cut
@@ -71,6 +73,14 @@ class Work:
         everything = [(place, spec) for place, specs in enumerate(self.specs) for spec in specs]
         chosen = np.linspace(0, len(everything) - 1, min(count, len(everything))).round().astype(int)
         return [(self.problems[everything[i][0]], everything[i][1]) for i in np.unique(chosen)]
+
+    def sample_stack(self, count: int) -> list[tuple[Problem, list[SetSpec]]]:
+        """`count` missing trainings of the problem that has most of them, at most, spread evenly over the sizes."""
+        if not self.problems:
+            return []
+        problem, specs = max(zip(self.problems, self.specs, strict=True), key=lambda pair: len(pair[1]))
+        chosen = np.linspace(0, len(specs) - 1, min(count, len(specs))).round().astype(int)
+        return [(problem, [specs[i] for i in np.unique(chosen)])]
 
     def sample_ot(self, count: int) -> list[tuple[OTProblem, NDArray[np.bool_]]]:
         """`count` missing OT distances of the problem that has most of them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cluster.runtime import NumWorkers, Resources, least_and_most
+from cluster.runtime import NumWorkers, least_and_most
 from cluster.work import Batch, Work
 from cluster.work_queue import QueueState, WorkQueue
 from rambo.errors import InvalidInput
@@ -35,10 +35,10 @@ def train_on_workers(
     home: Home,
     *,
     num_workers: NumWorkers,
-    resources: Resources,
+    on_gpus: bool,
     progress: Progress,
 ) -> None:
-    """Put all of `batches` into the store of `home` by Ray Train workers, one for each GPU, or CPU where there is none.
+    """Put all of `batches` into the store of `home` by Ray Train workers, each with a GPU or a CPU to itself.
 
     Raises `InvalidInput` where the home cannot be written; what was finished before is kept.
     """
@@ -53,12 +53,13 @@ def train_on_workers(
         "work": ray.put(work.without_images()),
         "batches": ray.put(list(batches)),
         "images": [images[id(problem.images)] for problem in work.problems],
+        "on_gpus": on_gpus,
     }
     least, most = least_and_most(num_workers)
     progress.say(f"starting Ray Train workers: {least if least == most else f'{least} to {most}'}")
     with tempfile.TemporaryDirectory(prefix="ray-train-") as folder:  # Ray wants a folder; nothing of ours goes there
-        trainer = trainer_of(measure_batches, loop_config, num_workers, resources, folder)
-        lend = partial(_lend_a_hand, work, Store(home), queue) if resources.num_gpus == 0 else _wait
+        trainer = trainer_of(measure_batches, loop_config, num_workers, on_gpus, folder)
+        lend = _wait if on_gpus else partial(_lend_a_hand, work, Store(home), queue)
         _watch(trainer.fit, lend, queue, sum(map(len, batches)), progress)
     failure = _state(queue).failure
     if failure is not None:
@@ -69,14 +70,13 @@ def trainer_of(
     loop: Callable[[dict[str, Any]], None],
     loop_config: dict[str, Any],
     num_workers: Any,
-    resources: Resources,
+    on_gpus: bool,
     folder: str,
 ) -> Any:
     """A Ray Train trainer that runs `loop` in each worker, and keeps what it must keep in `folder`."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    on_gpus = resources.num_gpus > 0
     backend = "nccl" if on_gpus and torch.cuda.is_available() else "gloo"
     return TorchTrainer(
         loop,
@@ -189,7 +189,8 @@ def measure_batches(loop_config: dict[str, Any]) -> None:
     from ray.train.collective import broadcast_from_rank_zero
 
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # a GPU that Ray did not give to this worker is another's, though it may be seen
+    device = torch.device("cuda" if loop_config["on_gpus"] and torch.cuda.is_available() else "cpu")
     work = ray.get(loop_config["work"]).with_images(ray.get(loop_config["images"]))
     batches, store = ray.get(loop_config["batches"]), Store(Home(loop_config["home"]), compact=False)
     queue, rank = loop_config["queue"], ray.train.get_context().get_world_rank()

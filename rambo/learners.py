@@ -62,7 +62,8 @@ class EagerLearner:
         return torch.cat([self._model(chunk).argmax(1) for chunk in images.split(PREDICTION_BATCH)])
 
     def finish(self) -> None:
-        """Nothing: the classifier's own weights were trained."""
+        """The classifier's own weights were trained; they lie again as those of one that is restored from a file."""
+        self._model.to(memory_format=torch.contiguous_format)
 
 
 class ReplayLearner:

@@ -6,6 +6,7 @@ a parallel one takes its place behind the same call, and nobody who asks for mea
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -18,6 +19,9 @@ from rambo.training import FittedClassifier, Problem, SetSpec, Trainer, weights_
 
 FLUSH_SECONDS = 5.0
 """Longest time that a finished measurement waits to be written."""
+
+ENTERED_AT_ONCE = 64
+"""Trainings of a stack that the ledger hears of together: on s3:// an entry is a request."""
 
 
 class Collect(Protocol):
@@ -47,7 +51,8 @@ class Measurer:
     def fit(self, problem: Problem, spec: SetSpec) -> FittedClassifier:
         """f trained on `spec`, from weights that were kept where there are any; keeps both weights and measurement.
 
-        Weights that cannot be read are trained anew and replaced.
+        A collection keeps accuracies alone, so f(S_0) is trained once more by who first wants its weights. Weights
+        that cannot be read are trained anew and replaced.
         """
         key = problem.key(spec)
         trainer = Trainer(problem, self._device)
@@ -56,6 +61,7 @@ class Measurer:
             restored = trainer.restore(known[key], weights)
             if restored is not None:
                 return restored
+        self._store.enter([key])
         fitted = trainer.fit(spec)
         self._store.put_weights(key, weights_of(fitted))
         self._store.put_measurements({key: fitted.measurement})
@@ -85,31 +91,38 @@ def measure_into(
     """
     records: dict[str, Measurement] = {}
     written = time.monotonic()
-    for spec, measurement in trained(problem, specs, device, begin=store.enter if store is not None else None):
-        records[problem.key(spec)] = measurement
-        advance(1)
-        if store is not None and time.monotonic() - written > FLUSH_SECONDS:
+    try:
+        for spec, measurement in trained(problem, specs, device, begin=store.enter if store is not None else None):
+            records[problem.key(spec)] = measurement
+            advance(1)
+            if store is not None and time.monotonic() - written > FLUSH_SECONDS:
+                store.put_measurements(records)
+                records, written = {}, time.monotonic()
+    finally:  # an interrupt as well: what is measured is paid for
+        if store is not None:
             store.put_measurements(records)
-            records, written = {}, time.monotonic()
-    if store is not None:
-        store.put_measurements(records)
 
 
 def trained(
-    problem: Problem, specs: Iterable[SetSpec], device: torch.device, *, begin: Callable[[str], None] | None = None
+    problem: Problem,
+    specs: Iterable[SetSpec],
+    device: torch.device,
+    *,
+    begin: Callable[[Sequence[str]], None] | None = None,
 ) -> Iterator[tuple[SetSpec, Measurement]]:
     """Each of `specs` with its measurement, in any order: stacked on a GPU, one by one on a CPU, where stacking loses.
 
-    `begin` is told the key of each training as it is taken up.
+    `begin` is told the keys of trainings as they are taken up.
     """
+    stacks, waiting = device.type == "cuda", iter(specs)
 
     def taken() -> Iterator[SetSpec]:
-        for spec in specs:
+        while group := list(islice(waiting, ENTERED_AT_ONCE if stacks else 1)):
             if begin is not None:
-                begin(problem.key(spec))
-            yield spec
+                begin([problem.key(spec) for spec in group])
+            yield from group
 
-    if device.type == "cuda":
+    if stacks:
         yield from StackedTrainer(problem, device).train(taken())
     else:
         trainer = Trainer(problem, device)

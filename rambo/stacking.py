@@ -156,6 +156,12 @@ class _Architecture:
         logits: Tensor = self._network(images, masks)
         return logits.unflatten(1, (len(values["head.weight"]), -1))
 
+    def release(self) -> None:
+        """Let go of the values of the last pass."""
+        for module in self._network.modules():
+            for name in ("weight", "bias", "running_mean", "running_var", "real"):
+                module.__dict__.pop(name, None)
+
 
 @dataclass
 class _Slots:
@@ -193,6 +199,11 @@ class _Model:
     epochs: int = 0
 
 
+def _ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a GPU had no room: PyTorch says it by a type, cuBLAS and cuDNN in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+
+
 class StackedTrainer:
     """Trains up to `capacity` classifiers at a time on one device, each as `rambo.training.Trainer` would.
 
@@ -228,13 +239,16 @@ class StackedTrainer:
             try:
                 yield from self._drain(waiting, models)
                 return
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _ran_out_of_memory(error):
+                    raise
                 if self.capacity == 1:
                     rule = f"{self._device} must have room to train one {self._problem.classifier}"
                     raise torch.OutOfMemoryError(f"{rule}, got: {error}; lower training.batch_size.") from error
             # outside the handler, whose traceback keeps the tensors alive
             waiting = chain([model.spec for model in models.values()], waiting)
             self.capacity = max(1, min(self.capacity, len(models)) // 2)
+            self._models.release()
             torch.cuda.empty_cache()
 
     def _drain(self, waiting: Iterator[SetSpec], models: dict[int, _Model]) -> Iterator[tuple[SetSpec, Measurement]]:
@@ -372,7 +386,9 @@ class StackedTrainer:
         try:
             models = {k: self._model(SetSpec(labelled[k % len(labelled) :], k)) for k in range(4)}
             self._step(self._occupied(models), models)  # sets of unequal size need most
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _ran_out_of_memory(error):
+                raise
             return 1
         needed = (torch.cuda.max_memory_allocated(self._device) - before) / 4
         torch.cuda.empty_cache()

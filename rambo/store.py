@@ -26,6 +26,10 @@ COMPACT_ABOVE = 64
 """Files of a table that are merged into one when a reader meets more."""
 
 
+RELISTINGS = 5
+"""Times that a folder is listed again whose files went away between listing and reading."""
+
+
 class Store:
     """The tables of one home: `measurements`, `ot` and `weights`."""
 
@@ -45,10 +49,11 @@ class Store:
         rows = [{"key": key, "digest": record.digest, **vars(record)} for key, record in records.items()]
         self._measurements.append(rows)
 
-    def enter(self, key: str) -> None:
-        """Append to the ledger that a training of `key` begins: how often each was paid for, results apart."""
-        entry = {"key": key, "time": time.time(), "host": socket.gethostname(), "process": os.getpid()}
-        self.home.append("store/ledger.jsonl", (json.dumps(entry) + "\n").encode())
+    def enter(self, keys: Sequence[str]) -> None:
+        """Append to the ledger that trainings of `keys` begin: how often each was paid for, results apart."""
+        common = {"time": time.time(), "host": socket.gethostname(), "process": os.getpid()}
+        lines = (json.dumps({"key": key, **common}) + "\n" for key in keys)
+        self.home.append("store/ledger.jsonl", "".join(lines).encode())
 
     def ot_values(self, keys: Sequence[str]) -> dict[str, float]:
         """The OT values there are for `keys`."""
@@ -118,10 +123,16 @@ class _Table:
         return name
 
     def _refresh(self) -> None:
-        names = self._home.list(self._folder)
-        for name in names:
-            if name not in self._files and (table := self._read(name)) is not None:
-                self._add(name, table)
+        for _ in range(RELISTINGS):
+            names, complete = self._home.list(self._folder), True
+            for name in names:
+                if name not in self._files:
+                    table = self._read(name)
+                    complete &= table is not None
+                    if table is not None:
+                        self._add(name, table)
+            if complete:
+                break
         if self._compacts and len(names) > COMPACT_ABOVE:
             self._compact(names)
 
@@ -136,7 +147,7 @@ class _Table:
 
     def _read(self, name: str) -> pa.Table | None:
         content = self._home.read(f"{self._folder}/{name}")
-        if content is None:  # another process has just compacted it; what it held stands in a newer file
+        if content is None:  # another process has just compacted it; what it held stands in a file not listed before
             return None
         try:
             # pre_buffer would start Arrow's I/O threads, which have aborted processes that exit right after reading

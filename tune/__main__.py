@@ -4,9 +4,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cluster.runtime import parse_num_workers
 from cluster.tracking import serve
-from cluster.trials import Place, Share
+from cluster.trials import add_place_flags, read_place
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.config import Config
 from rambo.errors import require
@@ -78,7 +77,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     require(len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several.")
     settings, base, home = read_settings(options, seeds), configs[0], Home(options.home)
     space = read_space(options, base, settings.objectives)
-    place = read_place(options, home, settings.name)
+    place = read_place(options, home, f"{search_folder(settings.name)}/ledger.jsonl")
     if options.plan:
         print(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
     else:
@@ -99,7 +98,7 @@ def run_command_confirm(options: argparse.Namespace) -> None:
     attempts = read_search(plan, read_storage(options, home)).attempts()
     if options.source is not None:
         plan = replace(plan, base=override(plan.base, {"data.source": options.source}))
-    place, seeds = read_place(options, home, plan.name), parse_seeds(options.seeds)
+    place, seeds = read_place(options, home, f"{search_folder(plan.name)}/ledger.jsonl"), parse_seeds(options.seeds)
     print(comparison_text(plan, compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))))
     print(home.path(f"{search_folder(plan.name)}/confirm.csv"))
 
@@ -157,22 +156,6 @@ def read_space(options: argparse.Namespace, base: Config, objectives: Sequence[s
 def read_storage(options: argparse.Namespace, home: Home) -> str:
     """The URL of the study's database."""
     return options.storage or default_storage(home.path(f"{search_folder(options.study)}/optuna.db"))
-
-
-def read_place(options: argparse.Namespace, home: Home, name: str) -> Place:
-    """Where trials work."""
-    share = None
-    if options.cpus_per_trial is not None or options.gpus_per_trial is not None:
-        cpus = 1.0 if options.cpus_per_trial is None else options.cpus_per_trial
-        require(
-            cpus > 0 and (options.gpus_per_trial or 0) >= 0,
-            f"--cpus-per-trial must be positive, and --gpus-per-trial not negative, got {cpus:g} and "
-            f"{options.gpus_per_trial}.",
-        )
-        share = Share(cpus, options.gpus_per_trial or 0.0)
-    workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
-    ledger = f"{search_folder(name)}/ledger.jsonl"
-    return Place(home, options.data_dir, options.device, ledger, workers, share)
 
 
 def show(result: SearchResult, home: Home) -> None:
@@ -237,9 +220,7 @@ def _add_confirm(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def _add_work_flags(parser: Parser) -> None:
     work = parser.add_argument_group("how to run it")
-    work.add_argument("--num-workers", metavar="N", help="Ray Train workers of the collection; 2-8 is a range")
-    work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")
-    work.add_argument("--gpus-per-trial", type=float, metavar="SHARE", help="default .25 where there are GPUs")
+    add_place_flags(work)
 
 
 def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -> None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from cluster.collect import collect
 from cluster.runtime import check_nodes, connected, files_of
 from cluster.tracking import Board, Publisher, Summary
-from cluster.trials import Place, Share, known_work, max_workers
-from rambo.cli import choose_device
+from cluster.trials import Place, known_work, max_workers, settle
 from rambo.config import Config
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -128,10 +127,10 @@ class _Run:
 
     def _work(self, run_seed: "Evaluate | None") -> None:
         place, limits = self._place, self._settings.limits
-        with connected(max_workers(place)) as resources:
+        with connected(max_workers(place)):
             from tune.trials import evaluate, run_jobs
 
-            share = place.share or Share(num_gpus=0.25 if resources.num_gpus else 0.0)
+            share, resources = settle(place, self._progress)
             room = share.concurrency(resources)
             check_nodes(place.home, files_of([self._plan.base]))
             if run_seed is None:
@@ -163,8 +162,7 @@ class _Run:
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)
             self._progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
-            device = choose_device(place.device)
-            collect(work, place.home, num_workers=place.num_workers, device=device, progress=self._progress)
+            collect(work, place.home, num_workers=place.num_workers, device=place.device, progress=self._progress)
 
     def _publish(self, number: int | None) -> None:
         """Show a trial that has ended in MLflow; None shows all that have."""

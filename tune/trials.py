@@ -15,7 +15,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cluster.runtime import withhold_credentials
-from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, Failure, Place, Share, described, last_line, run_one, unforeseen
+from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, Failure, Place, Share, death, described, run_one, unforeseen
 from rambo.config import Config
 from rambo.fields import override
 from rambo.home import Home
@@ -52,8 +52,8 @@ def run_jobs(
     """Run what `driver` hands out, `room` at a time, until it hands out nothing more or somebody interrupts."""
     withhold_credentials()
     trainable = with_resources(
-        with_parameters(_trial, place=described(place), run_seed=run_seed),
-        {"cpu": share.num_cpus, "gpu": share.num_gpus},
+        with_parameters(_trial, place=described(place, share), run_seed=run_seed),
+        {"cpu": share.num_cpus, "gpu": share.num_gpus or 0.0},
     )
     while driver.why_over() is None:
         asks = _Asks(driver, room)
@@ -139,8 +139,7 @@ class _Tells(_Disposable, TrialProgressCallback):
         self._count(lambda: self._driver.ended(trial.config["number"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        reason = f"its process died {MAX_KILLED + 1} times ({last_line(trial.error_file)})"
-        self._count(lambda: self._driver.died(trial.config["number"], reason))
+        self._count(lambda: self._driver.died(trial.config["number"], death(trial.error_file).reason))
 
     def _count(self, tell: Callable[[], None]) -> None:
         before = self._driver.num_finished

@@ -36,6 +36,18 @@ def test_a_batch_of_slow_sets_is_over_soon(work):
     assert [len(batch) for batch in batches] == [1] * 60 + [2] * 49 + [1] * 2
 
 
+def test_a_gpu_gets_batches_that_fill_it(work):
+    batches = cut(work, Estimate(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=2, least=64)
+    assert [len(batch) for batch in batches] == [1] * 60 + [64, 36]
+
+
+def test_a_gpu_s_pilot_is_a_stack_of_the_problem_with_most_to_do(work):
+    (pair,) = work.sample_stack(64)
+    assert pair[0] is work.problems[0]
+    assert len({spec.train_seed for spec in pair[1]}) == 64
+    assert Work((), (), (), ()).sample_stack(64) == []
+
+
 def test_an_estimate_counts_trainings_and_ot_distances():
     assert Estimate(2.0, 10, 0.5, 20).seconds(3) == 10.0
 

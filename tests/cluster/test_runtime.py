@@ -1,7 +1,10 @@
+import os
+
 import pytest
 
-from cluster.runtime import Resources, check_workers, connected, parse_num_workers
-from rambo.errors import InvalidInput
+from cluster.runtime import connected, num_free, parse_num_workers, wait_for, workers_on
+from rambo.errors import InvalidInput, require
+from rambo.progress import Progress
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1", 1), ("12", 12), ("2-8", (2, 8)), ("3-3", 3)])
@@ -16,13 +19,48 @@ def test_other_texts_are_refused_in_one_sentence(text):
     assert str(caught.value) == f"--num-workers must be a number from 1, or a range of them such as 2-8, got {text!r}."
 
 
+def test_workers_take_what_is_free_unless_told_how_many():
+    assert workers_on(4, 4, "CPUs") == 4
+    assert workers_on((4, 100), 4, "CPUs") == (4, 100)
+    assert workers_on(None, 8, "GPUs") == (1, 8), "a lost node leaves the rest at work"
+    assert workers_on(None, 1, "CPUs") == 1
+
+
 def test_more_workers_than_the_cluster_can_hold_are_refused():
-    check_workers(4, Resources(num_cpus=4, num_gpus=0))
-    check_workers((4, 100), Resources(num_cpus=4, num_gpus=0))
-    with pytest.raises(InvalidInput, match="1 to 4 workers, as many as the cluster has CPUs, got 5; ask for fewer"):
-        check_workers((5, 8), Resources(num_cpus=4, num_gpus=0))
-    with pytest.raises(InvalidInput, match="1 to 2 workers, as many as the cluster has GPUs, got 3; ask for fewer"):
-        check_workers(3, Resources(num_cpus=4, num_gpus=2))
+    with pytest.raises(InvalidInput, match="1 to 4 workers, as many as the cluster has CPUs free, got 5"):
+        workers_on((5, 8), 4, "CPUs")
+    with pytest.raises(InvalidInput, match="1 to 2 workers, as many as the cluster has GPUs free, got 3"):
+        workers_on(3, 2, "GPUs")
+    with pytest.raises(InvalidInput, match="must have a CPU to itself, got a cluster with no free CPUs"):
+        workers_on(None, 0, "CPUs")
+
+
+def test_a_cluster_is_waited_for_as_long_as_the_environment_says(monkeypatch):
+    """With a real Ray; what is too small at first is the check's word."""
+    asked, told = [], []
+
+    class Told(Progress):
+        def say(self, text: str) -> None:
+            told.append(text)
+
+    def third_time(resources):
+        asked.append(resources.nodes)
+        require(len(asked) > 2, "The cluster must have more, got less.")
+        return len(asked)
+
+    with connected(3) as resources:
+        assert resources.nodes == ((max(3, os.cpu_count()), 0),)
+        assert num_free("CPU", resources.num_cpus) == resources.num_cpus
+        with pytest.raises(InvalidInput, match="must have more"):
+            wait_for(third_time, Told())
+        asked.clear()
+        monkeypatch.setenv("RAMBO_WAIT_SECONDS", "30")
+        assert wait_for(third_time, Told()) == 3
+        assert asked == [resources.nodes] * 3
+        assert told == ["waiting up to 30 s for nodes to join: The cluster must have more, got less."]
+        monkeypatch.setenv("RAMBO_WAIT_SECONDS", "soon")
+        with pytest.raises(InvalidInput, match="RAMBO_WAIT_SECONDS must be a number of seconds, got 'soon'"):
+            wait_for(third_time, Told())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from cluster.work import Work, missing_work
@@ -18,6 +19,20 @@ def test_missing_work_is_what_the_store_lacks_each_set_once(prepared, tmp_path):
     work = missing_work([(problem, specs), (twin, specs), (problem, specs[1:])], [], store)
     assert work.num_trainings == 2
     assert [len(spec.indices) for spec in work.specs[0]] == [40, 30]
+
+
+def test_what_is_measured_when_somebody_interrupts_is_kept(prepared, tmp_path):
+    store, problem = Store(Home(tmp_path)), prepared.problem(prepared.pool)
+    specs = [SetSpec(prepared.split.seed_set[:size], 0) for size in (20, 30, 40)]
+
+    def interrupted():
+        yield from specs[:2]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_into(store, problem, interrupted(), device=torch.device("cpu"), advance=lambda done: None)
+    found = Store(Home(tmp_path)).measurements([problem.key(spec) for spec in specs])
+    assert list(found) == [problem.key(spec) for spec in specs[:2]]
 
 
 def test_batches_cover_everything_and_ot_comes_first(prepared):

@@ -152,7 +152,7 @@ def without_seconds(measured):
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
 def test_any_number_of_workers_measures_what_one_process_measures(num_workers, task, serial, four_cpus, tmp_path):
     home = Home(tmp_path / "home")
-    collect_with_workers(task.missing(home), home, num_workers=num_workers, device=CPU, progress=QUIET)
+    collect_with_workers(task.missing(home), home, num_workers=num_workers, device="cpu", progress=QUIET)
     expected = task.measured(serial)
     assert expected.keys() == task.keys
     assert without_seconds(task.measured(home)) == without_seconds(expected)
@@ -178,7 +178,7 @@ def test_a_killed_worker_costs_the_batches_in_hand(slow_task, four_cpus, tmp_pat
     work = slow_task.missing(home)
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_a_worker, home, slow_task)
-        collect_with_workers(work, home, num_workers=2, device=CPU, progress=QUIET)
+        collect_with_workers(work, home, num_workers=2, device="cpu", progress=QUIET)
         stored = killing.result()
     assert slow_task.measured(home).keys() == slow_task.keys
     times = Counter(entry["key"] for entry in begun(home))
@@ -203,7 +203,7 @@ def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, t
 
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_the_queue)
-        collect_with_workers(slow_task.missing(home), home, num_workers=2, device=CPU, progress=Progress())
+        collect_with_workers(slow_task.missing(home), home, num_workers=2, device="cpu", progress=Progress())
         stored = killing.result()
     assert slow_task.measured(home).keys() == slow_task.keys
     times = Counter(entry["key"] for entry in begun(home))
@@ -262,7 +262,7 @@ def test_a_truncated_file_is_set_aside_and_its_records_alone_are_measured_again(
     with pytest.warns(RuntimeWarning, match=r"moved to store/corrupt and its records are measured again"):
         work = task.missing(home)
     assert work.num_trainings == len(lost) > 5
-    collect(work, home, num_workers=1, device=CPU, progress=QUIET)
+    collect(work, home, num_workers=1, device="cpu", progress=QUIET)
     assert {entry["key"] for entry in begun(home)[paid:]} == lost
     assert len(begun(home)) == paid + len(lost)
     assert [path.name for path in Path(home.root, "store", "corrupt").iterdir()] == [victim.name]
@@ -342,7 +342,7 @@ def test_a_full_disk_ends_the_workers_with_one_sentence(slow_task, small_disk, f
     estimate = pilot(work, Store(home), CPU)
     fill(folder, 24 * 1024)
     with pytest.raises(InvalidInput, match="No space left on device; nothing kept before is lost"):
-        collect_with_workers(work, home, num_workers=2, device=CPU, progress=QUIET, estimate=estimate)
+        collect_with_workers(work, home, num_workers=2, device="cpu", progress=QUIET, estimate=estimate)
     stored = set(slow_task.measured(home))
     assert 0 < len(stored) < len(slow_task.keys)
     (folder / "ballast").unlink()

@@ -1,6 +1,9 @@
 """Where workers go in a cluster that says it has GPUs; those of this one are invented, so the device is the CPU."""
 
+import json
 import os
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,11 +11,16 @@ import torch
 
 from cluster.collect import collect_with_workers
 from cluster.runtime import ENVIRONMENT, connected
+from cluster.trials import Place, Share, read_failure, run_one, run_trials
 from cluster.work import missing_work
 from cluster.workers import measure_batches, trainer_of
+from rambo.config import Config
 from rambo.errors import InvalidInput
+from rambo.fields import override
 from rambo.home import Home
+from rambo.preparation import prepare
 from rambo.progress import Progress
+from rambo.result import read_result
 from rambo.store import Store
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="invented GPUs would be taken for real ones")
@@ -35,8 +43,8 @@ def two_gpus():
 def test_more_workers_than_gpus_are_refused_before_anything_is_started(prepared, two_gpus, tmp_path):
     home, problem = Home(tmp_path), prepared.problem(prepared.pool)
     work = missing_work([(problem, specs) for specs in prepared.specs().values()], [], Store(home))
-    with pytest.raises(InvalidInput, match="1 to 2 workers, as many as the cluster has GPUs, got 3"):
-        collect_with_workers(work, home, num_workers=3, device=torch.device("cpu"), progress=Progress(quiet=True))
+    with pytest.raises(InvalidInput, match="1 to 2 workers, as many as the cluster has GPUs free, got 3"):
+        collect_with_workers(work, home, num_workers=3, device="auto", progress=Progress(quiet=True))
 
 
 def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepared, two_gpus, tmp_path, monkeypatch):
@@ -60,8 +68,41 @@ def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepare
     monkeypatch.setattr("cluster.workers.trainer_of", noting_trainer)
     trainings = [(problem, specs) for specs in prepared.specs().values()]
     work = missing_work(trainings, [], Store(home))
-    collect_with_workers(work, home, num_workers=(1, 4), device=torch.device("cpu"), progress=Progress(quiet=True))
+    collect_with_workers(work, home, num_workers=(1, 4), device="auto", progress=Progress(quiet=True))
     assert sorted(path.read_text() for path in notes.iterdir()) == ["2 0 gloo", "2 1 gloo"]
     assert missing_work(trainings, [], Store(home)).num_trainings == 0
     keys = [problem.key(spec) for _, specs in trainings for spec in specs]
     assert {one.device for one in Store(home).measurements(keys).values()} == {"cpu"}
+
+
+def test_trials_share_gpus_and_one_without_enough_memory_gets_more(tiny, two_gpus, tmp_path, monkeypatch):
+    """Trials with less than half a GPU say here that their memory was too small."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+
+    def noting(config, *, configs, place):
+        import ray
+
+        (gpu,) = ray.get_gpu_ids()
+        share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+        name = f"{share} {gpu} {place['device']} {time.time_ns()}"
+        Path(notes, name).touch()
+        if share < 0.5:
+            failure = {"cause": "memory", "reason": "it ran out of memory"}
+            Home(place["home"]).write(f"{config['folder']}/failure.json", json.dumps(failure).encode())
+        else:
+            run_one(config["folder"], override(Config(), configs[config["folder"]]), place)
+
+    monkeypatch.setattr("cluster.trials._trial", noting)
+    experiments = [prepare(override(tiny, {"strategy": "random", "seed": n}), Path("unused")) for n in range(4)]
+    home, told = Home(tmp_path / "home"), []
+    place = Place(home, Path("unused"), "auto", "ledger.jsonl", share=Share(1))
+    run_trials(experiments, place, progress=Progress(quiet=True), on_end=told.append)
+    noted = Counter(tuple(path.name.split()[:3]) for path in notes.iterdir())
+    assert sum(noted[key] for key in noted if key[0] == "0.25") == 4
+    assert sum(noted[key] for key in noted if key[0] == "0.5") == 4
+    assert {gpu for _, gpu, _ in noted} == {"0", "1"}, "of both"
+    assert {device for _, _, device in noted} == {"auto"}
+    assert sorted(one.config.seed for one in told) == [0, 1, 2, 3], "each is told once"
+    assert all(read_result(home, one.folder) is not None for one in experiments)
+    assert all(read_failure(home, one.folder) is None for one in experiments)

@@ -40,7 +40,7 @@ def test_a_store_in_a_bucket_gives_back_what_was_put(bucket):
     writer.put_ot_values({"set": 0.125})
     writer.put_weights("net", b"weights")
     for key in ("a", "b", "a"):
-        writer.enter(key)
+        writer.enter([key])
     reader = Store(Home(f"{bucket}/store-test"))
     assert reader.measurements([*RECORDS, "other"]) == RECORDS
     assert reader.ot_values(["set", "other"]) == {"set": 0.125}

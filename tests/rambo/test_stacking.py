@@ -141,11 +141,12 @@ class Recording(StackedTrainer):
     """Notes the size of the stack and the models in it at every step; may run out of memory."""
 
     limit = 99
+    error = torch.OutOfMemoryError("CUDA out of memory.")
 
     def _step(self, slots, models):
         self.sizes = [*getattr(self, "sizes", []), (len(slots.steps), len(models))]
         if len(models) > self.limit and len(self.sizes) > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise self.error
         super()._step(slots, models)
 
 
@@ -160,10 +161,15 @@ def test_a_freed_slot_is_refilled_and_the_tail_runs_in_a_small_stack(prepared, p
     assert all(models <= size < 2 * models or size == models for size, models in trainer.sizes)
 
 
-def test_out_of_memory_halves_the_stack_and_loses_no_spec(prepared, problem):
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")],
+    ids=["torch", "cuDNN"],
+)
+def test_out_of_memory_halves_the_stack_and_loses_no_spec(prepared, problem, error):
     specs = some_specs(prepared, 14)
     trainer = Recording(problem, CPU, capacity=8, dtype=torch.float64)
-    trainer.limit = 2
+    trainer.limit, trainer.error = 2, error
     yielded = list(trainer.train(specs))
     assert trainer.capacity == 2
     assert len(yielded) == len(specs)
@@ -191,6 +197,14 @@ def test_no_room_for_a_single_model_is_an_error_in_words(prepared, problem):
     trainer.limit = 0
     with pytest.raises(torch.OutOfMemoryError, match="cpu must have room to train one smallnet"):
         list(trainer.train(some_specs(prepared, 8)))
+
+
+def test_other_errors_are_not_taken_for_a_full_gpu(prepared, problem):
+    trainer = Recording(problem, CPU, capacity=8)
+    trainer.limit, trainer.error = 2, RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        list(trainer.train(some_specs(prepared, 14)))
+    assert trainer.capacity == 8
 
 
 def test_no_spec_gives_no_measurement(problem):

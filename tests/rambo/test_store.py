@@ -78,6 +78,17 @@ def test_many_small_files_are_merged_and_nothing_is_lost(tmp_path):
     assert len(reader.measurements([*keys, "new"])) == COMPACT_ABOVE + 6
 
 
+def test_a_reader_finds_what_was_merged_while_it_was_listing(tmp_path, monkeypatch):
+    writer = Store(Home(tmp_path))
+    for number in range(COMPACT_ABOVE + 1):
+        writer.put_measurements({str(number): record()})
+    home = Home(tmp_path)
+    listings = [home.list("store/measurements")]
+    writer.measurements(["0"])  # merges: the files listed go away
+    monkeypatch.setattr(home, "list", lambda folder: listings.pop() if listings else Home(tmp_path).list(folder))
+    assert len(Store(home).measurements([str(number) for number in range(COMPACT_ABOVE + 1)])) == COMPACT_ABOVE + 1
+
+
 def test_writers_in_many_processes_do_not_disturb_each_other(tmp_path):
     code = """
 import sys

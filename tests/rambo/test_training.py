@@ -90,6 +90,20 @@ def test_weights_survive_a_file(problem, spec):
     assert fitted.features(indices).shape == (len(indices), 64)
 
 
+@pytest.mark.parametrize("classifier", ["mnistnet", "resnet18"])
+def test_a_classifier_that_was_restored_predicts_as_the_one_that_was_trained(problem, spec, classifier):
+    """To the bit, so that a trial that goes on picks what it would have picked: layouts have kernels of their own."""
+    images = np.repeat(np.repeat(problem.images, 2, axis=2), 2, axis=3)
+    large = replace(problem, classifier=classifier, images=images, training=config.Training(max_epochs=1))
+    trainer = Trainer(large, CPU)
+    fitted = trainer.fit(replace(spec, indices=spec.indices[:20]))
+    restored = trainer.restore(fitted.measurement, weights_of(fitted))
+    assert restored is not None
+    for ours, theirs in zip(fitted.model.parameters(), restored.model.parameters(), strict=True):
+        assert ours.stride() == theirs.stride()
+    assert np.array_equal(fitted.margins(problem.test), restored.margins(problem.test))
+
+
 def test_margins_are_the_gap_between_the_two_likeliest_classes(problem, spec):
     fitted = Trainer(problem, CPU).fit(spec)
     ordered = np.sort(fitted.probabilities(problem.test), axis=1)

@@ -1,0 +1,45 @@
+"""Ctrl-C while trials run: Tune takes the signal for itself, and the command must not go on as if all were well."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from tiny_experiment import TINY_FLAGS
+
+from rambo.home import Home
+
+STUDY = [*TINY_FLAGS, "--factor=switches.ot", "--controls=none", "--seeds=0-9", "--study=stopped", "--home=home"]
+PATIENCE = 240
+
+
+def events(home: Home) -> list[str]:
+    return [json.loads(line)["event"] for line in home.read_lines("studies/stopped/ledger.jsonl")]
+
+
+def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
+    from mlflow import MlflowClient
+
+    command, home = [sys.executable, "-m", "ablations", "run", *STUDY], Home(tmp_path / "home")
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + PATIENCE
+    while events(home).count("done") < 2:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    finished = events(home).count("done")
+    assert finished < 20
+    client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
+    [experiment] = [one for one in client.search_experiments() if one.name == "ablations/stopped"]
+    states = [run.info.status for run in client.search_runs([experiment.experiment_id])]
+    assert "RUNNING" not in states
+    assert "KILLED" in states, "the study's own run"
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert again.returncode == 0, again.stderr
+    assert events(home).count("done") == 20
