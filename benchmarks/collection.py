@@ -47,14 +47,17 @@ def main(arguments: Sequence[str]) -> None:
         run_case(options)
         return
     with tempfile.TemporaryDirectory() as folder:
-        seconds = {
-            "one bare process": spawn(options, Path(folder, "1"), ["bare 0 1"]),
-            "two bare processes": spawn(options, Path(folder, "2"), ["bare 0 2", "bare 1 2"]),
-            "Ray Train, 1 worker": spawn(options, Path(folder, "3"), ["ray 1"]),
-            "Ray Train, 2 workers": spawn(options, Path(folder, "4"), ["ray 2"]),
-            "the same again": spawn(options, Path(folder, "4"), ["ray 2"]),
-        }
-        counts = {name: trainings(Path(folder, str(number))) for number, name in enumerate(seconds, start=1)}
+        seconds, counts = {}, {}
+        for name, home, cases in (
+            ("one bare process", "1", ["bare 0 1"]),
+            ("two bare processes", "2", ["bare 0 2", "bare 1 2"]),
+            ("Ray Train, 1 worker", "3", ["ray 1"]),
+            ("Ray Train, 2 workers", "4", ["ray 2"]),
+            ("the same again", "4", ["ray 2"]),
+        ):
+            before = trainings(Path(folder, home))
+            seconds[name] = spawn(options, Path(folder, home), cases)
+            counts[name] = trainings(Path(folder, home)) - before
     report(options, seconds, counts)
 
 
@@ -89,7 +92,7 @@ def run_case(options: argparse.Namespace) -> None:
     home = Home(options.home)
     work = missing_work([(problem, specs)], [], Store(home))
     if work.num_trainings:
-        collect_with_workers(work, home, num_workers=int(numbers[0]), device=CPU, progress=Progress(quiet=True))
+        collect_with_workers(work, home, num_workers=int(numbers[0]), device="cpu", progress=Progress(quiet=True))
 
 
 def offline_sets(options: argparse.Namespace) -> tuple[Problem, list[SetSpec]]:
@@ -108,7 +111,7 @@ def trainings(home: Path) -> int:
 def report(options: argparse.Namespace, seconds: dict[str, float], counts: dict[str, int]) -> None:
     """The table, and what it says of Ray Train's cost."""
     one, two = seconds["one bare process"], seconds["two bare processes"]
-    rows = [(name, counts.get(name, 0), value, one / value, value / two - 1) for name, value in seconds.items()]
+    rows = [(name, counts[name], value, one / value, value / two - 1) for name, value in seconds.items()]
     rows = [(*row[:4], f"{100 * row[4]:+.1f} %") for row in rows]
     title = f"{2 * options.pairs} offline sets of {options.preset} on {options.source}"
     table(title, ("", "trainings", "seconds", "gain", "against two bare"), rows)

@@ -1,7 +1,7 @@
 """One by one against stacked on one device, K swept, and the time of 1000 sets: what the stacking of a GPU gains.
 
-Needs torch, numpy and this checkout, nothing else. Without --data, images are random at MNIST's (or CIFAR-10's) shape
-and labels too, so that no training stops early and every variant takes the same steps.
+Needs torch, numpy and this checkout, nothing else; ResNet-18 needs torchvision too. Without --data, images are random
+at MNIST's (or CIFAR-10's) shape and labels too, so that no training stops early and every variant takes the same steps.
 
   python -m benchmarks gpu
   python -m benchmarks gpu --classifier resnet18 --size 500 --epochs 10 --stacks 2,4,8,16
@@ -94,7 +94,7 @@ def measure_alone(problem: Problem, device: torch.device, options: argparse.Name
     trainer = Trainer(problem, device)
     trainer.train(make_specs(options, 1)[0])
     specs = make_specs(options, options.alone)
-    return timed("one by one", len(specs), device, lambda: [trainer.train(spec) for spec in specs])
+    return timed(lambda: "one by one", len(specs), device, lambda: [trainer.train(spec) for spec in specs])
 
 
 def measure_stacked(
@@ -103,12 +103,18 @@ def measure_stacked(
     """A stack of `capacity`, or of as many as the trainer chooses, on `num_sets` sets: finished models are replaced."""
     trainer = StackedTrainer(problem, device, capacity=capacity, autocast=options.autocast)
     list(trainer.train(make_specs(options, 2)))
-    name = f"K = {trainer.capacity}" + ("" if capacity else f", chosen; {num_sets} sets")
-    specs = make_specs(options, num_sets)
+    specs, before = make_specs(options, num_sets), trainer.capacity
+
+    def name() -> str:  # afterwards: a stack that runs out of memory is halved on the way
+        halved = f", halved from {before}" if trainer.capacity < before else ""
+        return f"K = {trainer.capacity}{halved}" + ("" if capacity else f", chosen; {num_sets} sets")
+
     return timed(name, num_sets, device, lambda: list(trainer.train(specs)))
 
 
-def timed(variant: str, count: int, device: torch.device, work: Callable[[], Sequence[object]]) -> dict[str, float]:
+def timed(
+    name: Callable[[], str], count: int, device: torch.device, work: Callable[[], Sequence[object]]
+) -> dict[str, float]:
     """Sets a second of `work`, and the memory it took at its peak."""
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -119,6 +125,7 @@ def timed(variant: str, count: int, device: torch.device, work: Callable[[], Seq
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     assert done == count
+    variant = name()
     gib = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
     row = {"variant": variant, "sets_per_second": count / seconds, "seconds": seconds, "gib": gib}
     print(f"{variant}: {count / seconds:.2f} sets/s", flush=True)

@@ -169,7 +169,7 @@ def collect_small(count: int, *, workers: bool) -> dict[str, float]:
             from cluster.work import missing_work
 
             work = missing_work([(problem, specs)], [], Store(home))
-            collect_with_workers(work, home, num_workers=2, device=CPU, progress=Progress(quiet=True))
+            collect_with_workers(work, home, num_workers=2, device="cpu", progress=Progress(quiet=True))
         else:
             measure_into(Store(home), problem, specs, CPU, lambda done: None)
         seconds = time.perf_counter() - start
@@ -178,7 +178,7 @@ def collect_small(count: int, *, workers: bool) -> dict[str, float]:
 
 
 class _WorkerMemory:
-    """The largest resident memory among Ray Train's workers below this process, looked at twice a second."""
+    """The largest resident memory among Ray Train's workers on this machine, looked at twice a second."""
 
     def __init__(self) -> None:
         self.peak = 0
