@@ -114,7 +114,17 @@ def test_a_plan_is_no_job():
         read_inner([*RUN, "--preset=quickstart", "--plan"])
 
 
-@pytest.mark.parametrize("flag", ["--storage=postgresql://ann:hunter2@db/x", "--home=s3://key:hunter2@bucket/runs"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--storage=postgresql://ann:hunter2@db/x",
+        "--storage=postgresql+psycopg2://ann:a/hunter2/9@db/x",
+        "--storage=postgresql://ann:12/hunter2@db:5432/x",
+        "--storage=postgresql://ann@corp:hunter2?@db/x",
+        "--home=s3://key:hunter2@bucket/runs",
+        "--home=s3://key:a/hunter2@bucket/runs",
+    ],
+)
 def test_a_password_in_a_command_is_refused_and_not_repeated(flag):
     with pytest.raises(
         InvalidInput, match=r"must carry no password.*set it in the environment of the cluster"
@@ -128,6 +138,10 @@ def test_a_password_in_a_command_is_refused_and_not_repeated(flag):
     ("text", "expected"),
     [
         ("API request to https://ann:pw@host:5000/api failed", "API request to https://ann:***@host:5000/api failed"),
+        ("to postgresql://ann:aB/c9@db/x and on", "to postgresql://ann:***@db/x and on"),
+        ("postgresql://ann:p@s/s@db/x?mail=a@b", "postgresql://ann:***@db/x?mail=a@b"),
+        ("http://ann:aB/c9@host/api", "http://ann:***@host/api"),
+        ("postgresql://db:5432/x", "postgresql://db:5432/x"),
         ("s3://bucket/runs?AWS_SECRET_ACCESS_KEY=abc&x=1", "s3://bucket/runs?AWS_SECRET_ACCESS_KEY=***&x=1"),
         ("http://127.0.0.1:8265/#/a:b@c", "http://127.0.0.1:8265/#/a:b@c"),
         ("npz:a@b.npz", "npz:a@b.npz"),
