@@ -234,10 +234,15 @@ def test_slurms_script_passes_shellcheck_and_asks_to_be_queued_again(tmp_path):
 
 
 SHIMS = {
-    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+    "srun": """
+echo "$SRUN_CPUS_PER_TASK" >>"$HOME/cpus"
+case " $* " in *" --exclude"*) exec $WORKERS;; esac
+while [ "${1#-}" != "$1" ]; do shift; done
+exec "$@"
+""",
     "scontrol": '[ "$1" = show ] && echo "$SLURM_JOB_NODELIST" || echo "$@" >>"$HOME/scontrol"',
 }
-"""Slurm itself: srun starts the command here, scontrol lists the one node and notes what else it is asked."""
+"""Slurm itself: srun starts the command here, or $WORKERS for other nodes; scontrol notes what else it is asked."""
 
 STUDY = """
 import os, pathlib, sys, time
@@ -252,8 +257,8 @@ sys.exit(7)
 """
 
 
-def slurm_job(root: Path, number: int) -> subprocess.Popen[str]:
-    """Slurm's script as its one node would run it."""
+def slurm_job(root: Path, number: int, **more: str) -> subprocess.Popen[str]:
+    """Slurm's script as its first node would run it."""
     shims = root / "shims"
     shims.mkdir()
     for name, line in SHIMS.items():
@@ -261,7 +266,7 @@ def slurm_job(root: Path, number: int) -> subprocess.Popen[str]:
         (shims / name).chmod(0o755)
     job = {"SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1"}
     job |= {"SLURM_CPUS_PER_TASK": "2", "HOME": str(root), "USER": f"test{os.getpid()}"}
-    environment = {**os.environ, **job, "PATH": f"{shims}:{BIN}:{os.environ['PATH']}"}
+    environment = {**os.environ, **job, **more, "PATH": f"{shims}:{BIN}:{os.environ['PATH']}"}
     command = ["bash", CONFIGS / "slurm.sh", sys.executable, "-c", STUDY]
     with (root / "log").open("w") as log:
         return subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, text=True)
@@ -285,6 +290,35 @@ def test_slurms_script_runs_the_study_on_a_cluster_with_a_token_and_leaves_nothi
     assert not list((tmp_path / ".ray").glob("token-*"))
     assert not left_behind(107)
     assert not (tmp_path / "scontrol").exists()
+    assert set((tmp_path / "cpus").read_text().split()) == {"2"}, "srun knows the CPUs of a task from this alone"
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "patience", "sentence"),
+    [
+        (109, "false", "600", "Ray must start on 2 nodes, got 1, and srun ended; what it said is above."),
+        (110, "sleep 300", "1", "Ray must start on 2 nodes within 1 s (RAMBO_WAIT_SECONDS), got 1."),
+    ],
+)
+def test_a_slurm_job_whose_other_nodes_do_not_come_up_ends_with_a_sentence(
+    tmp_path, number, workers, patience, sentence
+):
+    more = {"SLURM_JOB_NUM_NODES": "2", "WORKERS": workers, "RAMBO_WAIT_SECONDS": patience}
+    job = slurm_job(tmp_path, number, **more)
+    assert job.wait(timeout=120) == 1, (tmp_path / "log").read_text()
+    assert f"slurm.sh: {sentence}\n" in (tmp_path / "log").read_text()
+    assert not (tmp_path / "seen").exists()
+    assert not left_behind(number)
+
+
+def test_a_slurm_job_whose_time_is_up_while_it_waits_for_nodes_is_queued_again(tmp_path):
+    job = slurm_job(tmp_path, 111, SLURM_JOB_NUM_NODES="2", WORKERS="sleep 300")
+    while "waiting for Ray on 2 nodes" not in (tmp_path / "log").read_text() and job.poll() is None:
+        time.sleep(0.1)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "scontrol").read_text() == "requeue 111\n"
+    assert not left_behind(111)
 
 
 def test_a_slurm_job_whose_time_is_up_is_queued_again(tmp_path):
