@@ -56,11 +56,10 @@ def test_what_a_command_names_is_made_absolute(folder):
         f"--home={folder}/kept",
         "--seeds",
         "0-3",
-        f"--data-dir={folder}/data",
         f"--data.source=npz:{folder}/own.npz",
     )
     assert (inner.study, inner.home.root, inner.config) == ("settings", f"{folder}/kept", Path("settings.json"))
-    assert set(inner.stays) == {folder / "kept", folder / "data", folder / "own.npz"}
+    assert set(inner.stays) == {folder / "kept", folder / "own.npz"}
 
 
 @pytest.mark.parametrize(
@@ -75,20 +74,36 @@ def test_what_a_command_names_is_made_absolute(folder):
         (["--factor=switches.ot"], "--factor=switches.ot"),
         (["--storage=sqlite:///memory.db"], "--storage=sqlite:///{}/memory.db"),
         (["--storage=postgresql://ann@host/optuna"], "--storage=postgresql://ann@host/optuna"),
-        ([], "--home={}/runs"),
+        (["--home", "kept"], "{}/kept"),
+        (["--data-dir=sets"], "--data-dir={}/sets"),
     ],
 )
 def test_each_way_of_naming_a_path(folder, flags, expected):
-    assert expected.format(folder) in read_inner([*RUN, "--preset=quickstart", *flags]).words
+    home = [] if "--home" in flags else ["--home=kept"]
+    assert expected.format(folder) in read_inner([*RUN, "--preset=quickstart", *flags, *home]).words
+
+
+def test_a_command_without_a_home_is_refused_since_this_machines_folder_is_not_the_clusters():
+    with pytest.raises(InvalidInput, match="must say where its results stay, got no --home; give a path that every"):
+        read_inner([*RUN, "--preset=quickstart"])
+
+
+def test_where_downloads_are_kept_here_is_not_sent_to_the_cluster(folder):
+    words = read_inner([*RUN, "--preset=quickstart", "--data.source", "mnist", "--home=s3://bucket/home"]).words
+    assert not [word for word in words if str(folder) in word]
 
 
 def test_a_study_is_called_by_its_name_else_by_what_it_runs(folder):
     def study(*words: str) -> str:
-        return read_inner(["python3", "-m", *words]).study
+        inner = read_inner(["python3", "-m", *words, "--home=kept"])
+        assert inner.words[:3] == ("python", "-m", words[0])
+        return inner.study
 
     assert study("ablations", "run", "--recipe", "table4", "--study=mine") == "mine"
     assert study("ablations", "run", "--recipe", "table4") == "table4"
     assert study("cluster", "collect", "--preset=paper_mnist") == "paper_mnist"
+    assert study("tune", "run", "--preset=quickstart", "--num-trials=9") == "quickstart"
+    assert study("tune", "run", "--preset=quickstart", "--study", "wide") == "wide"
     assert study("rambo") == "rambo"
 
 
@@ -156,9 +171,10 @@ def test_a_tracking_server_is_shown_without_its_password(tmp_path, monkeypatch):
     assert Board(Home(tmp_path), "x", []).uri == "http://ann:***@127.0.0.1:9"
 
 
-def test_the_plan_of_a_mistaken_command_says_its_own_sentence(folder):
+@pytest.mark.parametrize("room", [["rambo"], ["tune", "run"], ["cluster", "collect"]])
+def test_the_plan_of_a_mistaken_command_says_its_own_sentence(folder, room):
     with pytest.raises(InvalidInput, match=r"^--preset must be one of quickstart, .*; got fast\.$"):
-        try_plan(["python", "-m", "rambo", "--preset=fast"])
+        try_plan(["python", "-m", *room, "--preset=fast"])
 
 
 def test_code_travels_and_data_results_caches_and_hidden_files_stay(checkout):
