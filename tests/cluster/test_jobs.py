@@ -190,6 +190,13 @@ def test_what_git_ignores_stays(checkout):
     assert set(pack(checkout).files) == {"rambo/__init__.py", "rambo/x.py"}
 
 
+def test_a_checkout_in_a_folder_that_another_repository_ignores_still_travels(folder):
+    subprocess.run(["git", "init", "-q"], check=True)
+    write(folder / ".gitignore", b"work/\n")
+    write(folder / "work/rambo/__init__.py")
+    assert set(pack(folder / "work").files) == {"rambo/__init__.py"}
+
+
 def test_the_same_content_is_the_same_archive(checkout):
     first, second = io.BytesIO(), io.BytesIO()
     before = pack(checkout)
@@ -201,8 +208,12 @@ def test_the_same_content_is_the_same_archive(checkout):
     known = before.digest()
     assert known == after.digest()
     assert set(zipfile.ZipFile(first).namelist()) == {"rambo/__init__.py", "rambo/x.py", "notes.txt"}
-    write(checkout / "rambo/x.py", b"y")
-    assert pack(checkout).digest() != known
+    write(checkout / "study.log")
+    assert pack(checkout).digest() == known, "what is not the code makes no other job"
+    for name in ("rambo/x.py", "tune/new.py", "pyproject.toml", "constraints.txt"):
+        write(checkout / name, b"y")
+        known, before = pack(checkout).digest(), known
+        assert known != before, name
 
 
 def test_from_a_folder_without_the_code_the_code_that_runs_here_travels(folder):
