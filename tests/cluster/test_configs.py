@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -107,6 +108,7 @@ RAY_JOB = {
     "required": ["entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "rayClusterSpec"],
     "properties": {
         "entrypoint": {"type": "string"},
+        "runtimeEnvYAML": {"type": "string"},
         "backoffLimit": {"type": "integer", "minimum": 1},
         "shutdownAfterJobFinishes": {"const": True},
         "ttlSecondsAfterFinished": {"type": "integer", "minimum": 0},
@@ -116,6 +118,7 @@ RAY_JOB = {
             "required": ["rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"],
             "properties": {
                 "rayVersion": {"type": "string"},
+                "enableInTreeAutoscaling": {"type": "boolean"},
                 "authOptions": {"const": {"mode": "token"}},
                 "headGroupSpec": {"$ref": "#/definitions/group"},
                 "workerGroupSpecs": {
@@ -174,6 +177,36 @@ def test_the_ray_job_keeps_its_state_off_the_cluster_and_its_secrets_in_a_secret
         assert container["envFrom"] == [{"secretRef": {"name": "rambo"}}]
         assert "env" not in container
     assert "nvidia.com/gpu" in pods()[1]["spec"]["containers"][0]["resources"]["limits"]
+
+
+def test_clusters_that_grow_are_waited_for():
+    job = read("rayjob.yaml")["spec"]
+    [group] = job["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["minReplicas"] < group["maxReplicas"]
+    assert job["rayClusterSpec"]["enableInTreeAutoscaling"] is True, "maxReplicas means nothing without it"
+    assert yaml.safe_load(job["runtimeEnvYAML"]) == {"env_vars": {"RAMBO_WAIT_SECONDS": "900"}}
+    [starting] = [command for command in read("ray-up.yaml")["head_start_ray_commands"] if "ray start" in command]
+    assert "RAMBO_WAIT_SECONDS=900 " in starting
+
+
+def test_ray_up_starts_the_image_that_the_user_has_looked_up_and_its_container_sees_the_gpus():
+    nodes = [kind["node_config"] for kind in read("ray-up.yaml")["available_node_types"].values()]
+    assert [node["ImageId"] for node in nodes] == ["AMI", "AMI"], "EC2 refuses it, where Ray would take an old default"
+    for text in ((CONFIGS / "ray-up.yaml").read_text(), ARTICLE.read_text()):
+        assert (
+            "--name /aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id" in text
+        )
+    set_here = (CONFIGS / "Dockerfile").read_text()
+    assert "NVIDIA_VISIBLE_DEVICES=all" in set_here
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in set_here
+
+
+def test_the_image_has_what_mlflow_ray_up_and_homes_on_s3_import():
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["cluster"]
+    names = {re.match(r"[a-z0-9-]+", one)[0] for one in asked}
+    assert names >= {"boto3", "mlflow", "psycopg2-binary", "s3fs"}
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert names <= pinned
 
 
 def test_the_compose_file_passes_its_schema_and_publishes_on_loopback_alone():
