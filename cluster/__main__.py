@@ -35,7 +35,8 @@ few of them run in this process. The same command again measures what is missing
 SUBMIT = """\
 Run a command of this project as a job of a Ray cluster.
 
-  python -m cluster submit --address http://127.0.0.1:8265 -- python -m ablations run --preset quickstart --seeds 0-9
+  python -m cluster submit --address http://127.0.0.1:8265 -- \\
+      python -m ablations run --preset quickstart --seeds 0-9 --home /shared/runs
 
 The command is tried here first with --plan. What is typed relative to this folder is made absolute; the code and a
 --config file travel with the job, data and results stay where they are, and must be readable from every node.
@@ -215,7 +216,9 @@ def _add_submit(commands: "argparse._SubParsersAction[Parser]") -> None:
     submitting.add_argument("--name", metavar="NAME", help="begins the job's id (default: the study)")
     submitting.add_argument("--again", action="store_true", help="run it once more where it has succeeded")
     submitting.add_argument(
-        "--unchecked", action="store_true", help="without --plan here first, where this machine lacks the data"
+        "--unchecked",
+        action="store_true",
+        help="without --plan here first, where this machine lacks the data or the home",
     )
     reserved = submitting.add_argument_group("what the driver reserves (default: nothing, on the head node)")
     reserved.add_argument("--entrypoint-num-cpus", type=float, default=0.0, metavar="N")

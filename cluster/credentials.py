@@ -5,7 +5,10 @@ from collections.abc import Sequence
 
 from rambo.errors import InvalidInput
 
-_USER_INFO = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
+_USER_INFO = re.compile(
+    r"((?<!http)(?<!https)://[^/\s:]*:|https?://[^/\s:]*:(?!\d*/))"  # only of http is what follows a colon ever a port
+    r"(?:[^?\s]+|\S+)(?=@)"  # a database takes whatever stands before the @, slashes too
+)
 _QUERY = re.compile(r"([?&][\w-]*(?:password|passwd|token|secret|api_?key)[\w-]*=)[^&\s]+", re.IGNORECASE)
 
 
@@ -14,6 +17,8 @@ def masked(text: str) -> str:
 
     >>> masked("http://ann:hunter2@mlflow.example/api?token=abc&page=2")
     'http://ann:***@mlflow.example/api?token=***&page=2'
+    >>> masked("postgresql://ann:aB/c9@db/x")
+    'postgresql://ann:***@db/x'
     """
     return _QUERY.sub(r"\1***", _USER_INFO.sub(r"\1***", text))
 

@@ -45,17 +45,21 @@ class Inner:
 def read_inner(words: Sequence[str]) -> Inner:
     """The command that `words` are, with what is relative to this folder made absolute.
 
-    Raises `InvalidInput` where it is not one that does the project's work, or carries a password.
+    Raises `InvalidInput` where it is not one that does the project's work, names no home or carries a password.
     """
     flags = _flags(words)
     refuse_credentials(words)
     given = dict(_pairs(flags))
-    home = Home(given.get("--home", "runs"))
-    data_dir = Path(given.get("--data-dir", "data")).expanduser().resolve()
+    require(
+        "--home" in given,
+        "A submitted command must say where its results stay, got no --home; give a path that every node of the "
+        "cluster can reach, or a URL.",
+    )
+    home = Home(given["--home"])
     config = Path(given["--config"]) if "--config" in given else None
     readers: dict[str, Callable[[str], str]] = {
         "--home": lambda text: home.root,
-        "--data-dir": lambda text: str(data_dir),
+        "--data-dir": lambda text: str(Path(text).expanduser().resolve()),
         "--config": lambda text: shipped_name(Path(text)),
         "--storage": _absolute_storage,
         "--factor": _absolute_levels,
@@ -64,12 +68,11 @@ def read_inner(words: Sequence[str]) -> Inner:
         **{f"--{field}": _reader(field) for field in PATHS},
     }
     changed = _changed(flags, readers)
-    changed += [] if "--home" in given else [f"--home={home.root}"]
-    changed += [] if "--data-dir" in given else [f"--data-dir={data_dir}"]
     changed += _paths_of(config, given) if config is not None else []
     study = given.get("--study") or given.get("--recipe") or given.get("--preset") or (config.stem if config else "")
     files = [value.partition(":")[2] for flag, value in _pairs(changed) if flag == "--data.source"]
-    stays = [*files, str(data_dir), *([home.root] if home.is_local else [])]
+    folders = [value for flag, value in _pairs(changed) if flag == "--data-dir"]
+    stays = [*files, *folders, *([home.root] if home.is_local else [])]
     return Inner(
         ("python", *words[1:3], *changed), study or words[2], home, config, tuple(Path(text) for text in stays if text)
     )

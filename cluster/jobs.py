@@ -1,8 +1,8 @@
 """Work as Ray jobs: submitted once, listed, followed and stopped, from any machine that reaches the dashboard.
 
 A job is known by the digest of its command and code, so that the same command twice does not run twice; one that has
-failed or was stopped is submitted anew as a further attempt and goes on where it was. Whether a job has ended is what
-its status says, never its log.
+failed or was stopped is submitted anew as a further attempt and goes on where it was. Two jobs never work on one study
+at a time. Whether a job has ended is what its status says, never its log.
 """
 
 import hashlib
@@ -10,14 +10,15 @@ import json
 import logging
 import os
 import re
+import shlex
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from cluster.credentials import masked
@@ -32,9 +33,18 @@ STOP_SECONDS = 60
 SILENCE_SECONDS = 120.0
 """How long a cluster may not answer while a job is followed or stopped."""
 
+ANSWER_SECONDS = 30.0
+"""How long one request may go without a byte; Ray's own client would wait for ever, as behind a stalled tunnel."""
+
 POLL_SECONDS = 1.0
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+Answer = TypeVar("Answer")
+
+
+class NoAnswer(InvalidInput):
+    """The cluster did not answer, or not sensibly; it may the next time."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,8 @@ class Job:
     """PENDING, RUNNING, or one of `ENDED`."""
     command: str
     study: str
+    home: str
+    """Empty where it was not submitted by this command."""
     digest: str
     """Empty where it was not submitted by this command."""
     started: float | None
@@ -90,10 +102,7 @@ class Jobs:
         self.address = masked(found)
         self._knock(found)
         with self._answering(), _variable("RAY_API_SERVER_ADDRESS", found):  # which Ray prefers to what it is given
-            from ray.job_submission import JobSubmissionClient
-
-            logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # it tells of uploads
-            self._client = JobSubmissionClient(found)
+            self._client = _client(found)
 
     def list(self) -> list[Job]:
         """All submitted jobs, the oldest first."""
@@ -106,7 +115,7 @@ class Jobs:
         try:
             with self._answering():
                 return _described(self._client.get_job_info(job_id))
-        except InvalidInput as error:
+        except NoAnswer as error:
             if "404" not in str(error.__cause__):
                 raise
             raise InvalidInput(
@@ -118,13 +127,17 @@ class Jobs:
     ) -> tuple[Job, bool]:
         """The job that runs `inner`, and whether it is new: one that runs or has succeeded is not run twice.
 
-        `again` runs one anew that has succeeded.
+        `again` runs one anew that has succeeded. Raises `InvalidInput` where another job is at work on the same study,
+        or no node has the `resources`.
         """
+        known = self.list()
         digest = hashlib.sha256(json.dumps([inner.words, shipment.digest()]).encode()).hexdigest()[:12]
-        attempts = [job for job in self.list() if job.digest == digest]
+        attempts = [job for job in known if job.digest == digest]
         standing = [job for job in attempts if not job.has_ended or (job.status == "SUCCEEDED" and not again)]
         if standing:
             return standing[-1], False
+        _refuse_beside(known, inner)
+        self._check_room(resources)
         number = len(attempts) + 1
         job_id = f"{_plain(name or inner.study)}-{digest}" + (f"-{number}" if attempts else "")
         metadata = {
@@ -159,30 +172,24 @@ class Jobs:
 
         It is asked for anew each time, from where it was, so that a connection that breaks costs nothing.
         """
-        job, shown, answered = self.get(job_id), 0, time.monotonic()
+        shown = 0
         while True:
-            try:
-                job = self.get(job_id)  # before the log: what an ended job has said is then all there
-                text = self._log(job_id)
-            except InvalidInput:
-                if time.monotonic() - answered > SILENCE_SECONDS:
-                    raise
-            else:
-                write(text[shown:])
-                shown, answered = max(shown, len(text)), time.monotonic()
-                if job.has_ended or not until_end:
-                    return job
+            job = self._patiently(lambda: self.get(job_id))  # before the log: an ended job has then said all
+            text = self._patiently(lambda: self._log(job_id))
+            write(text[shown:])
+            shown = max(shown, len(text))
+            if job.has_ended or not until_end:
+                return job
             time.sleep(max(POLL_SECONDS, shown / 1e6))  # a long log is not read every second
 
     def stop(self, job_id: str) -> tuple[Job, bool]:
         """The job after its end, and whether it ran until now."""
-        job = self.get(job_id)
+        job = self._patiently(lambda: self.get(job_id))
         if job.has_ended:
             return job, False
-        with self._answering():
-            self._client.stop_job(job_id)
+        self._patiently(lambda: self._ask_to_stop(job_id))
         deadline = time.monotonic() + STOP_SECONDS + SILENCE_SECONDS
-        while not (job := self.get(job_id)).has_ended:
+        while not (job := self._patiently(lambda: self.get(job_id))).has_ended:
             require(
                 time.monotonic() < deadline,
                 f"Job {job_id} must end within {STOP_SECONDS + SILENCE_SECONDS:.0f} s after a stop, got {job.status}; "
@@ -190,6 +197,37 @@ class Jobs:
             )
             time.sleep(POLL_SECONDS)
         return job, True
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """What `ask` returns, asked anew for `SILENCE_SECONDS` where the cluster does not answer."""
+        deadline = time.monotonic() + SILENCE_SECONDS
+        while True:
+            try:
+                return ask()
+            except NoAnswer:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
+
+    def _ask_to_stop(self, job_id: str) -> None:
+        with self._answering():
+            self._client.stop_job(job_id)
+
+    def _check_room(self, wanted: Resources) -> None:
+        """Raise `InvalidInput` where no node has what the driver is to reserve; Ray would let it wait for ever."""
+        asked = {"CPU": wanted.num_cpus, "GPU": wanted.num_gpus, "memory": wanted.memory_bytes}
+        if not any(asked.values()):
+            return
+        with self._answering():
+            answer = self._client._do_request("GET", "/api/v0/nodes?detail=1&limit=10000")
+            answer.raise_for_status()
+            found = answer.json()["data"]["result"]["result"]
+        nodes = [node["resources_total"] for node in found if node["state"] == "ALIVE"]
+        require(
+            any(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes),
+            f"What a job's driver reserves must fit on one node of the cluster, got {_amounts(asked)} where the nodes "
+            f"have {'; '.join(sorted({_amounts(node) for node in nodes}))}; reserve less, or add such a node.",
+        )
 
     def _log(self, job_id: str) -> str:
         with self._answering():
@@ -216,10 +254,45 @@ class Jobs:
             ) from error
         except (OSError, RuntimeError, ValueError, RayError) as error:
             reason = masked((str(error).strip().splitlines() or [type(error).__name__])[0])
-            raise InvalidInput(
+            raise NoAnswer(
                 f"The Ray cluster at {self.address} must answer, got: {reason[:300]}; see whether it runs, and whether "
                 "this is the address of its dashboard (port 8265, or the way that you have opened to it)."
             ) from error
+
+
+def _client(address: str) -> Any:
+    """Ray's own, whose requests end."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):
+        def _do_request(self, *arguments: Any, **options: Any) -> Any:
+            return super()._do_request(*arguments, **{"timeout": ANSWER_SECONDS, **options})
+
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # it tells of uploads
+    return Client(address)
+
+
+def _refuse_beside(known: Iterable[Job], inner: Inner) -> None:
+    """Raise `InvalidInput` where one of the `known` jobs is at work on the study; on a URL no lock keeps two apart."""
+    if inner.words[3:4] != ("run",):
+        return
+    for job in known:
+        same = (job.study, job.home) == (inner.study, inner.home.root)
+        require(
+            job.has_ended or not same or not job.command.startswith(shlex.join(inner.words[:4])),
+            f"Only one job at a time must work on {inner.study} in {inner.home.root}, got {job.id}, which is "
+            f"{job.status} with another command or other code; wait for it, stop it, or choose another --study.",
+        )
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    """Of CPUs, GPUs and memory.
+
+    >>> _amounts({"CPU": 4.0, "memory": 2**31})
+    '4 CPU, 0 GPU, 2.0 GiB'
+    """
+    cpus, gpus, memory = (resources.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
+    return f"{cpus:g} CPU, {gpus:g} GPU, {memory / 2**30:.1f} GiB"
 
 
 PROGRESS = re.compile(r"^(?P<what>[^:\n]+): (?P<done>\d+/\d+)\b(?:.*?\b(?P<left>\d+) s left)?", re.MULTILINE)
@@ -246,6 +319,7 @@ def _described(details: Any) -> Job:
         status=str(getattr(details.status, "value", details.status)),
         command=details.entrypoint,
         study=metadata.get("study") or next((match[1] for match in named if match), "-"),
+        home=metadata.get("home", ""),
         digest=metadata.get("digest", ""),
         started=details.start_time / 1000 if details.start_time else None,
     )

@@ -17,6 +17,9 @@ from rambo.errors import InvalidInput
 
 ROOMS = ("rambo", "cluster", "tune", "ablations")
 
+OWN = {*ROOMS, "pyproject.toml", "constraints.txt"}
+"""What of a working folder decides what a job computes; a --config file is named in the command by its digest."""
+
 LIMIT_BYTES = 100 * 2**20
 """What Ray's job server takes in one upload, whatever its warnings say."""
 
@@ -31,9 +34,10 @@ class Shipment:
     files: Mapping[str, Path]
 
     def digest(self) -> str:
-        """Identifies the names and contents of all files."""
+        """Identifies the names and contents of the project's own files; a note or a log beside them changes nothing."""
         described = hashlib.sha256()
-        for name, path in sorted(self.files.items()):
+        own = {name: path for name, path in self.files.items() if name.split("/")[0] in OWN}
+        for name, path in sorted(own.items()):
             described.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
         return described.hexdigest()
 
@@ -83,13 +87,13 @@ def _is_home(folder: Path) -> bool:
 
 
 def _not_ignored(folder: Path) -> set[str] | None:
-    """Files that Git tracks or would; None where there is no Git to ask."""
+    """Files that Git tracks or would; None where there is no Git to ask, or it ignores the folder itself."""
     command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         answer = subprocess.run(command, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {name.decode(errors="surrogateescape") for name in answer.stdout.split(b"\0")} or None
+    return {name.decode(errors="surrogateescape") for name in answer.stdout.split(b"\0") if name} or None
 
 
 def _check_size(files: Mapping[str, Path], folder: Path) -> None:

@@ -74,7 +74,7 @@ def cached_features(
     kept = _read_features(home, name, len(dataset.images))
     if kept is not None:
         return kept
-    home.check_writable()
+    home.check_writable(lasting=False)
     features = resnet18_features(dataset.images, weights, device, cache_dir, on_progress=on_progress)
     _write_features(home, name, features)
     return features

@@ -36,8 +36,16 @@ class Home:
         """The full path or URL of `name`, as shown to people."""
         return f"{self.root}/{name}"
 
-    def check_writable(self) -> None:
-        """Write and remove a small file; raises `InvalidInput` where the home does not take one."""
+    def check_writable(self, *, lasting: bool = True) -> None:
+        """Write and remove a small file; raises `InvalidInput` where the home does not take one.
+
+        One that is to be `lasting` must not lie in a job's working folder, which Ray throws away with the job.
+        """
+        require(
+            not (lasting and self.is_local and "runtime_resources" in Path(self.root).parts),
+            f"--home must outlast the job, got {self.root}, which Ray throws away with it; give an absolute path on a "
+            "disk that every node of the cluster can reach, or a URL.",
+        )
         name = f".probe-{uuid.uuid4().hex}"
         try:
             self.write(name, b"probe")

@@ -22,6 +22,9 @@ if [ $# -eq 0 ]; then
     exit 2
 fi
 
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}  # since Slurm 22.05 srun does not take it from the job by itself
+patience=${RAMBO_WAIT_SECONDS:-600}                  # for the other nodes to join Ray's head
+
 # Ports of one job: a thousand that follow from its number, so that two jobs on a node seldom meet
 base=$((20000 + SLURM_JOB_ID % 10 * 1000))
 ports=(
@@ -59,30 +62,44 @@ again() {
 trap leave EXIT
 trap again USR1
 
-started=(--block --num-cpus="${SLURM_CPUS_PER_TASK:-1}" "${ports[@]}")
+started=(--block --num-cpus="$SRUN_CPUS_PER_TASK" "${ports[@]}")
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
     ray start --head --node-ip-address="$head_ip" --port="$base" --ray-client-server-port=$((base + 7)) \
     --dashboard-host=127.0.0.1 --dashboard-port=$((base + 8)) --temp-dir="/tmp/ray-$USER-$SLURM_JOB_ID" \
     "${started[@]}" &
 until ray health-check --address "$RAY_ADDRESS" >/dev/null 2>&1; do
-    kill -0 $! || exit 1
+    if ! kill -0 $! 2>/dev/null; then
+        echo "slurm.sh: Ray's head must start on $head, but srun ended; what it said is above." >&2
+        exit 1
+    fi
     sleep 1
 done
+workers=
 others=$((SLURM_JOB_NUM_NODES - 1))
 if [ "$others" -gt 0 ]; then
     srun --overlap --nodes="$others" --ntasks="$others" --exclude="$head" \
         ray start --address="$RAY_ADDRESS" "${started[@]}" &
+    workers=$!
 fi
-python - "$SLURM_JOB_NUM_NODES" <<'PYTHON'
-import sys, time, ray
 
+# Signals are taken between commands: what lasts runs beside this shell, so that the end of the time is noticed at once
+python - "$SLURM_JOB_NUM_NODES" "$patience" "$workers" <<'PYTHON' &
+import os, sys, time, ray
+
+number, patience, workers = sys.argv[1:]
+print(f"slurm.sh: waiting for Ray on {number} nodes", file=sys.stderr)
 ray.init(log_to_driver=False, logging_level="ERROR")
-while (alive := sum(node["Alive"] for node in ray.nodes())) < int(sys.argv[1]):
+end = time.monotonic() + float(patience)
+while (alive := sum(node["Alive"] for node in ray.nodes())) < int(number):
+    if not os.path.exists(f"/proc/{workers}"):
+        sys.exit(f"slurm.sh: Ray must start on {number} nodes, got {alive}, and srun ended; what it said is above.")
+    if time.monotonic() > end:
+        sys.exit(f"slurm.sh: Ray must start on {number} nodes within {patience} s (RAMBO_WAIT_SECONDS), got {alive}.")
     time.sleep(1)
 print(f"slurm.sh: {alive} nodes, {ray.cluster_resources()}", file=sys.stderr)
 PYTHON
+wait $!
 
-# Signals are taken between commands: the study runs beside this shell, so that the end of the time is noticed at once
 "$@" &
 study=$!
 wait "$study"

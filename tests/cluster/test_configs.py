@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -107,6 +108,7 @@ RAY_JOB = {
     "required": ["entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "rayClusterSpec"],
     "properties": {
         "entrypoint": {"type": "string"},
+        "runtimeEnvYAML": {"type": "string"},
         "backoffLimit": {"type": "integer", "minimum": 1},
         "shutdownAfterJobFinishes": {"const": True},
         "ttlSecondsAfterFinished": {"type": "integer", "minimum": 0},
@@ -116,6 +118,7 @@ RAY_JOB = {
             "required": ["rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"],
             "properties": {
                 "rayVersion": {"type": "string"},
+                "enableInTreeAutoscaling": {"type": "boolean"},
                 "authOptions": {"const": {"mode": "token"}},
                 "headGroupSpec": {"$ref": "#/definitions/group"},
                 "workerGroupSpecs": {
@@ -176,6 +179,36 @@ def test_the_ray_job_keeps_its_state_off_the_cluster_and_its_secrets_in_a_secret
     assert "nvidia.com/gpu" in pods()[1]["spec"]["containers"][0]["resources"]["limits"]
 
 
+def test_clusters_that_grow_are_waited_for():
+    job = read("rayjob.yaml")["spec"]
+    [group] = job["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["minReplicas"] < group["maxReplicas"]
+    assert job["rayClusterSpec"]["enableInTreeAutoscaling"] is True, "maxReplicas means nothing without it"
+    assert yaml.safe_load(job["runtimeEnvYAML"]) == {"env_vars": {"RAMBO_WAIT_SECONDS": "900"}}
+    [starting] = [command for command in read("ray-up.yaml")["head_start_ray_commands"] if "ray start" in command]
+    assert "RAMBO_WAIT_SECONDS=900 " in starting
+
+
+def test_ray_up_starts_the_image_that_the_user_has_looked_up_and_its_container_sees_the_gpus():
+    nodes = [kind["node_config"] for kind in read("ray-up.yaml")["available_node_types"].values()]
+    assert [node["ImageId"] for node in nodes] == ["AMI", "AMI"], "EC2 refuses it, where Ray would take an old default"
+    for text in ((CONFIGS / "ray-up.yaml").read_text(), ARTICLE.read_text()):
+        assert (
+            "--name /aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id" in text
+        )
+    set_here = (CONFIGS / "Dockerfile").read_text()
+    assert "NVIDIA_VISIBLE_DEVICES=all" in set_here
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in set_here
+
+
+def test_the_image_has_what_mlflow_ray_up_and_homes_on_s3_import():
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["cluster"]
+    names = {re.match(r"[a-z0-9-]+", one)[0] for one in asked}
+    assert names >= {"boto3", "mlflow", "psycopg2-binary", "s3fs"}
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert names <= pinned
+
+
 def test_the_compose_file_passes_its_schema_and_publishes_on_loopback_alone():
     config = read("compose.yaml")
     schema = resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
@@ -234,10 +267,15 @@ def test_slurms_script_passes_shellcheck_and_asks_to_be_queued_again(tmp_path):
 
 
 SHIMS = {
-    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+    "srun": """
+echo "$SRUN_CPUS_PER_TASK" >>"$HOME/cpus"
+case " $* " in *" --exclude"*) exec $WORKERS;; esac
+while [ "${1#-}" != "$1" ]; do shift; done
+exec "$@"
+""",
     "scontrol": '[ "$1" = show ] && echo "$SLURM_JOB_NODELIST" || echo "$@" >>"$HOME/scontrol"',
 }
-"""Slurm itself: srun starts the command here, scontrol lists the one node and notes what else it is asked."""
+"""Slurm itself: srun starts the command here, or $WORKERS for other nodes; scontrol notes what else it is asked."""
 
 STUDY = """
 import os, pathlib, sys, time
@@ -252,8 +290,8 @@ sys.exit(7)
 """
 
 
-def slurm_job(root: Path, number: int) -> subprocess.Popen[str]:
-    """Slurm's script as its one node would run it."""
+def slurm_job(root: Path, number: int, **more: str) -> subprocess.Popen[str]:
+    """Slurm's script as its first node would run it."""
     shims = root / "shims"
     shims.mkdir()
     for name, line in SHIMS.items():
@@ -261,7 +299,7 @@ def slurm_job(root: Path, number: int) -> subprocess.Popen[str]:
         (shims / name).chmod(0o755)
     job = {"SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1"}
     job |= {"SLURM_CPUS_PER_TASK": "2", "HOME": str(root), "USER": f"test{os.getpid()}"}
-    environment = {**os.environ, **job, "PATH": f"{shims}:{BIN}:{os.environ['PATH']}"}
+    environment = {**os.environ, **job, **more, "PATH": f"{shims}:{BIN}:{os.environ['PATH']}"}
     command = ["bash", CONFIGS / "slurm.sh", sys.executable, "-c", STUDY]
     with (root / "log").open("w") as log:
         return subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, text=True)
@@ -285,6 +323,35 @@ def test_slurms_script_runs_the_study_on_a_cluster_with_a_token_and_leaves_nothi
     assert not list((tmp_path / ".ray").glob("token-*"))
     assert not left_behind(107)
     assert not (tmp_path / "scontrol").exists()
+    assert set((tmp_path / "cpus").read_text().split()) == {"2"}, "srun knows the CPUs of a task from this alone"
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "patience", "sentence"),
+    [
+        (109, "false", "600", "Ray must start on 2 nodes, got 1, and srun ended; what it said is above."),
+        (110, "sleep 300", "1", "Ray must start on 2 nodes within 1 s (RAMBO_WAIT_SECONDS), got 1."),
+    ],
+)
+def test_a_slurm_job_whose_other_nodes_do_not_come_up_ends_with_a_sentence(
+    tmp_path, number, workers, patience, sentence
+):
+    more = {"SLURM_JOB_NUM_NODES": "2", "WORKERS": workers, "RAMBO_WAIT_SECONDS": patience}
+    job = slurm_job(tmp_path, number, **more)
+    assert job.wait(timeout=120) == 1, (tmp_path / "log").read_text()
+    assert f"slurm.sh: {sentence}\n" in (tmp_path / "log").read_text()
+    assert not (tmp_path / "seen").exists()
+    assert not left_behind(number)
+
+
+def test_a_slurm_job_whose_time_is_up_while_it_waits_for_nodes_is_queued_again(tmp_path):
+    job = slurm_job(tmp_path, 111, SLURM_JOB_NUM_NODES="2", WORKERS="sleep 300")
+    while "waiting for Ray on 2 nodes" not in (tmp_path / "log").read_text() and job.poll() is None:
+        time.sleep(0.1)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "scontrol").read_text() == "requeue 111\n"
+    assert not left_behind(111)
 
 
 def test_a_slurm_job_whose_time_is_up_is_queued_again(tmp_path):

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from flaky import Flaky
 from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
@@ -37,6 +37,7 @@ STUDY_FLAGS = [
     "--factor=switches.ot",
     "--controls=random",
 ]
+RUN = ["python", "-m", "ablations", "run"]
 SLOW = ["--training.learning_rate=1e-6", "--training.max_epochs=250", "--evaluation.repeats=40"]
 """f never learns, so that there is time to be stopped in."""
 PATIENCE = 300
@@ -123,39 +124,6 @@ def site(tmp_path_factory):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-class Flaky:
-    """Stands between a client and the dashboard, and after the first connections breaks every third one."""
-
-    GOOD = 10
-
-    def __init__(self) -> None:
-        self.broken = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        for number in range(10**6):
-            client, _ = self._listener.accept()
-            if number >= self.GOOD and number % 3 == 0:
-                self.broken += 1
-                client.close()
-                continue
-            dashboard = socket.create_connection(("127.0.0.1", 8341))
-            for source, target in ((client, dashboard), (dashboard, client)):
-                threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            source.close()
-            target.close()
-
-
 @pytest.fixture(scope="module")
 def finished(site):
     """A study of six trials that a job has run; what following it over a bad connection gave."""
@@ -165,7 +133,7 @@ def finished(site):
     again, same = site.submit("--study=tiny", "--seeds=0-1")
     assert same == job
     assert "is there already and is not run twice: " in again.stdout
-    proxy = Flaky()
+    proxy = Flaky(8341, lambda number: number >= 10 and number % 3 == 0)
     followed = site.cluster("logs", job, "--follow", RAY_API_SERVER_ADDRESS=proxy.address)
     return job, followed, proxy
 
@@ -255,7 +223,8 @@ def test_mistakes_are_one_sentence(site):
         (["jobs"], {"RAY_AUTH_TOKEN": "another" * 8}, token),
         (["logs", "nothing"], {}, "A job must be one that python -m cluster jobs lists at http://127.0.0.1:8341, got"),
         (["stop", "nothing"], {}, "A job must be one that"),
-        (["submit", "--", "python", "-m", "ablations", "run", "--preset=no"], {}, "--preset must be one of quickstart"),
+        (["submit", "--", *RUN, "--preset=no", "--home=home"], {}, "--preset must be one of quickstart"),
+        (["submit", "--", *RUN, "--preset=quickstart"], {}, "must say where its results stay, got no --home"),
     ):
         answer = site.cluster(*arguments, check=False, **changes)
         assert answer.returncode == 2

@@ -137,6 +137,18 @@ class TestHome:
         ):
             Home(tmp_path / "file").check_writable()
 
+    def test_a_home_in_the_working_folder_of_a_job_is_refused(self, tmp_path, monkeypatch):
+        folder = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_0"
+        folder.mkdir(parents=True)
+        monkeypatch.chdir(folder)
+        with pytest.raises(
+            InvalidInput, match=rf"--home must outlast the job, got {folder}/runs, .*; give an absolute"
+        ):
+            Home("runs").check_writable()
+        assert list(folder.iterdir()) == []
+        Home("data").check_writable(lasting=False)
+        Home(tmp_path).check_writable()
+
     def test_a_home_in_memory(self):
         home = Home("memory://tests/home")
         home.check_writable()
