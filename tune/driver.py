@@ -92,12 +92,17 @@ class Driver:
         home: Home,
         data_dir: Path,
         *,
+        most_a_trial: int,
         stops: bool,
         on_end: Callable[[int], None],
     ) -> None:
-        """`stops`: halve over seeds. `on_end` hears the number of each trial that has ended."""
+        """`most_a_trial`: trainings that a trial can need. `stops`: halve over seeds.
+
+        `on_end` hears the number of each trial that has ended.
+        """
         self._search, self._plan, self._limits, self._spent = search, plan, limits, spent
         self._home, self._data_dir, self._stops, self._on_end = home, data_dir, stops, on_end
+        self._most_a_trial = most_a_trial
         self._outcomes: dict[int, list[Outcome]] = {}
         self._failures: dict[int, str] = {}
         self._jobs: dict[int, Job] = {}
@@ -223,6 +228,4 @@ class Driver:
 
     def _trainings_if_more(self) -> int:
         """What will be spent at most once all in hand and one more have run all their seeds."""
-        repeats = self._plan.space.dimensions.get("evaluation.repeats")
-        most = int(max(repeats.samples())) if repeats else self._plan.base.evaluation.repeats
-        return self.trainings + (self.num_in_hand + 1) * most * len(self._plan.seeds)
+        return self.trainings + (self.num_in_hand + 1) * self._most_a_trial

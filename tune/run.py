@@ -18,7 +18,7 @@ from tune.driver import Driver, Spent
 from tune.records import Attempt, Plan, entries, search_folder
 from tune.report import render, summary_text
 from tune.search import Search, open_search
-from tune.settings import Settings, keep_plan, known_experiments, make_plan, storage_of
+from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
 from tune.space import BATCH, Space
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class _Run:
             self._spent,
             place.home,
             place.data_dir,
-            stops=settings.stops and len(plan.objectives) == 1,
+            most_a_trial=0 if settings.limits.max_trainings is None else most_trainings(plan, place.data_dir),
+            stops=settings.halves,
             on_end=self._publish,
         )
         self._num_run = 0
@@ -158,7 +159,7 @@ class _Run:
         if most is not None and spent > most:
             raise InvalidInput(
                 f"--max-trainings must leave room for the {work.num_trainings} trainings that are known before the "
-                f"first trial, got {most}; give more, or search fewer values of {BATCH}."
+                f"first trial, got {most}; give more, or list fewer values of {BATCH} and the like."
             )
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)

@@ -11,6 +11,7 @@ from rambo.result import Result, result_json, to_json
 from tune.driver import FAILURES_IN_A_ROW, Driver, Limits, Spent
 from tune.records import Outcome, Plan, entries
 from tune.search import default_storage, open_search
+from tune.settings import most_trainings
 from tune.space import BATCH, Choice, Range, Space, Whole
 
 SPACE = Space({"utility_model.dropout": Range(0.0, 0.9)})
@@ -35,6 +36,7 @@ class Bench:
             self.spent,
             self.home,
             Path("unused"),
+            most_a_trial=most_trainings(self.plan, Path("unused")),
             stops=stops,
             on_end=self.ended.append,
         )
