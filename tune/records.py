@@ -53,6 +53,8 @@ class Attempt:
     """By the search's seeds, as far as it came."""
     reason: str | None = None
     """Why it failed."""
+    failed_place: int | None = None
+    """Of the seed that failed; None: the one after the outcomes."""
 
     @property
     def is_finished(self) -> bool:
@@ -185,7 +187,7 @@ def entries(plan: Plan, attempts: Sequence[Attempt]) -> list[Entry]:
         for folder, seed, _ in zip(one.folders, plan.seeds, one.outcomes, strict=False):
             found.setdefault(folder, _entry(plan, one, folder, seed, None))
     for one in ended:
-        place = len(one.outcomes)
+        place = len(one.outcomes) if one.failed_place is None else one.failed_place
         if one.state == "FAIL" and place < len(one.folders):
             found.setdefault(one.folders[place], _entry(plan, one, one.folders[place], plan.seeds[place], one.reason))
     return list(found.values())

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import optuna
 import sqlalchemy.exc
@@ -83,10 +83,12 @@ class Search:
         """The trial was stopped, since others are better."""
         self._study.tell(self._hand.pop(number), state=TrialState.PRUNED)
 
-    def fail(self, number: int, reason: str) -> None:
-        """The trial has no value."""
+    def fail(self, number: int, reason: str, place: int | None = None) -> None:
+        """The trial has no value; `place`: of the seed that failed, where it is not the one after those reported."""
         trial = self._hand.pop(number)
         trial.set_user_attr("reason", reason)
+        if place is not None:
+            trial.set_user_attr("failed_place", place)
         self._study.tell(trial, state=TrialState.FAIL)
 
     def means_at(self, place: int, but: int) -> list[float]:
@@ -108,11 +110,19 @@ class Search:
         self._hand.clear()
         orphans = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for orphan in orphans:
-            self._study._storage.set_trial_user_attr(orphan._trial_id, "reason", ORPHANED)
-            self._study.tell(orphan.number, state=TrialState.FAIL)
-            if orphan.params:
-                self._study.enqueue_trial(dict(orphan.params))
+            self._close(orphan._trial_id, orphan.number, orphan.params)
         return len(orphans)
+
+    def give_back(self, number: int) -> None:
+        """Fail a trial that was never run and enqueue its setting again."""
+        trial = self._hand.pop(number)
+        self._close(trial._trial_id, number, trial.params)
+
+    def _close(self, trial_id: int, number: int, parameters: Mapping[str, Any]) -> None:
+        self._study._storage.set_trial_user_attr(trial_id, "reason", ORPHANED)
+        self._study.tell(number, state=TrialState.FAIL)
+        if parameters:
+            self._study.enqueue_trial(dict(parameters))
 
     def start_from_base(self) -> None:
         """Make the base configuration the first trial of a new search, where it lies in the space."""
@@ -194,7 +204,15 @@ def _attempt(trial: optuna.trial.FrozenTrial) -> Attempt:
     state = next(state for state in get_args(State) if state == trial.state.name)
     outcomes = tuple(Outcome(**outcome) for outcome in attributes.get("outcomes", ()))
     folders = tuple(attributes.get("folders", ()))
-    return Attempt(trial.number, state, attributes.get("fields", {}), folders, outcomes, attributes.get("reason"))
+    return Attempt(
+        number=trial.number,
+        state=state,
+        fields=attributes.get("fields", {}),
+        folders=folders,
+        outcomes=outcomes,
+        reason=attributes.get("reason"),
+        failed_place=attributes.get("failed_place"),
+    )
 
 
 def _distributions(points: Sequence[Mapping[str, Value]]) -> dict[str, BaseDistribution]:
