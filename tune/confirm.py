@@ -15,7 +15,7 @@ from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import read_result
-from tune.records import Attempt, Plan, search_folder
+from tune.records import Attempt, Plan, alone, search_folder
 
 METRICS = ("test_accuracy", "val_accuracy")
 
@@ -54,7 +54,8 @@ def compare(
     """Run what is missing of both settings with `seeds`, and read what came of them."""
     experiments = comparison_experiments(plan, attempts, seeds, place)
     place.home.check_writable()
-    run_trials(unfinished(experiments, place.home), place, progress=progress, on_end=lambda one: None)
+    with alone(plan.name, place.home):
+        run_trials(unfinished(experiments, place.home), place, progress=progress, on_end=lambda one: None)
     results = [read_result(place.home, one.folder) for one in experiments]
     lost = [f"seed {one.config.seed}" for one, result in zip(experiments, results, strict=True) if result is None]
     require(

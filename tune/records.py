@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -162,6 +163,12 @@ def search_folder(name: str) -> str:
     plain = all(letter.isalnum() or letter in "-_." for letter in name) and name.strip(".") != ""
     require(plain, f"--study must be a name of letters, digits, '-', '_' and '.', got {name!r}.")
     return f"searches/{name}"
+
+
+def alone(name: str, home: Home) -> AbstractContextManager[None]:
+    """Hold the search called `name` for this command; raises `InvalidInput` on entry where another holds it."""
+    busy = f"--study {name} must be searched or confirmed by one command at a time, got a second; wait for the first."
+    return home.lock(f"{search_folder(name)}/lock", busy)
 
 
 def read_plan(home: Home, name: str) -> Plan | None:

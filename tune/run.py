@@ -15,7 +15,7 @@ from rambo.home import Home
 from rambo.progress import Progress
 from rambo.store import Store
 from tune.driver import Driver, Spent
-from tune.records import Attempt, Plan, entries, search_folder
+from tune.records import Attempt, Plan, alone, entries, search_folder
 from tune.report import render, summary_text
 from tune.search import Search, open_search
 from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
@@ -66,10 +66,9 @@ def search(
     cannot be, where the name belongs to another search, or where this one is being run already.
     """
     plan = make_plan(base, space, settings, place.data_dir)
-    home, folder = place.home, search_folder(settings.name)
+    home = place.home
     home.check_writable()
-    busy = f"--study {settings.name} must be searched by one command at a time, got a second; wait for the first."
-    with home.lock(f"{folder}/lock", busy):
+    with alone(settings.name, home):
         keep_plan(plan, home)
         with home.lock("searches/storage.lock"):  # two that make one database at once break it
             memory = open_search(plan, storage_of(settings, home), settings.sampler, settings.sampler_seed)

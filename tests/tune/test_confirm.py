@@ -8,8 +8,9 @@ import pytest
 from cluster.trials import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from tune.confirm import METRICS, Comparison, comparison_experiments, comparison_text
-from tune.records import Attempt, Outcome, Plan
+from rambo.progress import Progress
+from tune.confirm import METRICS, Comparison, compare, comparison_experiments, comparison_text
+from tune.records import Attempt, Outcome, Plan, alone
 from tune.space import Choice, Space
 
 FIELD = "acquisition.candidate_batches"
@@ -48,6 +49,16 @@ def test_the_best_and_the_base_run_with_every_fresh_seed(plan, tmp_path):
 def test_what_cannot_be_compared_is_refused(plan, tmp_path, seeds, results, sentence):
     with pytest.raises(InvalidInput, match=sentence):
         comparison_experiments(plan, attempts(results), seeds, place(tmp_path))
+
+
+def test_nothing_is_compared_while_another_command_holds_the_search(plan, tmp_path):
+    where = place(tmp_path)
+    with (
+        alone("quick", where.home),
+        pytest.raises(InvalidInput, match="--study quick must be searched or confirmed by"),
+    ):
+        compare(plan, attempts([(3, 0.5), (2, 0.6)]), (4, 5), where, progress=Progress(quiet=True))
+    assert not where.home.folders("trials")
 
 
 def test_what_rounding_leaves_of_no_difference_is_none(plan):
