@@ -71,7 +71,9 @@ def search(
     with alone(settings.name, home):
         keep_plan(plan, home)
         with home.lock("searches/storage.lock"):  # two that make one database at once break it
-            memory = open_search(plan, storage_of(settings, home), settings.sampler, settings.sampler_seed)
+            shared = None if settings.storage is None else home.root
+            storage = storage_of(settings, home)
+            memory = open_search(plan, storage, settings.sampler, settings.sampler_seed, shared)
         memory.close_orphans()
         memory.start_from_base()
         return _Run(plan, settings, place, progress, memory).result(run_seed)

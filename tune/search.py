@@ -130,10 +130,11 @@ class Search:
             self._study.enqueue_trial(as_parameters(self._plan.space, self._plan.base))
 
 
-def open_search(plan: Plan, storage: str, sampler: str, seed: int) -> Search:
+def open_search(plan: Plan, storage: str, sampler: str, seed: int, home: str | None = None) -> Search:
     """The search of `plan` in the database at the URL `storage`, made where there is none.
 
-    Raises `InvalidInput` where the database cannot be opened, or holds another search of the same name.
+    `home`: the root of the home that it is run from, where the database is not the home's own. Raises `InvalidInput`
+    where the database cannot be opened, or holds another search of the same name or one that is run from another home.
     """
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: len(plan.objectives)]
     with _opened(storage) as database:
@@ -143,8 +144,22 @@ def open_search(plan: Plan, storage: str, sampler: str, seed: int) -> Search:
             study.set_user_attr("plan", plan.to_bytes().decode())
         else:
             plan.check_same(Plan.from_bytes(kept.encode()))
+        if home is not None:
+            _check_home(study, home)
         study.sampler = make_sampler(sampler, derive(seed, "sampler", len(study.get_trials(deepcopy=False))))
     return Search(study, plan, idle=sampler == "gp")
+
+
+def _check_home(study: optuna.Study, home: str) -> None:
+    """A search's lock and its results are its home's: another home would fail the trials that run there."""
+    owner = study.user_attrs.get("home")
+    if owner is None:
+        study.set_user_attr("home", home)
+    require(
+        owner in (None, home),
+        f"--study {study.study_name} must be run from the --home that began it in this --storage, {owner}, got {home}; "
+        "give that --home or choose another --study.",
+    )
 
 
 def read_search(plan: Plan, storage: str) -> Search:
