@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +16,7 @@ from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.result import read_result, to_json
 from tune.halving import goes_on
-from tune.records import Outcome, Plan, search_folder
+from tune.records import Attempt, Outcome, Plan, search_folder
 from tune.search import Search
 from tune.space import BUDGET
 
@@ -56,6 +56,10 @@ class Spent:
     def seconds(self) -> float:
         """Wall-clock time of all commands so far."""
         return self._before + time.monotonic() - self._start
+
+    def trainings(self, attempts: Sequence[Attempt]) -> int:
+        """What was collected and what the seeds of `attempts` have reported."""
+        return self.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
 
     def tick(self) -> None:
         """Write down the time from time to time."""
@@ -147,8 +151,7 @@ class Driver:
     @property
     def trainings(self) -> int:
         """That this search has paid for; those of a killed process that it had not reported are not known."""
-        reported = [outcome.trainings for attempt in self._search.attempts() for outcome in attempt.outcomes]
-        return self._spent.collected + sum(reported)
+        return self._spent.trainings(self._search.attempts())
 
     def next(self, room: int) -> Job | None:
         """A trial to run, None while there is to be none; `room` is how many may run at once.

@@ -75,11 +75,10 @@ def status_text(plan: Plan, attempts: Sequence[Attempt], home: Home) -> str:
     words = {"COMPLETE": "complete", "PRUNED": "stopped early", "RUNNING": "running", "FAIL": "failed"}
     counts = [f"{sum(one.state == state for one in attempts)} {word}" for state, word in words.items()]
     spent = Spent(home, plan.name)
-    trainings = spent.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
     lines = [
         space_text(plan),
         f"{plan.name}: {', '.join(counts)}.",
-        f"Spent: {spent.seconds:.0f} s, {trainings} trainings.",
+        f"Spent: {spent.seconds:.0f} s, {spent.trainings(attempts)} trainings.",
     ]
     best = plan.best(attempts)
     if best is not None:
