@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from ablations.factors import Cell, Factor, Grid, level_text
-from ablations.inference import ALPHA, Estimate, Floats, estimate, holm
 from ablations.study import Study
 from rambo.fields import Value, flatten
+from rambo.inference import ALPHA, Estimate, Floats, estimate, holm
 from rambo.randomness import numpy_generator
 
 MARGIN = 0.003

@@ -15,9 +15,9 @@ from ablations.effects import (
     shapley_values,
     whole_seeds,
 )
-from ablations.inference import ALPHA, Power, attainable, mean_and_se
 from ablations.study import Outcome, Study
 from rambo.errors import InvalidInput, require
+from rambo.inference import ALPHA, Power, attainable, mean_and_se
 
 
 @dataclass(frozen=True)

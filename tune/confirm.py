@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from cluster.trials import Place, run_trials, unfinished
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
+from rambo.inference import mean_and_se, sign_flip_p, t_interval
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
+from rambo.randomness import numpy_generator
 from rambo.result import read_result
-from tune.records import Attempt, Plan, search_folder
+from tune.records import Attempt, Plan, alone, search_folder
 
 METRICS = ("test_accuracy", "val_accuracy")
-
-MAX_EXACT = 16
-"""Seeds up to which all sign flips are tried."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ def compare(
     """Run what is missing of both settings with `seeds`, and read what came of them."""
     experiments = comparison_experiments(plan, attempts, seeds, place)
     place.home.check_writable()
-    run_trials(unfinished(experiments, place.home), place, progress=progress, on_end=lambda one: None)
+    with alone(plan.name, place.home):
+        run_trials(unfinished(experiments, place.home), place, progress=progress, on_end=lambda one: None)
     results = [read_result(place.home, one.folder) for one in experiments]
     lost = [f"seed {one.config.seed}" for one, result in zip(experiments, results, strict=True) if result is None]
     require(
@@ -79,33 +78,19 @@ def comparison_text(plan: Plan, found: Comparison) -> str:
     lines = [f"The best of {plan.name} beside its base on {len(found.seeds)} fresh seeds:"]
     for metric, name in zip(METRICS, ("test", "validation"), strict=True):
         best, base = found.best[metric], found.base[metric]
-        difference = best - base
-        low, high = _interval(difference)
+        difference = np.round(best - base, 9)  # what rounding leaves of no difference is none
+        low, high = t_interval(difference)
+        p = sign_flip_p(difference, numpy_generator(0, "confirm", metric))
         lines.append(
             f"{name} % {_mean(best)} against {_mean(base)}: {100 * difference.mean():+.2f} points (95 % interval "
-            f"{100 * low:.2f} to {100 * high:.2f}, sign-flip p = {sign_flip_p(difference):.3g})"
+            f"{100 * low:.2f} to {100 * high:.2f}, sign-flip p = {p:.3g})"
         )
     return "\n".join(lines)
 
 
-def sign_flip_p(differences: np.ndarray) -> float:
-    """Two-sided p of no difference on paired seeds, exact up to 16 of them (scipy's permutation test of signs)."""
-    if not differences.any():
-        return 1.0
-    count = np.inf if len(differences) <= MAX_EXACT else 100_000
-    rounded = (np.round(differences, 9),)
-    test = stats.permutation_test(rounded, np.mean, permutation_type="samples", n_resamples=count, rng=0)
-    return float(test.pvalue)
-
-
-def _interval(differences: np.ndarray) -> tuple[float, float]:
-    mean, se = differences.mean(), stats.sem(differences)
-    reach = float(stats.t.ppf(0.975, len(differences) - 1)) * float(se)
-    return float(mean) - reach, float(mean) + reach
-
-
 def _mean(values: np.ndarray) -> str:
-    return f"{100 * values.mean():.2f} ± {100 * stats.sem(values):.2f}"
+    mean, se = mean_and_se(values)
+    return f"{100 * mean:.2f} ± {100 * se:.2f}"
 
 
 def _csv(found: Comparison) -> bytes:

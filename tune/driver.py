@@ -3,8 +3,9 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
@@ -15,12 +16,15 @@ from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.result import read_result, to_json
 from tune.halving import goes_on
-from tune.records import Outcome, Plan, search_folder
+from tune.records import Attempt, Outcome, Plan, search_folder
 from tune.search import Search
 from tune.space import BUDGET
 
 FAILURES_IN_A_ROW = 10
 """Trials that fail one after another before a search gives up: something is wrong with all of them."""
+
+MOST_ASIDE = 10
+"""Twins of what is in hand that are put aside, at most, where there is not room for more: a sampler may insist."""
 
 TICK_SECONDS = 5.0
 """Time that a killed driver may have spent without it being known."""
@@ -52,6 +56,10 @@ class Spent:
     def seconds(self) -> float:
         """Wall-clock time of all commands so far."""
         return self._before + time.monotonic() - self._start
+
+    def trainings(self, attempts: Sequence[Attempt]) -> int:
+        """What was collected and what the seeds of `attempts` have reported."""
+        return self.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
 
     def tick(self) -> None:
         """Write down the time from time to time."""
@@ -92,32 +100,49 @@ class Driver:
         home: Home,
         data_dir: Path,
         *,
+        most_a_trial: int,
         stops: bool,
         on_end: Callable[[int], None],
     ) -> None:
-        """`stops`: halve over seeds. `on_end` hears the number of each trial that has ended."""
+        """`most_a_trial`: trainings that a trial can need. `stops`: halve over seeds.
+
+        `on_end` hears the number of each trial that has ended.
+        """
         self._search, self._plan, self._limits, self._spent = search, plan, limits, spent
         self._home, self._data_dir, self._stops, self._on_end = home, data_dir, stops, on_end
+        self._most_a_trial = most_a_trial
         self._outcomes: dict[int, list[Outcome]] = {}
         self._failures: dict[int, str] = {}
         self._jobs: dict[int, Job] = {}
+        self._aside: dict[int, Job] = {}
+        """Those whose folders another job fills."""
         self._failed_in_a_row = 0
         self._last_reason = ""
         self.num_finished = sum(attempt.is_finished for attempt in search.attempts())
 
     @property
     def num_in_hand(self) -> int:
-        """Trials that were handed out and have not ended."""
+        """Trials that were begun and have not ended, those put aside included."""
         return self._search.num_in_hand
 
-    def why_over(self) -> str | None:
-        """Why no further trial is begun, one sentence; None where one may be."""
+    @property
+    def num_running(self) -> int:
+        """Trials that were handed out and have not ended."""
+        return len(self._jobs)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is in hand and no further trial is begun."""
+        return not self.num_in_hand and self.why_over() is not None
+
+    def why_over(self, *, more: int = 1) -> str | None:
+        """Why no `more` trials than those in hand are run, one sentence; None where they may be."""
         limits, seconds = self._limits, self._spent.seconds
         if self.num_finished >= limits.num_trials:
             return f"All {limits.num_trials} trials are finished."
         if limits.time_budget is not None and seconds >= limits.time_budget:
             return f"The time budget of {limits.time_budget:g} s is spent."
-        if limits.max_trainings is not None and self._trainings_if_more() > limits.max_trainings:
+        if limits.max_trainings is not None and self._trainings_with(more) > limits.max_trainings:
             return f"Another trial could go beyond {limits.max_trainings} trainings; {self.trainings} are spent."
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
             return f"{FAILURES_IN_A_ROW} trials in a row have failed, the last since {self._last_reason.rstrip('.')}."
@@ -126,31 +151,65 @@ class Driver:
     @property
     def trainings(self) -> int:
         """That this search has paid for; those of a killed process that it had not reported are not known."""
-        reported = [outcome.trainings for attempt in self._search.attempts() for outcome in attempt.outcomes]
-        return self._spent.collected + sum(reported)
+        return self._spent.trainings(self._search.attempts())
 
     def next(self, room: int) -> Job | None:
-        """A trial to run, None while there is to be none; `room` is how many may be in hand at once.
+        """A trial to run, None while there is to be none; `room` is how many may run at once.
 
-        A setting whose results are all there, or that is known to fail, or that cannot be, is told at once.
+        A setting whose results are all there, or that is known to fail, or that cannot be, is told at once. One whose
+        folders a running trial fills is put aside until that has ended, and another is asked for.
         """
-        while self.why_over() is None:
-            if self.num_in_hand >= min(room, self._limits.num_trials - self.num_finished):
-                return None
-            suggestion = self._search.ask()
-            fields = dict(suggestion.fields)
-            try:
-                experiments = [self._prepare(fields, seed) for seed in self._plan.seeds]
-            except InvalidInput as error:
-                self._end(suggestion.number, f"the setting cannot be: {error}")
-                continue
-            configs = [flatten(with_absolute_paths(one.config)) for one in experiments]
-            job = Job(suggestion.number, fields, [one.folder for one in experiments], configs)
-            self._search.place(job.number, job.folders)
-            self._jobs[job.number] = job
-            if not self._is_known(job):
+        job = self._taken_up(room)
+        while job is None and self.why_over() is None and self._has_room(room):
+            job = self._asked()
+        return job
+
+    def _has_room(self, room: int) -> bool:
+        enough = self.num_in_hand >= self._limits.num_trials - self.num_finished
+        return not enough and self.num_running < room and len(self._aside) < max(room, MOST_ASIDE)
+
+    def _asked(self) -> Job | None:
+        """A new setting, None where it is not to be run now."""
+        suggestion = self._search.ask()
+        fields = dict(suggestion.fields)
+        try:
+            experiments = [self._prepare(fields, seed) for seed in self._plan.seeds]
+        except InvalidInput as error:
+            self._end(suggestion.number, f"the setting cannot be: {error}")
+            return None
+        configs = [flatten(with_absolute_paths(one.config)) for one in experiments]
+        job = Job(suggestion.number, fields, [one.folder for one in experiments], configs)
+        self._search.place(job.number, job.folders)
+        has_twin = self._has_twin(job)
+        self._jobs[job.number] = job
+        if self._is_known(job):
+            return None
+        if has_twin:
+            self._aside[job.number] = self._jobs.pop(job.number)
+        return None if has_twin else job
+
+    def _taken_up(self, room: int) -> Job | None:
+        """One put aside whose twin has left no result for each seed, to be run now; those that are known are told.
+
+        Where nothing more is to be run it is closed, for the next command to try.
+        """
+        for job in [one for one in self._aside.values() if not self._has_twin(one)]:
+            in_a_row = self._failed_in_a_row
+            self._jobs[job.number] = self._aside.pop(job.number)
+            if self._is_known(job):
+                self._failed_in_a_row = min(in_a_row, self._failed_in_a_row)  # a setting fails once
+            elif self.why_over(more=0) is not None:
+                del self._jobs[job.number]
+                self._search.give_back(job.number)
+            elif self.num_running > room:
+                self._aside[job.number] = self._jobs.pop(job.number)
+            else:
                 return job
         return None
+
+    def _has_twin(self, job: Job) -> bool:
+        """Whether a running trial is the same in effect, as all settings without OT are."""
+        return any(one.folders == job.folders for one in self._jobs.values())
 
     def heard(self, number: int, place: int, outcome: Outcome | Failure) -> bool:
         """Take what the seed at `place` gave; whether the trial shall run its next seed."""
@@ -180,11 +239,12 @@ class Driver:
             self._home.write(f"{job.folders[place]}/failure.json", to_json(vars(Failure("killed", reason))))
         self._end(number, reason)
 
-    def _end(self, number: int, reason: str | None) -> None:
+    def _end(self, number: int, reason: str | None, place: int | None = None) -> None:
+        """`place`: of the seed that failed, where it is not the one after those that were heard of."""
         outcomes, job = self._outcomes.pop(number, []), self._jobs.pop(number, None)
         if reason is not None or job is None or not outcomes:
             self._last_reason = reason or "it reported nothing"
-            self._search.fail(number, self._last_reason)
+            self._search.fail(number, self._last_reason, place)
             self._failed_in_a_row += 1
         else:
             self._tell(job, outcomes)
@@ -205,24 +265,27 @@ class Driver:
         """Tell a trial of which everything is known already; whether it was one."""
         results = [read_result(self._home, folder) for folder in job.folders]
         failures = [read_failure(self._home, folder) for folder in job.folders]
-        found = [Outcome(result.val_accuracy, result.test_accuracy) for result in results if result is not None]
-        if len(found) == len(results):
-            for place, outcome in enumerate(found):
-                if job.number not in self._failures:
-                    self.heard(job.number, place, outcome)
+        places = [
+            place
+            for place, (result, failure) in enumerate(zip(results, failures, strict=True))
+            if result is None and failure is not None and failure.is_final
+        ]
+        known = list(takewhile(lambda result: result is not None, results))
+        if len(known) < len(results) and not places:
+            return False
+        for place, result in enumerate(known):
+            if result is not None and job.number not in self._failures:
+                self.heard(job.number, place, Outcome(result.val_accuracy, result.test_accuracy))
+        failed = failures[places[0]] if places else None
+        if failed is None or job.number in self._failures:
             self.ended(job.number)
-            return True
-        pairs = zip(results, failures, strict=True)
-        final = [failure for result, failure in pairs if failure and failure.is_final and result is None]
-        if final:
-            self._end(job.number, final[0].reason)
-        return bool(final)
+        else:
+            self._end(job.number, failed.reason, places[0])
+        return True
 
     def _prepare(self, fields: dict[str, Value], seed: int) -> Prepared:
         return prepare(self._plan.config(fields, seed), self._data_dir)
 
-    def _trainings_if_more(self) -> int:
-        """What will be spent at most once all in hand and one more have run all their seeds."""
-        repeats = self._plan.space.dimensions.get("evaluation.repeats")
-        most = int(max(repeats.samples())) if repeats else self._plan.base.evaluation.repeats
-        return self.trainings + (self.num_in_hand + 1) * most * len(self._plan.seeds)
+    def _trainings_with(self, more: int) -> int:
+        """What will be spent at most once all in hand and `more` have run all their seeds."""
+        return self.trainings + (self.num_in_hand + more) * self._most_a_trial

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -53,6 +54,8 @@ class Attempt:
     """By the search's seeds, as far as it came."""
     reason: str | None = None
     """Why it failed."""
+    failed_place: int | None = None
+    """Of the seed that failed; None: the one after the outcomes."""
 
     @property
     def is_finished(self) -> bool:
@@ -162,6 +165,12 @@ def search_folder(name: str) -> str:
     return f"searches/{name}"
 
 
+def alone(name: str, home: Home) -> AbstractContextManager[None]:
+    """Hold the search called `name` for this command; raises `InvalidInput` on entry where another holds it."""
+    busy = f"--study {name} must be searched or confirmed by one command at a time, got a second; wait for the first."
+    return home.lock(f"{search_folder(name)}/lock", busy)
+
+
 def read_plan(home: Home, name: str) -> Plan | None:
     """The plan of the search called `name`, None where there is none."""
     content = home.read(f"{search_folder(name)}/plan.json")
@@ -185,7 +194,7 @@ def entries(plan: Plan, attempts: Sequence[Attempt]) -> list[Entry]:
         for folder, seed, _ in zip(one.folders, plan.seeds, one.outcomes, strict=False):
             found.setdefault(folder, _entry(plan, one, folder, seed, None))
     for one in ended:
-        place = len(one.outcomes)
+        place = len(one.outcomes) if one.failed_place is None else one.failed_place
         if one.state == "FAIL" and place < len(one.folders):
             found.setdefault(one.folders[place], _entry(plan, one, one.folders[place], plan.seeds[place], one.reason))
     return list(found.values())

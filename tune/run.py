@@ -14,10 +14,10 @@ from rambo.home import Home
 from rambo.progress import Progress
 from rambo.store import Store
 from tune.driver import Driver, Spent
-from tune.records import Attempt, Plan, entries, search_folder
+from tune.records import Attempt, Plan, alone, entries, search_folder
 from tune.report import render, summary_text
 from tune.search import Search, open_search
-from tune.settings import Settings, keep_plan, known_experiments, make_plan, storage_of
+from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
 from tune.space import BATCH, Space
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ def search(
     cannot be, where the name belongs to another search, or where this one is being run already.
     """
     plan = make_plan(base, space, settings, place.data_dir)
-    home, folder = place.home, search_folder(settings.name)
+    home = place.home
     home.check_writable()
-    busy = f"--study {settings.name} must be searched by one command at a time, got a second; wait for the first."
-    with home.lock(f"{folder}/lock", busy):
+    with alone(settings.name, home):
         keep_plan(plan, home)
         with home.lock("searches/storage.lock"):  # two that make one database at once break it
-            memory = open_search(plan, storage_of(settings, home), settings.sampler, settings.sampler_seed)
+            shared = None if settings.storage is None else home.root
+            storage = storage_of(settings, home)
+            memory = open_search(plan, storage, settings.sampler, settings.sampler_seed, shared)
         memory.close_orphans()
         memory.start_from_base()
         return _Run(plan, settings, place, progress, memory).result(run_seed)
@@ -104,7 +105,8 @@ class _Run:
             self._spent,
             place.home,
             place.data_dir,
-            stops=settings.stops and len(plan.objectives) == 1,
+            most_a_trial=0 if settings.limits.max_trainings is None else most_trainings(plan, place.data_dir),
+            stops=settings.halves,
             on_end=self._publish,
         )
         self._num_run = 0
@@ -157,7 +159,7 @@ class _Run:
         if most is not None and spent > most:
             raise InvalidInput(
                 f"--max-trainings must leave room for the {work.num_trainings} trainings that are known before the "
-                f"first trial, got {most}; give more, or search fewer values of {BATCH}."
+                f"first trial, got {most}; give more, or list fewer values of {BATCH} and the like."
             )
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)

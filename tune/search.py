@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import optuna
 import sqlalchemy.exc
@@ -83,10 +83,12 @@ class Search:
         """The trial was stopped, since others are better."""
         self._study.tell(self._hand.pop(number), state=TrialState.PRUNED)
 
-    def fail(self, number: int, reason: str) -> None:
-        """The trial has no value."""
+    def fail(self, number: int, reason: str, place: int | None = None) -> None:
+        """The trial has no value; `place`: of the seed that failed, where it is not the one after those reported."""
         trial = self._hand.pop(number)
         trial.set_user_attr("reason", reason)
+        if place is not None:
+            trial.set_user_attr("failed_place", place)
         self._study.tell(trial, state=TrialState.FAIL)
 
     def means_at(self, place: int, but: int) -> list[float]:
@@ -108,11 +110,19 @@ class Search:
         self._hand.clear()
         orphans = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for orphan in orphans:
-            self._study._storage.set_trial_user_attr(orphan._trial_id, "reason", ORPHANED)
-            self._study.tell(orphan.number, state=TrialState.FAIL)
-            if orphan.params:
-                self._study.enqueue_trial(dict(orphan.params))
+            self._close(orphan._trial_id, orphan.number, orphan.params)
         return len(orphans)
+
+    def give_back(self, number: int) -> None:
+        """Fail a trial that was never run and enqueue its setting again."""
+        trial = self._hand.pop(number)
+        self._close(trial._trial_id, number, trial.params)
+
+    def _close(self, trial_id: int, number: int, parameters: Mapping[str, Any]) -> None:
+        self._study._storage.set_trial_user_attr(trial_id, "reason", ORPHANED)
+        self._study.tell(number, state=TrialState.FAIL)
+        if parameters:
+            self._study.enqueue_trial(dict(parameters))
 
     def start_from_base(self) -> None:
         """Make the base configuration the first trial of a new search, where it lies in the space."""
@@ -120,10 +130,11 @@ class Search:
             self._study.enqueue_trial(as_parameters(self._plan.space, self._plan.base))
 
 
-def open_search(plan: Plan, storage: str, sampler: str, seed: int) -> Search:
+def open_search(plan: Plan, storage: str, sampler: str, seed: int, home: str | None = None) -> Search:
     """The search of `plan` in the database at the URL `storage`, made where there is none.
 
-    Raises `InvalidInput` where the database cannot be opened, or holds another search of the same name.
+    `home`: the root of the home that it is run from, where the database is not the home's own. Raises `InvalidInput`
+    where the database cannot be opened, or holds another search of the same name or one that is run from another home.
     """
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: len(plan.objectives)]
     with _opened(storage) as database:
@@ -133,8 +144,22 @@ def open_search(plan: Plan, storage: str, sampler: str, seed: int) -> Search:
             study.set_user_attr("plan", plan.to_bytes().decode())
         else:
             plan.check_same(Plan.from_bytes(kept.encode()))
+        if home is not None:
+            _check_home(study, home)
         study.sampler = make_sampler(sampler, derive(seed, "sampler", len(study.get_trials(deepcopy=False))))
     return Search(study, plan, idle=sampler == "gp")
+
+
+def _check_home(study: optuna.Study, home: str) -> None:
+    """A search's lock and its results are its home's: another home would fail the trials that run there."""
+    owner = study.user_attrs.get("home")
+    if owner is None:
+        study.set_user_attr("home", home)
+    require(
+        owner in (None, home),
+        f"--study {study.study_name} must be run from the --home that began it in this --storage, {owner}, got {home}; "
+        "give that --home or choose another --study.",
+    )
 
 
 def read_search(plan: Plan, storage: str) -> Search:
@@ -194,7 +219,15 @@ def _attempt(trial: optuna.trial.FrozenTrial) -> Attempt:
     state = next(state for state in get_args(State) if state == trial.state.name)
     outcomes = tuple(Outcome(**outcome) for outcome in attributes.get("outcomes", ()))
     folders = tuple(attributes.get("folders", ()))
-    return Attempt(trial.number, state, attributes.get("fields", {}), folders, outcomes, attributes.get("reason"))
+    return Attempt(
+        number=trial.number,
+        state=state,
+        fields=attributes.get("fields", {}),
+        folders=folders,
+        outcomes=outcomes,
+        reason=attributes.get("reason"),
+        failed_place=attributes.get("failed_place"),
+    )
 
 
 def _distributions(points: Sequence[Mapping[str, Value]]) -> dict[str, BaseDistribution]:

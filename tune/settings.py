@@ -1,21 +1,39 @@
 """What a search is asked to do, checked before anything runs."""
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from rambo.config import Config
-from rambo.errors import require
+from rambo.errors import InvalidInput, require
 from rambo.fields import Value
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
+from rambo.training import SetSpec
 from tune.driver import Limits
 from tune.records import Plan, read_plan, search_folder
 from tune.search import SAMPLERS, default_storage
-from tune.space import OBJECTIVES, Objective, Space
+from tune.space import BATCH, OBJECTIVES, Objective, Space
 
 WITH_PREPARATION = ("data.", "acquisition.", "classifier.", "evaluation.", "pretraining.", "offline.")
 """Fields that can fail only where they meet the data."""
+
+SIZES = (
+    BATCH,
+    "data.num_seed_labels",
+    "offline.num_pairs",
+    "pretraining.num_pairs",
+    "utility.label",
+    "utility.num_audited",
+    "evaluation.repeats",
+    "evaluation.num_held_out_pairs",
+    "evaluation.num_ceiling_pairs",
+    "strategy",
+)
+"""Fields that decide how many sets a trial names before its acquisition."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +49,15 @@ class Settings:
     storage: str | None = None
     """URL of the database of the study; None is an SQLite file in the search's folder."""
     stops: bool = True
-    """Halve over seeds; never with two objectives."""
+    """Halve over seeds, where there is one objective."""
     sampler_seed: int = 0
     publishes: bool = True
     """Show the search in MLflow."""
+
+    @property
+    def halves(self) -> bool:
+        """Whether a trial may be stopped between two seeds; of two objectives there is no better half."""
+        return self.stops and len(self.objectives) == 1
 
 
 def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) -> Plan:
@@ -51,11 +74,7 @@ def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) ->
     search_folder(settings.name)
     space.check(base)
     plan = Plan(settings.name, space, base, settings.seeds, settings.objectives, "")
-    met: list[dict[str, Value]] = [{}]
-    for changes in space.corners():
-        read = {name: value for name, value in changes.items() if name.startswith(WITH_PREPARATION)}
-        met += [] if read in met else [read]
-    data = {prepare(plan.config(changes), data_dir).dataset.slug for changes in met}
+    data = {prepare(plan.config(changes), data_dir).dataset.slug for changes in _met(plan)}
     require(len(data) == 1, f"--space must leave the data alone, got {' and '.join(sorted(data))}.")
     return replace(plan, data=data.pop())
 
@@ -83,9 +102,46 @@ def storage_of(settings: Settings, home: Home) -> str:
 def known_experiments(plan: Plan, data_dir: Path) -> list[Prepared]:
     """Experiments that between them name all sets that can be known before the first trial, for all seeds.
 
-    One for each value of a listed dimension: what new values of b bring is known before the first trial that takes
-    them. A field with a range that changes what is measured (a learning rate of f) is measured by its trials.
+    What new values of b bring is known before the first trial that takes them. What `plan.space.unknown` names is
+    measured by its trials.
     """
-    settings = list(plan.space.corners(listed=True)) or [{}]
-    known = [prepare(plan.config(one, seed), data_dir) for one in settings for seed in plan.seeds]
-    return list({one.folder: one for one in known}.values())
+    known: dict[str, Prepared] = {}
+    for changes in plan.space.known():
+        with suppress(InvalidInput):  # listed values that cannot be combined; a trial that draws them says so
+            for seed in plan.seeds:
+                one = prepare(plan.config(changes, seed), data_dir)
+                known.setdefault(one.folder, one)
+    return list(known.values())
+
+
+def most_trainings(plan: Plan, data_dir: Path) -> int:
+    """What one trial can need at most, over all seeds: its final trainings, and what is not known before it."""
+    repeats = plan.space.dimensions.get("evaluation.repeats")
+    final = int(max(repeats.samples())) if repeats else plan.base.evaluation.repeats
+    own = max(map(len, _all_specs(plan, data_dir))) if plan.space.unknown() else 0
+    return len(plan.seeds) * (final + own)
+
+
+def _all_specs(plan: Plan, data_dir: Path) -> Iterator[list[SetSpec]]:
+    """What is trained before the acquisition of a seed, in the base and wherever most sets are named."""
+    sizes = {name: one.samples() for name, one in plan.space.dimensions.items() if name in SIZES}
+    settings = [dict(zip(sizes, values, strict=True)) for values in product(*map(_ends, sizes.values()))]
+    for changes in [{}, *_met(plan), *settings]:
+        with suppress(InvalidInput):
+            stages = prepare(plan.config(changes), data_dir).specs()
+            yield [spec for specs in stages.values() for spec in specs]
+
+
+def _ends(values: Sequence[Value]) -> Sequence[Value]:
+    """The least and the largest of numbers, all of what has no order."""
+    numbers = [value for value in values if isinstance(value, int)]
+    return sorted({min(numbers), max(numbers)}) if len(numbers) == len(values) else values
+
+
+def _met(plan: Plan) -> list[dict[str, Value]]:
+    """The corners of the space, in fields that can fail only where they meet the data."""
+    met: list[dict[str, Value]] = [{}]
+    for changes in plan.space.corners():
+        read = {name: value for name, value in changes.items() if name.startswith(WITH_PREPARATION)}
+        met += [] if read in met else [read]
+    return met

@@ -12,7 +12,7 @@ from rambo.store import Store
 from tune.driver import Spent
 from tune.records import Attempt, Plan, read_plan
 from tune.search import read_search
-from tune.settings import Settings, known_experiments, storage_of
+from tune.settings import Settings, known_experiments, most_trainings, storage_of
 from tune.space import BATCH, Choice, Dimension, Range
 
 
@@ -22,20 +22,22 @@ def plan_text(plan: Plan, settings: Settings, place: Place) -> str:
     store = Store(place.home)
     work = known_work(experiments, place.data_dir, place.device, store)
     finished = sum(one.is_finished for one in _attempts_so_far(plan, settings, place.home))
-    left, repeats = max(0, settings.limits.num_trials - finished), plan.base.evaluation.repeats
+    left, most = max(0, settings.limits.num_trials - finished), most_trainings(plan, place.data_dir)
+    unknown = plan.space.unknown()
+    kind = f"trainings, the sets that its {' and '.join(unknown)} bring among them," if unknown else "final trainings"
     lines = [
         space_text(plan),
         f"Trials: {finished} of {settings.limits.num_trials} finished, each on seeds {', '.join(map(str, plan.seeds))}"
-        f"{', one after another while it is in the better half' if settings.stops else ''}.",
+        f"{', one after another while it is in the better half' if settings.halves else ''}.",
         f"Known before the first of them and not yet measured: {work.num_trainings} trainings, {work.num_ot} OT "
         "distances.",
         *batch_lines(plan, experiments, place, store),
-        f"Then up to {repeats * len(plan.seeds)} final trainings a trial, {left * repeats * len(plan.seeds)} in all.",
+        f"Then up to {most} {kind} a trial, {left * most} in all.",
     ]
     if work.num_trainings and (plan.base.classifier.name != "resnet18" or place.device == "cuda"):
         pilot = estimate(work, place.device)
         workers = least_and_most(place.num_workers)[1] if place.num_workers is not None else 1
-        total = pilot.seconds_per_set * (work.num_trainings + left * repeats * len(plan.seeds))
+        total = pilot.seconds_per_set * (work.num_trainings + left * most)
         lines.append(
             f"A pilot here took {pilot.seconds_per_set:.2f} s a set: about {total / workers / 60:.0f} min for all "
             f"trainings on {workers} such worker{'s' if workers > 1 else ''}, fits of û apart."
@@ -73,11 +75,10 @@ def status_text(plan: Plan, attempts: Sequence[Attempt], home: Home) -> str:
     words = {"COMPLETE": "complete", "PRUNED": "stopped early", "RUNNING": "running", "FAIL": "failed"}
     counts = [f"{sum(one.state == state for one in attempts)} {word}" for state, word in words.items()]
     spent = Spent(home, plan.name)
-    trainings = spent.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
     lines = [
         space_text(plan),
         f"{plan.name}: {', '.join(counts)}.",
-        f"Spent: {spent.seconds:.0f} s, {trainings} trainings.",
+        f"Spent: {spent.seconds:.0f} s, {spent.trainings(attempts)} trainings.",
     ]
     best = plan.best(attempts)
     if best is not None:

@@ -9,6 +9,7 @@
 A plan keeps its space in the same words.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -28,6 +29,24 @@ BATCH, BUDGET = "acquisition.batch_size", "acquisition.budget"
 
 BUDGET_MULTIPLES = (0.5, 1.0, 2.0)
 """Budgets that a search for accuracy and budget tries by default, in units of the base's B."""
+
+MEASURED = (
+    "data.",
+    "classifier.",
+    "training.",
+    "offline.",
+    "pretraining.",
+    "utility.",
+    "evaluation.",
+    "utility_model.extractor",
+    "utility_model.weights",
+    "strategy",
+    BATCH,
+)
+"""Fields that change what can be measured before a trial, or how these begin; OT apart, which is measured or not."""
+
+MOST_KNOWN = 24
+"""Combinations of listed values that are measured before the first trial, at most."""
 
 CHECKED_WHOLES = 1000
 """Values of a whole range that are tried against the configuration before anything runs, at most."""
@@ -71,7 +90,7 @@ class Range:
         return isinstance(value, int | float) and (self.low <= value <= self.high or (self.zero and value == 0))
 
     def samples(self) -> tuple[Value, ...]:
-        """Both bounds, and 0 where it is a choice; the first is typical."""
+        """Both bounds, and 0 where it is a choice."""
         return (self.high, self.low, 0.0) if self.zero else (self.high, self.low)
 
 
@@ -131,18 +150,43 @@ class Space:
         values = flatten(config)
         return all(values[name] in dimension for name, dimension in self.dimensions.items())
 
-    def corners(self, *, listed: bool = False) -> Iterator[dict[str, Value]]:
+    def corners(self) -> Iterator[dict[str, Value]]:
         """Settings that between them meet every value of short dimensions and the bounds of long ones.
 
-        One dimension at a time, and b with B; `listed`: only those whose values are listed.
+        One dimension at a time, and b with B.
         """
         typical = {name: dimension.samples()[0] for name, dimension in self.dimensions.items()}
         for name, dimension in self.dimensions.items():
-            for value in dimension.samples() if isinstance(dimension, Choice) or not listed else ():
+            for value in dimension.samples():
                 yield {**typical, name: value}
         together = [name for name in (BUDGET, BATCH) if name in self.dimensions]
         for values in product(*(self.dimensions[name].samples() for name in together)):
             yield {**typical, **dict(zip(together, values, strict=True))}
+
+    def known(self) -> Iterator[dict[str, Value]]:
+        """Settings that between them measure all that can be known before the first trial.
+
+        Every combination of the listed values that change what is measured, with OT on where it can be; one field at a
+        time where there are too many of them. Fields with bounds stay as in the base.
+        """
+        typical = {name: one.values[0] for name, one in self.dimensions.items() if isinstance(one, Choice)}
+        for name in (SWITCH_OT, LAMBDA_OT):
+            if name in self.dimensions:
+                typical[name] = max(self.dimensions[name].samples())
+        listed = {name: self.dimensions[name].samples() for name in typical if changes_measured(name)}
+        if math.prod(map(len, listed.values())) <= MOST_KNOWN:
+            for values in product(*listed.values()):
+                yield {**typical, **dict(zip(listed, values, strict=True))}
+        else:
+            yield from ({**typical, name: value} for name, values in listed.items() for value in values)
+
+    def unknown(self) -> list[str]:
+        """Fields that change what is measured and whose values, or combinations, `known` leaves to the trials."""
+        names = [name for name in self.dimensions if changes_measured(name)]
+        bounded = [name for name in names if not isinstance(self.dimensions[name], Choice)]
+        listed = [name for name in names if name not in bounded and len(self.dimensions[name].samples()) > 1]
+        many = math.prod(len(self.dimensions[name].samples()) for name in listed) > MOST_KNOWN
+        return [*bounded, *(listed if many else [])]
 
     def check(self, base: Config) -> None:
         """Raise `InvalidInput` where a value cannot be."""
@@ -157,6 +201,11 @@ class Space:
                 listed = ", ".join(f"{name}={value}" for name, value in changes.items() if name in (BATCH, BUDGET))
                 where = f"{listed}: {error}" if listed and "acquisition" in str(error) else str(error)
                 raise InvalidInput(f"--space must hold only values that can be, got {where}") from None
+
+
+def changes_measured(name: str) -> bool:
+    """Whether the field `name` changes what is measured before a trial's acquisition."""
+    return name.startswith(MEASURED)
 
 
 def parse_space(texts: Iterable[str], default: Space) -> Space:

@@ -55,7 +55,7 @@ def run_jobs(
         with_parameters(_trial, place=described(place, share), run_seed=run_seed),
         {"cpu": share.num_cpus, "gpu": share.num_gpus or 0.0},
     )
-    while driver.why_over() is None:
+    while not driver.is_done:
         asks = _Asks(driver, room)
         with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
             Tuner(
@@ -73,7 +73,7 @@ def run_jobs(
                     callbacks=[_Tells(driver, on_step, advance)],
                 ),
             ).fit()
-        if driver.num_in_hand or (asks.count < TRIALS_A_TUNER and driver.why_over() is None):
+        if driver.num_running or (asks.count < TRIALS_A_TUNER and not driver.is_done):
             raise KeyboardInterrupt  # which Tune has caught, to end its loop and return as if all were well
 
 

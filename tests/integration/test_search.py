@@ -287,6 +287,68 @@ def test_killed_again_and_again_a_search_ends_with_the_trials_it_was_asked_for(t
     assert len([one for one in active(tmp_path) if "number" in one.data.tags]) == len(done)
 
 
+@pytest.mark.long
+def test_after_ctrl_c_nothing_is_left_running_and_the_same_command_goes_on(tmp_path):
+    flags = [*TINY_FLAGS, "--home=home", "--study=tiny", "--seeds=0", "--num-trials=2"]
+    process = subprocess.Popen(
+        command("run", *flags), cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not ledger(tmp_path) and process.poll() is None:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, errors
+    assert errors.strip().splitlines()[-1] == "tune: stopped; the same command goes on from here."
+    assert states(tmp_path)["FAIL"] >= 1, "it was stopped with a trial in hand"
+    assert "RUNNING" not in states(tmp_path)
+    assert {one.info.status for one in shown(tmp_path)} == {"KILLED"}
+    tune("run", *flags, cwd=tmp_path)
+    found = rows(tmp_path)
+    assert {row["reason"] for row in found if row["state"] == "FAIL"} == {ORPHANED}
+    assert sum(row["state"] in ("COMPLETE", "PRUNED") for row in found) == 2
+    assert set(states(tmp_path)) == {"COMPLETE", "FAIL"}
+    assert {one.info.status for one in active(tmp_path)} == {"FINISHED"}
+
+
+def test_settings_that_are_equal_in_effect_are_run_once_even_at_once(tiny, two_cpus, tmp_path, monkeypatch):
+    from tune.trials import evaluate
+
+    monkeypatch.setattr("tune.trials.TRIALS_A_TUNER", 1)  # what is aside outlives a Tuner
+    home = Home(tmp_path / "home")
+    settings = Settings(name="twins", seeds=(0, 1), limits=Limits(6), sampler="random", publishes=False)
+    place = Place(home, Path("unused"), "cpu", "searches/twins/ledger.jsonl")
+    space = Space({"acquisition.candidate_batches": Choice((2, 3))})
+    result = search(tiny, space, settings, place, progress=Progress(quiet=True), run_seed=evaluate)
+    assert [one.state for one in result.attempts] == ["COMPLETE"] * 6
+    started = [trial for event, trial in ledger(tmp_path, "twins") if event == "start"]
+    assert len(started) == len(set(started)) == 4
+
+
+def test_accuracy_and_budget_leave_a_front_of_configurations(two_cpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = ["--space=none", "--space=acquisition.budget=40,80", "--space=acquisition.candidate_batches=2,3"]
+    flags = ["--home=home", "--study=two", "--seeds=0-1", "--num-trials=4", "--sampler=random", "--quiet"]
+    main(["run", *TINY_FLAGS, *flags, *space, "--objectives=accuracy,budget"])
+    said = capsys.readouterr().out
+    assert states(tmp_path, "two") == {"COMPLETE": 4}, "nothing is stopped early"
+    url = f"sqlite:///{folder(tmp_path, 'two') / 'optuna.db'}"
+    told = [
+        (trial.values[0], int(trial.values[1])) for trial in optuna.load_study(study_name="two", storage=url).trials
+    ]
+    written = rows(tmp_path, "two")
+    assert told == [(pytest.approx(float(row["val_mean"])), int(row["acquisition.budget"])) for row in written]
+    assert len({budget for _, budget in told}) == 2
+    front = list(csv.DictReader((folder(tmp_path, "two") / "front.csv").open()))
+    for value, budget in told:
+        beaten_by = [one for one in front if float(one["val_mean"]) >= value and int(one["budget"]) <= budget]
+        assert beaten_by, "every trial is on the front or behind it"
+    for one in front:
+        config = read_config(folder(tmp_path, "two") / f"front/trial_{one['number']}.json")
+        assert config.acquisition.budget == int(one["budget"])
+        assert f"| {one['number']} | {one['budget']} |" in said
+    assert (folder(tmp_path, "two") / "figures/front.png").stat().st_size > 0
+
+
 def test_two_searches_at_once_in_one_storage_do_not_mix(tmp_path):
     """And a path that the user has given relative to this folder is found by trials, which work in another."""
     database, digits = tmp_path / "shared.db", load_digits()
@@ -363,12 +425,12 @@ def test_a_time_budget_ends_a_search_cleanly_and_the_next_command_goes_on(tiny, 
         small = override(tiny, {"strategy": "rambo"})
         return search(small, space, settings, place, progress=Progress(quiet=True), run_seed=evaluate)
 
-    first = ask_for(Limits(50, time_budget=4))
-    assert first.ended == "The time budget of 4 s is spent."
-    assert {one.state for one in first.attempts} <= {"COMPLETE"}
-    assert len(first.attempts) < 50
-    spent = ask_for(Limits(50, time_budget=4))
-    assert (spent.num_run, spent.seconds >= 4) == (0, True)
+    first = ask_for(Limits(50, time_budget=8))
+    assert first.ended == "The time budget of 8 s is spent."
+    assert {one.state for one in first.attempts} == {"COMPLETE"}, "what was begun has ended"
+    assert first.num_run == len(first.attempts) < 50
+    spent = ask_for(Limits(50, time_budget=8))
+    assert (spent.num_run, spent.seconds >= 8) == (0, True)
     number = len(first.attempts) + 1
     more = ask_for(Limits(number))
     assert more.ended == f"All {number} trials are finished."

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ablations.inference import estimate
 from cluster.trials import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.randomness import numpy_generator
-from tune.confirm import Comparison, comparison_experiments, comparison_text, sign_flip_p
-from tune.records import Attempt, Outcome, Plan
+from rambo.progress import Progress
+from tune.confirm import METRICS, Comparison, compare, comparison_experiments, comparison_text
+from tune.records import Attempt, Outcome, Plan, alone
 from tune.space import Choice, Space
 
 FIELD = "acquisition.candidate_batches"
@@ -52,13 +51,20 @@ def test_what_cannot_be_compared_is_refused(plan, tmp_path, seeds, results, sent
         comparison_experiments(plan, attempts(results), seeds, place(tmp_path))
 
 
-@pytest.mark.parametrize("count", [2, 6, 11])
-def test_the_sign_flip_test_is_that_of_the_ablations(count):
-    for draw in range(10):
-        values = np.round(numpy_generator(draw, "differences", count).normal(0.3, 1, count), 2)
-        theirs = estimate(tuple(values), 0.003, numpy_generator(0, "flips"))
-        assert sign_flip_p(values) == pytest.approx(theirs.p, abs=1e-12)
-    assert sign_flip_p(np.zeros(4)) == 1
+def test_nothing_is_compared_while_another_command_holds_the_search(plan, tmp_path):
+    where = place(tmp_path)
+    with (
+        alone("quick", where.home),
+        pytest.raises(InvalidInput, match="--study quick must be searched or confirmed by"),
+    ):
+        compare(plan, attempts([(3, 0.5), (2, 0.6)]), (4, 5), where, progress=Progress(quiet=True))
+    assert not where.home.folders("trials")
+
+
+def test_what_rounding_leaves_of_no_difference_is_none(plan):
+    same, almost = np.full(3, 0.3), np.full(3, 0.1 + 0.2)
+    found = Comparison((4, 5, 6), dict.fromkeys(METRICS, almost), dict.fromkeys(METRICS, same))
+    assert "+0.00 points (95 % interval 0.00 to 0.00, sign-flip p = 1)" in comparison_text(plan, found)
 
 
 def test_the_text_says_by_how_much_and_how_surely(plan):

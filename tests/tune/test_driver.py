@@ -1,6 +1,7 @@
 """What is tried next and what is told: without Ray, on real folders and a real study."""
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from cluster.trials import Failure
 from rambo.home import Home
 from rambo.result import Result, result_json, to_json
-from tune.driver import FAILURES_IN_A_ROW, Driver, Limits, Spent
-from tune.records import Outcome, Plan, entries
+from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Driver, Job, Limits, Spent
+from tune.records import ORPHANED, Outcome, Plan, entries
 from tune.search import default_storage, open_search
+from tune.settings import most_trainings
 from tune.space import BATCH, Choice, Range, Space, Whole
 
 SPACE = Space({"utility_model.dropout": Range(0.0, 0.9)})
@@ -35,6 +37,7 @@ class Bench:
             self.spent,
             self.home,
             Path("unused"),
+            most_a_trial=most_trainings(self.plan, Path("unused")),
             stops=stops,
             on_end=self.ended.append,
         )
@@ -136,6 +139,114 @@ def test_a_failure_that_another_try_would_repeat_is_told_and_not_run(tiny, tmp_p
     assert bench.driver.next(9) is None
     assert bench.states() == ["FAIL"] * FAILURES_IN_A_ROW
     assert {one.reason for one in bench.search.attempts()} == {"all scores are equal"}
+    shown = {entry.tags["seed"]: entry.failure for entry in entries(bench.plan, bench.search.attempts()[1:])}
+    assert shown == {"1": "all scores are equal"}, "seed 0 has not failed"
+
+
+def test_a_known_failure_keeps_the_results_of_the_seeds_before_it(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(5), Space({"acquisition.candidate_batches": Choice((2,))}))
+    job = bench.driver.next(9)
+    bench.finish(job.folders[0], 0.6)
+    bench.home.write(f"{job.folders[1]}/failure.json", to_json(vars(Failure("collapsed", "all scores are equal"))))
+    bench.driver.died(job.number, "its process died 4 times")
+    assert bench.driver.next(9) is None
+    told = bench.search.attempts()[1:]
+    assert {one.outcomes for one in told} == {(Outcome(0.6, 0.5),)}
+    shown = {entry.tags["seed"]: entry.failure for entry in entries(bench.plan, told)}
+    assert shown == {"0": None, "1": "all scores are equal"}
+
+
+TWO = Space({"acquisition.candidate_batches": Choice((2, 3))})
+"""Every third setting, at the latest, is one that is in hand."""
+
+
+def both(bench: Bench) -> list[Job]:
+    """A job of each of the two settings; all else that may be asked for is put aside."""
+    jobs = [bench.driver.next(9) for _ in range(2)]
+    assert len({tuple(job.folders) for job in jobs}) == 2
+    assert bench.driver.next(9) is None
+    return jobs
+
+
+def test_a_setting_in_hand_is_not_run_a_second_time_but_told_what_its_twin_gave(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(6), TWO, stops=False)
+    jobs = both(bench)
+    assert (bench.driver.num_running, bench.driver.num_in_hand) == (2, 6), "what is aside is among the six trials"
+    for job, value in zip(jobs, (0.6, 0.7), strict=True):
+        for place, folder in enumerate(job.folders):
+            bench.finish(folder, value)
+            bench.driver.heard(job.number, place, Outcome(value, 0.5, 7))
+        assert not bench.driver.is_done
+        bench.driver.ended(job.number)
+        assert bench.driver.next(9) is None
+    assert bench.driver.is_done
+    assert bench.states() == ["COMPLETE"] * 6
+    assert {(list(one.folders) == jobs[0].folders, round(one.val_accuracy, 9)) for one in bench.search.attempts()} == {
+        (True, 0.6),
+        (False, 0.7),
+    }
+    assert bench.driver.trainings == 28, "paid for once"
+    assert sorted(bench.ended) == list(range(6))
+
+
+def test_a_setting_put_aside_is_run_when_its_twin_has_left_no_results(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(6), TWO)
+    first, second = both(bench)
+    bench.finish(first.folders[0], 0.6)
+    bench.driver.heard(first.number, 0, Outcome(0.6, 0.5))
+    bench.driver.died(first.number, "its process died 4 times")
+    assert bench.driver.next(1) is None, "the other one fills the room"
+    again = bench.driver.next(2)
+    assert (again.folders, again.number > second.number) == (first.folders, True)
+    assert bench.driver.next(9) is None, "the rest of its kind waits for it"
+    for job in (again, second):
+        for place, folder in enumerate(job.folders):
+            bench.finish(folder, 0.6)
+            bench.driver.heard(job.number, place, Outcome(0.6, 0.5))
+        bench.driver.ended(job.number)
+    while (more := bench.driver.next(9)) is not None:
+        pytest.fail(f"{more} has its results")
+    assert Counter(bench.states()) == {"COMPLETE": 6, "FAIL": 1}
+
+
+def test_a_sampler_that_insists_on_what_is_in_hand_is_asked_a_bounded_number_of_times(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(99), Space({"acquisition.candidate_batches": Choice((2,))}))
+    job = bench.driver.next(2)
+    for _ in range(3):
+        assert bench.driver.next(2) is None
+    assert (bench.driver.num_running, bench.driver.num_in_hand) == (1, 1 + MOST_ASIDE)
+    bench.home.write(f"{job.folders[0]}/failure.json", to_json(vars(Failure("collapsed", "all scores are equal"))))
+    bench.driver.heard(job.number, 0, Failure("collapsed", "all scores are equal"))
+    bench.driver.ended(job.number)
+    before = len(bench.states())
+    assert bench.driver.next(2) is None
+    assert bench.states() == ["FAIL"] * (before + FAILURES_IN_A_ROW - 1), "what was aside is one failure with its twin"
+
+
+def test_a_time_budget_that_ends_while_one_is_aside_leaves_it_to_the_next_command(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(3, time_budget=1000), TWO, stops=False)
+    jobs = both(bench)
+    aside = next(one for one in bench.search.attempts() if one.number not in {job.number for job in jobs})
+    twin, other = sorted(jobs, key=lambda job: job.fields != aside.fields)
+    bench.home.write("searches/test/spent.json", b'{"seconds": 1000.5}')
+    bench.spent.__init__(bench.home, "test")
+    assert bench.driver.next(9) is None
+    for job in (other, twin):
+        assert not bench.driver.is_done
+        bench.driver.died(job.number, "its process died 4 times")
+        assert bench.driver.next(9) is None
+    assert bench.driver.is_done
+    assert bench.states() == ["FAIL"] * 3
+    assert bench.search.attempts()[aside.number].reason == ORPHANED
+    again = Bench(tiny, tmp_path, Limits(1), TWO)
+    assert again.driver.next(9).fields == aside.fields
+
+
+def test_an_interrupt_closes_what_is_aside_as_well(tiny, tmp_path):
+    bench = Bench(tiny, tmp_path, Limits(6), TWO)
+    both(bench)
+    assert bench.search.close_orphans() == 6
+    assert bench.states() == ["FAIL"] * 6
 
 
 def test_a_setting_that_cannot_be_is_a_failure(tiny, tmp_path):

@@ -7,13 +7,19 @@ from pathlib import Path
 import optuna
 import pytest
 
+from cluster.trials import Place
 from rambo.errors import InvalidInput
 from rambo.fields import override
+from rambo.home import Home
 from rambo.presets import quickstart
+from rambo.progress import Progress
 from rambo.randomness import derive
+from tune.driver import Limits
 from tune.records import OFFSET_LAMBDA, OFFSET_PENALTY, ORPHANED, OT, Attempt, Outcome, Plan
+from tune.run import search
 from tune.search import SAMPLERS, default_storage, importances, make_sampler, open_search, read_search
-from tune.space import BATCH, LAMBDA_OT, LAMBDAS, default_space
+from tune.settings import Settings, make_plan
+from tune.space import BATCH, LAMBDA_OT, LAMBDAS, Range, Space, default_space
 from tune.suggest import as_parameters, suggest
 
 SPACE = default_space(quickstart(), 10, 1000, ["accuracy"])
@@ -124,6 +130,21 @@ def test_another_search_of_the_same_name_is_refused(tmp_path):
         open_search(plan(seeds=(0, 1, 2)), storage(tmp_path), "tpe", 0)
     elsewhere = override(quickstart(), {"data.source": "npz:moved.npz", "seed": 5})
     open_search(plan(base=elsewhere), storage(tmp_path), "tpe", 0)
+
+
+def test_a_search_in_a_shared_database_is_run_from_one_home_and_read_from_all(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = Settings("test", (0, 1), Limits(3), storage=storage(tmp_path), publishes=False)
+    made = make_plan(tiny, Space({"utility_model.dropout": Range(0.1, 0.5)}), settings, Path("unused"))
+    first = open_search(made, storage(tmp_path), "tpe", 0, Home(tmp_path / "first").root)
+    first.ask()
+    second = Place(Home("second"), Path("unused"), "cpu", "ledger.jsonl")
+    with pytest.raises(InvalidInput) as refusal:
+        search(tiny, made.space, settings, second, progress=Progress(quiet=True))
+    assert f"must be run from the --home that began it in this --storage, {tmp_path}/first, got" in str(refusal.value)
+    assert [one.state for one in read_search(made, storage(tmp_path)).attempts()] == ["RUNNING"], "nobody failed it"
+    again = open_search(made, storage(tmp_path), "tpe", 0, Home("first").root)
+    assert again.close_orphans() == 1, "a relative path is the same home"
 
 
 @pytest.mark.parametrize(

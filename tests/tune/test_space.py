@@ -13,6 +13,7 @@ from tune.space import (
     BUDGET,
     LAMBDA_OT,
     LAMBDAS,
+    MOST_KNOWN,
     SWITCH_OT,
     Choice,
     Range,
@@ -129,7 +130,28 @@ def test_the_corners_meet_every_listed_value_and_every_pair_of_b_and_budget():
     corners = list(space.corners())
     assert {(one[BATCH], one[BUDGET]) for one in corners} == {(b, B) for b in (20, 25, 50) for B in (100, 200)}
     assert {one[LAMBDA_OT] for one in corners} == {0.0, 1e-3, 1e2}
-    assert {one[LAMBDA_OT] for one in space.corners(listed=True)} == {1e2}, "OT is on where sets are named in advance"
+    assert {one[LAMBDA_OT] for one in space.known()} == {1e2}, "OT is on where sets are named in advance"
+
+
+def test_what_is_known_ahead_combines_listed_values_and_leaves_bounds_to_the_trials():
+    default = default_space(quickstart(), 10, 1000, ["accuracy"])
+    texts = ["training.batch_size=16,32", "training.learning_rate=log:1e-4,1e-2", "utility_model.dropout=.1,.5"]
+    space = parse_space(texts, default)
+    known = list(space.known())
+    pairs = [(one[BATCH], one["training.batch_size"]) for one in known]
+    assert sorted(pairs) == [(b, size) for b in (20, 25, 50) for size in (16, 32)], "each once: û's dropout is no set's"
+    assert all("training.learning_rate" not in one and LAMBDAS[0] not in one for one in known)
+    assert space.unknown() == ["training.learning_rate"]
+    assert default.unknown() == []
+
+
+def test_many_listed_values_are_not_all_combined_ahead():
+    texts = ["training.batch_size=16,32,64", "training.max_epochs=10,20,30", "strategy=rambo"]
+    space = parse_space(texts, default_space(quickstart(), 10, 1000, ["accuracy"]))
+    known = list(space.known())
+    assert len(known) == 3 + 3 + 3 + 1 < MOST_KNOWN < 3 * 3 * 3
+    assert {one[BATCH] for one in known} == {20, 25, 50}
+    assert space.unknown() == [BATCH, "training.batch_size", "training.max_epochs"]
 
 
 def test_lambdas_are_idle_without_ot():

@@ -1,0 +1,82 @@
+"""What is known before the first trial, and what a trial can need on top, against what experiments name themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.trials import Place
+from rambo.fields import override
+from rambo.home import Home
+from rambo.preparation import prepare
+from tune.driver import Limits
+from tune.records import Plan
+from tune.settings import Settings, known_experiments, make_plan, most_trainings
+from tune.show import plan_text
+from tune.space import BATCH, Choice, Range, Space, Whole
+
+NOWHERE = Path("unused")
+RATE = "training.learning_rate"
+
+
+def plan(tiny, space: dict) -> Plan:
+    """Of a base that b = 20 and b = 30 both fit."""
+    base = override(tiny, {"acquisition.budget": 60})
+    return Plan("test", Space(space), base, (0, 1), ("accuracy",), "digits")
+
+
+def test_a_range_that_changes_what_is_measured_is_collected_at_the_base_and_nowhere_else(tiny):
+    known = known_experiments(plan(tiny, {RATE: Range(1e-4, 1e-2, log=True), BATCH: Choice((20, 30))}), NOWHERE)
+    assert {one.config.training.learning_rate for one in known} == {tiny.training.learning_rate}
+    assert sorted((one.config.seed, one.config.acquisition.batch_size) for one in known) == [
+        (seed, size) for seed in (0, 1) for size in (20, 30)
+    ]
+
+
+def test_without_a_listed_value_the_base_is_known_ahead(tiny):
+    one = plan(tiny, {"utility_model.dropout": Range(0.1, 0.5)})
+    bases = [prepare(one.config({}, seed), NOWHERE).folder for seed in (0, 1)]
+    assert [known.folder for known in known_experiments(one, NOWHERE)] == bases
+
+
+def test_listed_values_that_cannot_be_combined_are_left_out(tiny):
+    sizes = {BATCH: Choice((20, 30)), "data.num_seed_labels": Choice((60, 100))}  # b = 30 of 100 leaves a start of 10
+    assert {
+        (one.config.acquisition.batch_size, one.config.data.num_seed_labels)
+        for one in known_experiments(plan(tiny, sizes), NOWHERE)
+    } == {(20, 60), (20, 100), (30, 60)}
+
+
+def test_a_trial_needs_its_final_trainings_and_what_its_own_setting_brings(tiny):
+    final = 2 * tiny.evaluation.repeats
+    assert most_trainings(plan(tiny, {BATCH: Choice((20, 30))}), NOWHERE) == final
+    rates = plan(tiny, {RATE: Range(1e-4, 1e-2, log=True)})
+    own = sum(map(len, prepare(tiny, NOWHERE).specs().values()))
+    assert most_trainings(rates, NOWHERE) == final + 2 * own
+    pairs = dict.fromkeys(("offline.num_pairs", "pretraining.num_pairs"), Whole(4, 9))
+    sizes = plan(tiny, {**pairs, BATCH: Choice((20, 30))})
+    everything = [
+        prepare(sizes.config({"offline.num_pairs": one, "pretraining.num_pairs": two, BATCH: size}), NOWHERE).specs()
+        for one in (4, 9)
+        for two in (4, 9)
+        for size in (20, 30)
+    ]
+    most = max(sum(map(len, stages.values())) for stages in everything)
+    assert most_trainings(sizes, NOWHERE) == final + 2 * most
+
+
+def test_the_plan_says_what_is_left_to_the_trials(tiny, tmp_path):
+    space = Space({RATE: Range(1e-4, 1e-2, log=True)})
+    settings = Settings("test", (0, 1), Limits(3))
+    place = Place(Home(tmp_path), NOWHERE, "cpu", "ledger.jsonl")
+    made = make_plan(tiny, space, settings, NOWHERE)
+    most = most_trainings(made, NOWHERE)
+    said = f"Then up to {most} trainings, the sets that its {RATE} bring among them, a trial, {3 * most} in all."
+    assert said in plan_text(made, settings, place)
+
+
+@pytest.mark.parametrize(("objectives", "halves"), [(("accuracy",), True), (("accuracy", "budget"), False)])
+def test_the_plan_announces_halving_only_where_there_is_one_objective(tiny, tmp_path, objectives, halves):
+    settings = Settings("test", (0, 1), Limits(3), objectives)
+    place = Place(Home(tmp_path), NOWHERE, "cpu", "ledger.jsonl")
+    made = make_plan(tiny, Space({"utility_model.dropout": Range(0.1, 0.5)}), settings, NOWHERE)
+    assert ("one after another while it is in the better half" in plan_text(made, settings, place)) == halves
