@@ -13,7 +13,6 @@ from ablations.effects import (
     control_effects,
     level_effects,
     shapley_values,
-    whole_seeds,
 )
 from ablations.inference import ALPHA, Power, attainable, mean_and_se
 from ablations.study import Outcome, Study
@@ -46,7 +45,8 @@ class Analysis:
     """The reference cell against each control."""
     marks: tuple[str, ...]
     """What makes the cells hard to compare, to be printed with every table."""
-    power: Power
+    powers: tuple[Power, ...]
+    """What the seeds can show: one, or of the effects with the fewest seeds and of those with the most."""
 
     @property
     def tested(self) -> tuple[Effect, ...]:
@@ -64,8 +64,8 @@ def analyse(
     by_level = level_effects(study, metric, margin)
     against = control_effects(study, metric, margin)
     values = shapley_values(study, metric, margin)
-    power = attainable(len(whole_seeds(study, study.grid.studied, metric)), len(found or by_level or against))
-    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), power)
+    powers = _powers(found or by_level or against)
+    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), powers)
 
 
 def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:
@@ -138,6 +138,14 @@ def seeds_text(seeds: Sequence[int]) -> str:
         else:
             runs.append([seed])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _powers(effects: Sequence[Effect]) -> tuple[Power, ...]:
+    """Of the effects that are tested; of what there is, where none can be."""
+    counts = sorted(len(effect.seeds) for effect in effects if effect.num_tests)
+    if not counts:
+        return (attainable(max((len(effect.seeds) for effect in effects), default=0), len(effects)),)
+    return tuple(attainable(count, len(counts)) for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def _refuse(rule: str, found: str, allow_mixed: bool) -> str:

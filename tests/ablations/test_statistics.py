@@ -422,6 +422,20 @@ def test_five_seeds_cannot_be_significant_and_ten_find_large_effects_among_seven
     assert "nothing can be tested" in power_note(1, 7)
 
 
+def test_the_seeds_that_tests_have_decide_what_can_be_significant(make_study):
+    """Ten seeds, of which one cell of eight lacks two: its own level has eight, all others have ten."""
+    factors = [parse_factor("acquisition.candidate_batches=1,2,3,4,5,6,7,10")]
+
+    def accuracy(cell, seed):
+        return "It failed." if cell.level(factors[0].name) == 2 and seed > 7 else noisy(cell, seed)
+
+    analysis = analyse(make_study(accuracy, factors=factors, controls=[]))
+    assert [(power.num_seeds, power.num_tests) for power in analysis.powers] == [(8, 7), (10, 7)]
+    assert [power.can_reject for power in analysis.powers] == [False, True]
+    whole = analyse(make_study(noisy, factors=factors, controls=[]))
+    assert [(power.num_seeds, power.num_tests) for power in whole.powers] == [(10, 7)]
+
+
 def test_seeds_are_written_as_ranges():
     assert seeds_text([3, 0, 1]) == "0–1, 3"
     assert seeds_text([7]) == "7"
