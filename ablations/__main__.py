@@ -8,7 +8,7 @@ from dataclasses import replace
 from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
-from ablations.retune import NUM_SEEDS, Retuning, cell_searches, retune, retune_text
+from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
 from ablations.run import Ended, Reporting, run_study, sync_study, write_report
 from ablations.show import plan_text, status_text
 from ablations.verify import differences
@@ -62,7 +62,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     study_folder(name)
     place = read_place(options, home, name)
-    retuning = read_retuning(options, grid)
+    retuning = read_retuning(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
         print(plan_text(plan, prepared, place))
@@ -178,14 +178,13 @@ def read_place(options: argparse.Namespace, home: Home, name: str) -> Place:
     return Place(home, options.data_dir, options.device, ledger, workers, share)
 
 
-def read_retuning(options: argparse.Namespace, grid: Grid) -> Retuning | None:
+def read_retuning(options: argparse.Namespace) -> Retuning | None:
     """The search that each cell gets, if any."""
     if options.retune is None:
         extra = [flag for flag in ("retune_seeds", "retune_space") if getattr(options, flag)]
         require(not extra, "--retune must say how many trials a search has where --retune-… is given, got no --retune.")
         return None
-    after = max(grid.seeds) + 1
-    seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else range(after, after + NUM_SEEDS)
+    seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else SEARCH_SEEDS
     return Retuning(options.retune, tuple(seeds), tuple(options.retune_space))
 
 
@@ -233,7 +232,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     fair = running.add_argument_group("the same search for every cell, and both results side by side")
     fair.add_argument("--retune", type=int, metavar="N", help="trials of each cell's search (default: no search)")
     fair.add_argument(
-        "--retune-seeds", metavar="LIST", help=f"to search on (default: the {NUM_SEEDS} after the largest of --seeds)"
+        "--retune-seeds", metavar="LIST", help=f"to search on (default: {', '.join(map(str, SEARCH_SEEDS))})"
     )
     fair.add_argument(
         "--retune-space",
