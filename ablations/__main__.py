@@ -9,11 +9,21 @@ from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, s
 from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
-from ablations.run import Ended, Reporting, run_study, sync_study, write_report
+from ablations.run import (
+    Again,
+    Ended,
+    Reporting,
+    kept_reporting,
+    run_study,
+    sync_study,
+    versions_then,
+    write_report,
+)
 from ablations.show import plan_text, status_text
+from ablations.statistics import check_versions
 from ablations.verify import differences
 from cluster.runtime import parse_num_workers
-from cluster.tracking import serve
+from cluster.tracking import serve, server_address
 from cluster.trials import Place, Share
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.errors import InvalidInput, require
@@ -62,6 +72,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     study_folder(name)
     place = read_place(options, home, name)
+    reporting = read_reporting(options, home, name)
     retuning = read_retuning(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
@@ -69,12 +80,17 @@ def run_command_run(options: argparse.Namespace) -> None:
         if searches:
             print(retune_text(searches, place))
         return
-    progress, reporting = Progress(quiet=options.quiet), read_reporting(options)
-    ended = run_study(plan, prepared, place, reporting, retry_failed=options.retry_failed, progress=progress)
+    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
+    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
     if searches:
+        fixed = ended
+        check_versions(versions_then(plan, home, list(prepared.values())), reporting.allow_mixed)
         plan, prepared = retune(plan, searches, place, progress)
         place = replace(place, ledger=f"{study_folder(plan.name)}/ledger.jsonl")
-        ended = run_study(plan, prepared, place, reporting, retry_failed=options.retry_failed, progress=progress)
+        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
+        unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
+        num_run = fixed.num_run + ended.num_run
+        ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
     show(ended, home)
 
 
@@ -88,7 +104,7 @@ def run_command_report(options: argparse.Namespace) -> None:
     """ablations report."""
     home = Home(options.home)
     study = read_study(existing_plan(home, options.study), home)
-    files = write_report(study, home, read_reporting(options))
+    files = write_report(study, home, read_reporting(options, home, study.name))
     print(files["table.md"].decode())
     print(files["sentences.txt"].decode())
     print(home.path(study_folder(study.name)))
@@ -98,21 +114,25 @@ def run_command_verify(options: argparse.Namespace) -> None:
     """ablations verify."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    found = differences(plan, home, read_reporting(options))
+    reporting = read_reporting(options, home, plan.name)
+    kept = kept_reporting(home, plan.name)
+    found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
     for sentence in found:
         print(sentence)
     if found:
         raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")
     print(f"{len(plan.folders)} trials, every table and every figure of {plan.name} agree with the trial folders.")
+    if failures := read_study(plan, home).failures:
+        print(f"{len(failures)} of them failed and {'is' if len(failures) == 1 else 'are'} shown as missing.")
 
 
 def run_command_sync(options: argparse.Namespace) -> None:
     """ablations sync."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    ended = sync_study(plan, home, read_reporting(options), Progress(quiet=options.quiet))
+    ended = sync_study(plan, home, read_reporting(options, home, plan.name), Progress(quiet=options.quiet))
     require(ended.unpublished is None, str(ended.unpublished))
-    print(f"{len(ended.study.outcomes)} trials of {plan.name} are in MLflow.")
+    print(f"{len(plan.entries(home))} trials of {plan.name} are in MLflow.")
 
 
 def run_command_ui(options: argparse.Namespace) -> None:
@@ -188,25 +208,33 @@ def read_retuning(options: argparse.Namespace) -> Retuning | None:
     return Retuning(options.retune, tuple(seeds), tuple(options.retune_space))
 
 
-def read_reporting(options: argparse.Namespace) -> Reporting:
-    """How results are judged."""
-    require(options.margin > 0, f"--margin must be positive, in points of accuracy, got {options.margin:g}.")
+def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Reporting:
+    """How results are judged: as the flags say, else with the margin that the study has had."""
+    if options.margin is None:
+        return Reporting(kept_reporting(home, name).margin, options.allow_mixed)
+    require(
+        0 < options.margin < 100,
+        f"--margin must be positive and below 100, in points of accuracy, got {options.margin:g}.",
+    )
     return Reporting(options.margin / 100, options.allow_mixed)
 
 
 def show(ended: Ended, home: Home) -> None:
     """The table, the sentences, and where to look."""
+    study = ended.study
     if "both.md" in ended.files:
         print(ended.files["both.md"].decode())
     print(ended.files["table.md"].decode())
     print(ended.files["sentences.txt"].decode())
     if ended.unpublished is not None:
         print(ended.unpublished)
-    print(f"{ended.num_run} trials were run now. Look at python -m ablations ui --home {home.root}, then")
-    print(f"  http://127.0.0.1:5000{ended.pages[0]}")
-    print(f"  http://127.0.0.1:5000{ended.pages[1]}")
-    print(home.path(f"{study_folder(ended.study.name)}/report.html"))
-    if ended.study.failures:
+    server = server_address(home)
+    look = f"Look at {f'python -m ablations ui --home {home.root}, then' if server is None else server}"
+    print(f"{ended.num_run} trials were run now.{f' {look}' if ended.pages else ''}")
+    for page in ended.pages or ():
+        print(f"  {server or 'http://127.0.0.1:5000'}{page}")
+    print(home.path(f"{study_folder(study.name)}/report.html"))
+    if study.failures or (study.fixed is not None and study.fixed.failures):
         sys.exit(1)
 
 
@@ -246,6 +274,9 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     work.add_argument("--cpus-per-trial", type=float, metavar="N", help="default 1")
     work.add_argument("--gpus-per-trial", type=float, metavar="SHARE", help="default .25 where there are GPUs")
     work.add_argument("--retry-failed", action="store_true", help="run trials again whose failure was final")
+    work.add_argument(
+        "--rerun-outdated", action="store_true", help="run trials again that another training version has measured"
+    )
     _add_reporting(running)
     add_config_flags(running, seeds_flag="--seeds")
     add_lab_flags(running)
@@ -266,7 +297,7 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str, *
 
 def _add_reporting(parser: Parser) -> None:
     parser.add_argument(
-        "--margin", type=float, default=0.3, metavar="POINTS", help="equivalence margin (default %(default)s)"
+        "--margin", type=float, metavar="POINTS", help="equivalence margin (default: the study's last, at first 0.3)"
     )
     parser.add_argument(
         "--allow-mixed", action="store_true", help="compare unequal seeds or training versions, marked as such"

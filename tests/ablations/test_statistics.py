@@ -1,6 +1,7 @@
 """The statistics against other libraries, brute force, and simulations whose truth is known."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations, product
 from math import factorial
@@ -373,6 +374,27 @@ def test_unequal_seeds_are_refused_unless_allowed_and_then_marked(make_study):
         analyse(study)
     [mark] = analyse(study, allow_mixed=True).marks
     assert mark.endswith("seeds 0–9 in 10 cells; seeds 0–3, 5–9 in 1 cell.")
+
+
+def test_failed_trials_are_marked_and_no_reason_to_refuse(make_study):
+    def accuracy(cell, seed):
+        return "The fit collapsed." if (cell.control, seed) == ("margin", 4) else noisy(cell, seed)
+
+    study = make_study(accuracy)
+    [mark] = analyse(study).marks
+    assert mark.endswith("seeds 0–9 in 10 cells; seeds 0–3, 5–9 in 1 cell.")
+    assert analyse(study) == analyse(study, allow_mixed=True)
+    waiting = make_study(lambda cell, seed: None if (cell.control, seed) == ("random", 0) else accuracy(cell, seed))
+    with pytest.raises(InvalidInput, match="run what is missing, or pass --allow-mixed"):
+        analyse(waiting)
+    assert "but has none" in check_comparable(make_study(lambda cell, seed: "The fit collapsed."))[0]
+
+
+def test_a_retuned_study_of_another_training_version_than_its_fixed_one_is_refused(make_study, make_outcome):
+    fixed = make_study(lambda cell, seed: make_outcome(0.9, training_version=1))
+    retuned = replace(make_study(lambda cell, seed: make_outcome(0.9, training_version=2)), fixed=fixed)
+    with pytest.raises(InvalidInput, match="version 1 in 110 trials; version 2 in 110 trials; run it with --rerun-out"):
+        analyse(retuned)
 
 
 def test_mixed_training_versions_are_refused_unless_allowed_and_then_marked(make_study, make_outcome):
