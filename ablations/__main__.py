@@ -8,11 +8,21 @@ from dataclasses import replace
 from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
-from ablations.retune import NUM_SEEDS, Retuning, cell_searches, retune, retune_text
-from ablations.run import Ended, Reporting, run_study, sync_study, write_report
+from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
+from ablations.run import (
+    Again,
+    Ended,
+    Reporting,
+    kept_reporting,
+    run_study,
+    sync_study,
+    versions_then,
+    write_report,
+)
 from ablations.show import plan_text, status_text
+from ablations.statistics import check_versions
 from ablations.verify import differences
-from cluster.tracking import serve
+from cluster.tracking import serve, server_address
 from cluster.trials import add_place_flags, read_place
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.errors import InvalidInput, require
@@ -61,19 +71,25 @@ def run_command_run(options: argparse.Namespace) -> None:
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     study_folder(name)
     place = read_place(options, home, f"{study_folder(name)}/ledger.jsonl")
-    retuning = read_retuning(options, grid)
+    reporting = read_reporting(options, home, name)
+    retuning = read_retuning(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
         print(plan_text(plan, prepared, place))
         if searches:
             print(retune_text(searches, place))
         return
-    progress, reporting = Progress(quiet=options.quiet), read_reporting(options)
-    ended = run_study(plan, prepared, place, reporting, retry_failed=options.retry_failed, progress=progress)
+    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
+    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
     if searches:
+        fixed = ended
+        check_versions(versions_then(plan, home, list(prepared.values())), reporting.allow_mixed)
         plan, prepared = retune(plan, searches, place, progress)
         place = replace(place, ledger=f"{study_folder(plan.name)}/ledger.jsonl")
-        ended = run_study(plan, prepared, place, reporting, retry_failed=options.retry_failed, progress=progress)
+        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
+        unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
+        num_run = fixed.num_run + ended.num_run
+        ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
     show(ended, home)
 
 
@@ -87,7 +103,7 @@ def run_command_report(options: argparse.Namespace) -> None:
     """ablations report."""
     home = Home(options.home)
     study = read_study(existing_plan(home, options.study), home)
-    files = write_report(study, home, read_reporting(options))
+    files = write_report(study, home, read_reporting(options, home, study.name))
     print(files["table.md"].decode())
     print(files["sentences.txt"].decode())
     print(home.path(study_folder(study.name)))
@@ -97,21 +113,25 @@ def run_command_verify(options: argparse.Namespace) -> None:
     """ablations verify."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    found = differences(plan, home, read_reporting(options))
+    reporting = read_reporting(options, home, plan.name)
+    kept = kept_reporting(home, plan.name)
+    found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
     for sentence in found:
         print(sentence)
     if found:
         raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")
     print(f"{len(plan.folders)} trials, every table and every figure of {plan.name} agree with the trial folders.")
+    if failures := read_study(plan, home).failures:
+        print(f"{len(failures)} of them failed and {'is' if len(failures) == 1 else 'are'} shown as missing.")
 
 
 def run_command_sync(options: argparse.Namespace) -> None:
     """ablations sync."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    ended = sync_study(plan, home, read_reporting(options), Progress(quiet=options.quiet))
+    ended = sync_study(plan, home, read_reporting(options, home, plan.name), Progress(quiet=options.quiet))
     require(ended.unpublished is None, str(ended.unpublished))
-    print(f"{len(ended.study.outcomes)} trials of {plan.name} are in MLflow.")
+    print(f"{len(plan.entries(home))} trials of {plan.name} are in MLflow.")
 
 
 def run_command_ui(options: argparse.Namespace) -> None:
@@ -161,36 +181,43 @@ def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:
     return {(cell.name, seed): prepare(config, options.data_dir) for cell, seed, config in grid.trials()}
 
 
-def read_retuning(options: argparse.Namespace, grid: Grid) -> Retuning | None:
+def read_retuning(options: argparse.Namespace) -> Retuning | None:
     """The search that each cell gets, if any."""
     if options.retune is None:
         extra = [flag for flag in ("retune_seeds", "retune_space") if getattr(options, flag)]
         require(not extra, "--retune must say how many trials a search has where --retune-… is given, got no --retune.")
         return None
-    after = max(grid.seeds) + 1
-    seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else range(after, after + NUM_SEEDS)
+    seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else SEARCH_SEEDS
     return Retuning(options.retune, tuple(seeds), tuple(options.retune_space))
 
 
-def read_reporting(options: argparse.Namespace) -> Reporting:
-    """How results are judged."""
-    require(options.margin > 0, f"--margin must be positive, in points of accuracy, got {options.margin:g}.")
+def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Reporting:
+    """How results are judged: as the flags say, else with the margin that the study has had."""
+    if options.margin is None:
+        return Reporting(kept_reporting(home, name).margin, options.allow_mixed)
+    require(
+        0 < options.margin < 100,
+        f"--margin must be positive and below 100, in points of accuracy, got {options.margin:g}.",
+    )
     return Reporting(options.margin / 100, options.allow_mixed)
 
 
 def show(ended: Ended, home: Home) -> None:
     """The table, the sentences, and where to look."""
+    study = ended.study
     if "both.md" in ended.files:
         print(ended.files["both.md"].decode())
     print(ended.files["table.md"].decode())
     print(ended.files["sentences.txt"].decode())
     if ended.unpublished is not None:
         print(ended.unpublished)
-    print(f"{ended.num_run} trials were run now. Look at python -m ablations ui --home {home.root}, then")
-    print(f"  http://127.0.0.1:5000{ended.pages[0]}")
-    print(f"  http://127.0.0.1:5000{ended.pages[1]}")
-    print(home.path(f"{study_folder(ended.study.name)}/report.html"))
-    if ended.study.failures:
+    server = server_address(home)
+    look = f"Look at {f'python -m ablations ui --home {home.root}, then' if server is None else server}"
+    print(f"{ended.num_run} trials were run now.{f' {look}' if ended.pages else ''}")
+    for page in ended.pages or ():
+        print(f"  {server or 'http://127.0.0.1:5000'}{page}")
+    print(home.path(f"{study_folder(study.name)}/report.html"))
+    if study.failures or (study.fixed is not None and study.fixed.failures):
         sys.exit(1)
 
 
@@ -216,7 +243,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     fair = running.add_argument_group("the same search for every cell, and both results side by side")
     fair.add_argument("--retune", type=int, metavar="N", help="trials of each cell's search (default: no search)")
     fair.add_argument(
-        "--retune-seeds", metavar="LIST", help=f"to search on (default: the {NUM_SEEDS} after the largest of --seeds)"
+        "--retune-seeds", metavar="LIST", help=f"to search on (default: {', '.join(map(str, SEARCH_SEEDS))})"
     )
     fair.add_argument(
         "--retune-space",
@@ -228,6 +255,9 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     work = running.add_argument_group("how to run it")
     add_place_flags(work)
     work.add_argument("--retry-failed", action="store_true", help="run trials again whose failure was final")
+    work.add_argument(
+        "--rerun-outdated", action="store_true", help="run trials again that another training version has measured"
+    )
     _add_reporting(running)
     add_config_flags(running, seeds_flag="--seeds")
     add_lab_flags(running)
@@ -248,7 +278,7 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str, *
 
 def _add_reporting(parser: Parser) -> None:
     parser.add_argument(
-        "--margin", type=float, default=0.3, metavar="POINTS", help="equivalence margin (default %(default)s)"
+        "--margin", type=float, metavar="POINTS", help="equivalence margin (default: the study's last, at first 0.3)"
     )
     parser.add_argument(
         "--allow-mixed", action="store_true", help="compare unequal seeds or training versions, marked as such"

@@ -121,8 +121,7 @@ def control_effects(study: Study, metric: str = "test_accuracy", margin: float =
     """The reference cell minus each control, at the control's levels where it has some."""
     effects = []
     for control in study.grid.controls:
-        wanted = {**dict(reference_cell(study.grid).levels), **dict(control.levels)}
-        cell = next((cell for cell in study.grid.studied if dict(cell.levels) == wanted), None)
+        cell = compared_cell(study.grid, control)
         if cell is not None:
             names = (f"{cell.name} − {control.name}", f"{cell.name} instead of {control.name}")
             weights = np.array([1.0, -1.0])
@@ -138,6 +137,12 @@ def reference_cell(grid: Grid) -> Cell:
         wanted.insert(0, {factor.name: True for factor in grid.factors})
     matching = [cell for levels in wanted for cell in grid.studied if dict(cell.levels) == levels]
     return (matching or list(grid.studied))[0]
+
+
+def compared_cell(grid: Grid, control: Cell) -> Cell | None:
+    """The cell that `control` is compared with: the reference cell, at the control's levels where it has some."""
+    wanted = {**dict(reference_cell(grid).levels), **dict(control.levels)}
+    return next((cell for cell in grid.studied if dict(cell.levels) == wanted), None)
 
 
 def whole_seeds(study: Study, cells: Sequence[Cell], metric: str = "test_accuracy") -> list[int]:

@@ -208,16 +208,29 @@ def _control_cells(
     base: Config, control: str, factors: Sequence[Factor], combinations: Sequence[tuple[tuple[str, Value], ...]]
 ) -> list[Cell]:
     """`control` at each combination of the factors that change its effective configuration."""
-    matter = {factor.name for factor in factors if _matters(base, control, factor)}
+    effective = {levels: _effective(base, control, levels) for levels in combinations}
+    matter = {factor.name for factor in factors if _matters(factor, effective)}
     restricted = (tuple((n, level) for n, level in levels if n in matter) for levels in combinations)
     return [Cell(levels, control) for levels in dict.fromkeys(restricted)]
 
 
-def _matters(base: Config, control: str, factor: Factor) -> bool:
+def _effective(base: Config, control: str, levels: tuple[tuple[str, Value], ...]) -> dict[str, Value]:
+    try:
+        return effective_fields(override(base, {**dict(levels), "strategy": control}), _ANY_POOL)
+    except InvalidInput as error:
+        raise InvalidInput(f"The cell {Cell(levels, control).name} cannot be: {error}") from None
+
+
+def _matters(factor: Factor, effective: Mapping[tuple[tuple[str, Value], ...], Mapping[str, Value]]) -> bool:
+    """Whether two of the combinations that differ in `factor` alone have other effective fields."""
     if factor.name.startswith("data."):
         return True
-    configs = [override(base, {factor.name: level, "strategy": control}) for level in factor.levels]
-    return any(effective_fields(c, _ANY_POOL) != effective_fields(configs[0], _ANY_POOL) for c in configs[1:])
+    first: dict[tuple[tuple[str, Value], ...], Mapping[str, Value]] = {}
+    for levels, fields in effective.items():
+        rest = tuple((name, level) for name, level in levels if name != factor.name)
+        if first.setdefault(rest, fields) != fields:
+            return True
+    return False
 
 
 def _listed(levels: Sequence[Value]) -> str:

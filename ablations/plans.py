@@ -1,7 +1,7 @@
 """What a study is, on disk: its grid and the folder of each trial. Everything else can be worked out from there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from ablations.factors import Cell, Factor, Grid
@@ -16,6 +16,9 @@ from rambo.result import Result, read_result, to_json
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
+
+CELL_SEPARATOR = "; "
+"""Between the cells that share a trial, in its tag `cell` in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,20 @@ class Plan:
             "the flags it was made with.",
         )
 
-    def entries(self, home: Home, keys: Sequence[Key] | None = None) -> list[Entry]:
-        """What MLflow shows of the trials that have ended, or of those among `keys`."""
+    def entries(self, home: Home, folder: str | None = None) -> list[Entry]:
+        """What MLflow shows: each trial folder that has ended, or only `folder`, once for all cells that rest on it."""
         found = []
-        for (cell, seed), folder in self.folders.items():
-            if keys is not None and (cell, seed) not in keys:
+        for one in dict.fromkeys(self.folders.values()) if folder is None else [folder]:
+            finished = read_result(home, one) is not None
+            failure = None if finished else read_failure(home, one)
+            if not finished and failure is None:
                 continue
-            failure = read_failure(home, folder)
-            if failure is None and read_result(home, folder) is None:
-                continue
-            reason = failure.reason if failure is not None and read_result(home, folder) is None else None
-            tags = {"cell": cell, "seed": str(seed), "study": self.name}
-            found.append(Entry(folder, f"{cell}, seed {seed}", tags, reason))
+            keys = self.keys_of(one)
+            cells, seed = [cell for cell, _ in keys], keys[0][1]
+            tags = {"cell": CELL_SEPARATOR.join(cells), "seed": str(seed), "study": self.name}
+            equal = f" and {len(cells) - 1} equal to it" if len(cells) > 1 else ""
+            reason = None if failure is None else failure.reason
+            found.append(Entry(one, f"{cells[0]}{equal}, seed {seed}", tags, reason))
         return found
 
     def keys_of(self, folder: str) -> list[Key]:

@@ -25,7 +25,7 @@ def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -
         "figures/effects.png": effects_figure(test),
         "figures/labels.png": labels_figure(test),
     }
-    fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=True)
+    fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=allow_mixed)
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     return {
         **both,

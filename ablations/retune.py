@@ -8,6 +8,7 @@ the comparison does not use, and a second study runs the cells at what was found
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ablations.effects import compared_cell
 from ablations.factors import Cell
 from ablations.plans import Key, Plan
 from cluster.runtime import connected
@@ -24,8 +25,8 @@ from tune.run import search
 from tune.settings import Settings, known_experiments, make_plan
 from tune.space import LAMBDA_OT, Choice, Range, Space, default_space, parse_space
 
-NUM_SEEDS = 3
-"""Seeds of a search unless others are given: the next ones after those that are compared."""
+SEARCH_SEEDS = (1000, 1001, 1002)
+"""Seeds of a search unless others are given: a study that grows by seeds keeps its searches."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,19 @@ def retune(
                 progress.say(f"{one.cell.name} keeps its settings: no trial of its search is complete")
             else:
                 found[one.cell.name] = best.fields
-    grid = plan.grid.tuned(found)
+    grid = plan.grid.tuned({**found, **followed(plan, found)})
     prepared = {(cell.name, seed): prepare(config, place.data_dir) for cell, seed, config in grid.trials()}
     folders = {key: one.folder for key, one in prepared.items()}
     return Plan(retuned_name(plan.name), grid, folders, fixed=plan.name), prepared
+
+
+def followed(plan: Plan, found: Mapping[str, Mapping[str, Value]]) -> dict[str, Mapping[str, Value]]:
+    """What was found for the cell that a control is compared with: else b, M and the like would differ as well.
+
+    Fields that it does not read leave a control's trials as they were.
+    """
+    pairs = ((control, compared_cell(plan.grid, control)) for control in plan.grid.controls)
+    return {control.name: found[cell.name] for control, cell in pairs if cell is not None and cell.name in found}
 
 
 def retuned_name(study: str) -> str:

@@ -1,17 +1,22 @@
 """Runs a study: whatever trials are missing, then tables, figures and MLflow, all from the trial folders."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from ablations.plans import Key, Plan, read_plan, read_study, study_folder
 from ablations.report import render
+from ablations.statistics import check_versions
 from ablations.study import Study
 from cluster.tracking import Board, Publisher, Summary
 from cluster.trials import Place, run_trials, unfinished
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress
+from rambo.result import to_json
+from rambo.training import TRAINING_VERSION
 
 COLUMNS = (
     "tags.cell",
@@ -25,6 +30,12 @@ COLUMNS = (
     "metrics.num_labelled",
 )
 """What the experiment's page shows of each run, factors apart."""
+
+DESCRIPTION = ("both.md", "table.md", "sentences.txt")
+"""Files that make up the description of the study's own page, where there are any."""
+
+REPORTING = "reporting.json"
+"""Beside the tables: how they judge."""
 
 LONGEST_DESCRIPTION = 7900
 """Characters; MLflow cuts what is longer with a warning."""
@@ -41,6 +52,16 @@ class Reporting:
 
 
 @dataclass(frozen=True)
+class Again:
+    """Trials that have ended and are to be run again all the same."""
+
+    failed: bool = False
+    """Those whose failure is final."""
+    outdated: bool = False
+    """Those that another training version than this code's has measured."""
+
+
+@dataclass(frozen=True)
 class Ended:
     """A study after a run: what there is to show."""
 
@@ -50,8 +71,8 @@ class Ended:
     """Trials that this command ran."""
     unpublished: str | None
     """What MLflow did not take, one sentence; None if it has everything."""
-    pages: tuple[str, str]
-    """In MLflow: the table of runs, and the study's own page."""
+    pages: tuple[str, str] | None
+    """In MLflow: the table of runs, and the study's own page; None where MLflow never answered."""
 
 
 def run_study(
@@ -60,21 +81,30 @@ def run_study(
     place: Place,
     reporting: Reporting,
     *,
-    retry_failed: bool,
+    again: Again,
     progress: Progress,
 ) -> Ended:
-    """Run what is missing of `plan`; raises `InvalidInput` where the study is another's or being run already."""
+    """Run what is missing of `plan`.
+
+    Raises `InvalidInput` where the study is another's or being run already, and where its trials would be of several
+    training versions, unless `reporting` allows that or `again` brings them up to date.
+    """
     home, folder = place.home, study_folder(plan.name)
     home.check_writable()
     busy = f"--study {plan.name} must be run by one command at a time, got a second; wait for the first to end."
     with home.lock(f"{folder}/lock", busy):
+        check_plan(plan, home)
+        if again.outdated:
+            for trial in outdated(plan, home):
+                home.remove(f"{trial}/result.json")
+        missing = unfinished(list(prepared.values()), home, retry_failed=again.failed)
+        check_versions(versions_then(plan, home, missing), reporting.allow_mixed)
         keep_plan(plan, home)
-        missing = unfinished(list(prepared.values()), home, retry_failed=retry_failed)
         board = Board(home, f"ablations/{plan.name}", view_columns(plan))
         publisher = Publisher(board, progress)
 
         def publish(one: Prepared) -> None:
-            for entry in plan.entries(home, plan.keys_of(one.folder)):
+            for entry in plan.entries(home, one.folder):
                 publisher.publish(entry)
 
         try:
@@ -82,58 +112,92 @@ def run_study(
                 publisher.publish(entry)
             run_trials(missing, place, progress=progress, on_end=publish)
             progress.say("writing tables and figures")
-            return _conclude(plan, home, reporting, board, publisher, num_run=len(missing))
+            files = write_report(read_study(plan, home), home, reporting)
+            return _conclude(plan, home, files, board, publisher, num_run=len(missing))
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
-            study = read_study(plan, home)
-            publisher.close(summary_of(study, {}), "KILLED")
+            publisher.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
             raise
 
 
 def sync_study(plan: Plan, home: Home, reporting: Reporting, progress: Progress) -> Ended:
-    """Show in MLflow what the trial folders hold, and run nothing."""
+    """Show in MLflow what the trial folders hold, and run nothing; raises `InvalidInput` as `render` does."""
     busy = f"--study {plan.name} must be synced while nothing runs it, got one that is running."
     with home.lock(f"{study_folder(plan.name)}/lock", busy):
+        files = write_report(read_study(plan, home), home, reporting)
         board = Board(home, f"ablations/{plan.name}", view_columns(plan))
         publisher = Publisher(board, progress)
         for entry in plan.entries(home):
             publisher.publish(entry)
-        return _conclude(plan, home, reporting, board, publisher, num_run=0)
+        return _conclude(plan, home, files, board, publisher, num_run=0)
 
 
 def _conclude(
-    plan: Plan, home: Home, reporting: Reporting, board: Board, publisher: Publisher, *, num_run: int
+    plan: Plan, home: Home, files: Mapping[str, bytes], board: Board, publisher: Publisher, *, num_run: int
 ) -> Ended:
-    """The report from the trial folders, in the study's folder and in MLflow."""
+    """The report in MLflow, beside whatever of the trials is not there yet."""
     study = read_study(plan, home)
-    files = write_report(study, home, Reporting(reporting.margin, allow_mixed=True))
     left = publisher.close(summary_of(study, files), "FINISHED" if not study.missing else "FAILED")
     unpublished = None if publisher.reason is None else unpublished_sentence(plan, board, left, publisher.reason)
-    return Ended(study, files, num_run, unpublished, (board.page(), board.parent_page()))
+    pages = (board.page(), board.parent_page()) if board.is_open else None
+    return Ended(study, files, num_run, unpublished, pages)
+
+
+def outdated(plan: Plan, home: Home) -> list[str]:
+    """Folders of the finished trials that another training version than this code's has measured."""
+    outcomes = read_study(plan, home).outcomes
+    old = (plan.folders[key] for key, outcome in outcomes.items() if outcome.training_version != TRAINING_VERSION)
+    return list(dict.fromkeys(old))
+
+
+def versions_then(plan: Plan, home: Home, missing: Sequence[Prepared]) -> Counter[int]:
+    """How many trials have each training version once `missing` has run, those of a study that is retuned included."""
+    study = read_study(plan, home)
+    outcomes = (*study.outcomes.values(), *(study.fixed.outcomes.values() if study.fixed is not None else ()))
+    versions = Counter(outcome.training_version for outcome in outcomes)
+    to_run = {one.folder for one in missing}
+    return versions + Counter(TRAINING_VERSION for folder in plan.folders.values() if folder in to_run)
+
+
+def check_plan(plan: Plan, home: Home) -> None:
+    """Raise `InvalidInput` where `plan` would lose trials of the study that is there."""
+    old = read_plan(home, plan.name)
+    if old is not None:
+        plan.check_extends(old)
 
 
 def keep_plan(plan: Plan, home: Home) -> None:
     """Write plan.json where it is new or larger than the one there is; refuse to lose trials."""
     name = f"{study_folder(plan.name)}/plan.json"
-    old = read_plan(home, plan.name)
-    if old is not None:
-        plan.check_extends(old)
+    check_plan(plan, home)
     if home.read(name) != plan.to_bytes():
         home.write(name, plan.to_bytes())
 
 
 def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str, bytes]:
-    """Every table and figure of `study`, written to its folder where it differs from what stands there."""
+    """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there."""
     files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
-    for name, content in files.items():
+    for name, content in {**files, REPORTING: to_json(asdict(reporting))}.items():
         path = f"{study_folder(study.name)}/{name}"
         if home.read(path) != content:
             home.write(path, content)
     return files
 
 
+def kept_reporting(home: Home, name: str) -> Reporting:
+    """How the study called `name` was judged when its tables were last written."""
+    content = home.read(f"{study_folder(name)}/{REPORTING}")
+    return Reporting() if content is None else Reporting(**json.loads(content))
+
+
+def standing(plan: Plan, home: Home) -> dict[str, bytes]:
+    """The tables and sentences that the last report has left, for the description of a run that was interrupted."""
+    read = {name: home.read(f"{study_folder(plan.name)}/{name}") for name in DESCRIPTION}
+    return {name: content for name, content in read.items() if content is not None}
+
+
 def summary_of(study: Study, files: Mapping[str, bytes]) -> Summary:
     """What the study's own page in MLflow shows."""
-    text = [files[name].decode() for name in ("both.md", "table.md", "sentences.txt") if name in files]
+    text = [files[name].decode() for name in DESCRIPTION if name in files]
     total = len(study.grid.cells) * len(study.grid.seeds)
     metrics = {
         "trials": float(total),
@@ -156,6 +220,6 @@ def unpublished_sentence(plan: Plan, board: Board, left: int, reason: str) -> st
     """What to do about results that MLflow did not take."""
     what = f"{left} trials" if left else "the study's summary"
     return (
-        f"MLflow at {board.uri} did not take {what} ({reason}); nothing is lost: when it answers again, "
+        f"MLflow at {board.uri} did not take {what} ({reason}); nothing is lost: once that is mended, "
         f"python -m ablations sync --study {plan.name} shows them there."
     )

@@ -21,7 +21,7 @@ def sentences(analysis: Analysis) -> list[str]:
         *_untested([effect for effect in effects if effect.estimate is None]),
         *shapley_sentences(analysis),
         *missing_sentences(analysis.study),
-        power_text(analysis.power),
+        *map(power_text, analysis.powers),
     ]
 
 

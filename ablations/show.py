@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from statistics import median
 
+from ablations.effects import contrasts, control_effects, level_effects
 from ablations.plans import Key, Plan, read_study
 from ablations.statistics import power_note
 from ablations.study import Study
@@ -97,11 +98,9 @@ def grid_text(plan: Plan, home: Home) -> str:
 
 
 def num_tests(plan: Plan) -> int:
-    """Contrasts that Holm's correction runs over."""
-    factors = plan.grid.factors
-    if plan.grid.is_two_level_factorial:
-        return int(2 ** len(factors) - 1)
-    return sum(len(factor.levels) - 1 for factor in factors)
+    """Effects that Holm's correction runs over."""
+    study = Study(plan.name, plan.grid, {}, {})
+    return len(contrasts(study) or level_effects(study) or control_effects(study))
 
 
 def _state(plan: Plan, home: Home, key: Key) -> str:

@@ -13,8 +13,8 @@ from ablations.effects import (
     control_effects,
     level_effects,
     shapley_values,
-    whole_seeds,
 )
+from ablations.factors import Cell
 from ablations.study import Outcome, Study
 from rambo.errors import InvalidInput, require
 from rambo.inference import ALPHA, Power, attainable, mean_and_se
@@ -46,7 +46,8 @@ class Analysis:
     """The reference cell against each control."""
     marks: tuple[str, ...]
     """What makes the cells hard to compare, to be printed with every table."""
-    power: Power
+    powers: tuple[Power, ...]
+    """What the seeds can show: one, or of the effects with the fewest seeds and of those with the most."""
 
     @property
     def tested(self) -> tuple[Effect, ...]:
@@ -64,28 +65,38 @@ def analyse(
     by_level = level_effects(study, metric, margin)
     against = control_effects(study, metric, margin)
     values = shapley_values(study, metric, margin)
-    power = attainable(len(whole_seeds(study, study.grid.studied, metric)), len(found or by_level or against))
-    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), power)
+    powers = _powers(found or by_level or against)
+    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), powers)
 
 
 def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:
     """Raise `InvalidInput` for mixed training versions or unequal seeds, or return sentences on them if allowed.
 
     An unfinished study is refused as long as a cell has other seeds than another; whole seeds that are still to come
-    make no difference unfair.
+    make no difference unfair. Trials that have failed are no reason to refuse, since nobody can wait for them: they are
+    missing from every table, and marked.
     """
-    versions = Counter(outcome.training_version for outcome in finished(study))
-    seeds = Counter(tuple(study.accuracies(cell)) for cell in study.grid.cells)
-    marks = []
-    if not versions:
-        marks.append(_refuse("a finished trial", "none", allow_mixed))
-    if len(versions) > 1:
-        counts = {f"version {version}": count for version, count in sorted(versions.items())}
-        marks.append(_refuse("one training version", _counted(counts, "trials"), allow_mixed))
+    outcomes, cells = finished(study), study.grid.cells
+    fixed = [] if study.fixed is None else finished(study.fixed)
+    marks = check_versions(Counter(outcome.training_version for outcome in (*outcomes, *fixed)), allow_mixed)
+    ended = Counter(tuple(seed for seed in study.grid.seeds if _has_ended(study, cell, seed)) for cell in cells)
+    seeds = Counter(tuple(study.accuracies(cell)) for cell in cells)
+    allowed, cure = allow_mixed or (len(ended) == 1 and () not in ended), "run what is missing"
+    if not outcomes:
+        marks.append(_refuse("a finished trial", "none", cure, allowed))
     if len(seeds) > 1:
         counts = {f"seeds {seeds_text(found) or 'none'}": count for found, count in sorted(seeds.items())}
-        marks.append(_refuse("the same seeds in all cells", _counted(counts, "cells"), allow_mixed))
+        marks.append(_refuse("the same seeds in all cells", _counted(counts, "cells"), cure, allowed))
     return marks
+
+
+def check_versions(versions: Mapping[int, int], allow_mixed: bool = False) -> list[str]:
+    """Raise `InvalidInput` for trials of several training versions, or return a sentence on them if allowed."""
+    if len(versions) < 2:
+        return []
+    counts = {f"version {version}": count for version, count in sorted(versions.items())}
+    cure = "run it with --rerun-outdated"
+    return [_refuse("one training version", _counted(counts, "trials"), cure, allow_mixed)]
 
 
 def summarise(values: Sequence[float | None]) -> Summary:
@@ -140,11 +151,22 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
-def _refuse(rule: str, found: str, allow_mixed: bool) -> str:
+def _has_ended(study: Study, cell: Cell, seed: int) -> bool:
+    return (cell.name, seed) in study.outcomes or (cell.name, seed) in study.failures
+
+
+def _powers(effects: Sequence[Effect]) -> tuple[Power, ...]:
+    """Of the effects that are tested; of what there is, where none can be."""
+    counts = sorted(len(effect.seeds) for effect in effects if effect.num_tests)
+    if not counts:
+        return (attainable(max((len(effect.seeds) for effect in effects), default=0), len(effects)),)
+    return tuple(attainable(count, len(counts)) for count in dict.fromkeys((counts[0], counts[-1])))
+
+
+def _refuse(rule: str, found: str, cure: str, allow_mixed: bool) -> str:
     """Raise, or return the sentence that marks the tables."""
-    sentence = f"The study must have {rule}, got {found}"
     if not allow_mixed:
-        raise InvalidInput(f"{sentence}; run what is missing or outdated, or pass --allow-mixed to have it marked.")
+        raise InvalidInput(f"The study must have {rule}, got {found}; {cure}, or pass --allow-mixed to have it marked.")
     return f"Mind: this study should have {rule}, but has {found}."
 
 

@@ -22,7 +22,7 @@ CAPTION = "Mean ± standard error over seeds of the accuracy after the acquisiti
 
 BOTH_CAPTION = (
     f"{CAPTION} Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
-    "validation accuracy."
+    "validation accuracy; a control takes those of the cell that it is compared with."
 )
 
 Row = tuple[str, ...]

@@ -10,6 +10,7 @@ import numpy as np
 from ablations.plans import Plan, read_study, study_folder
 from ablations.report import render
 from ablations.run import Reporting
+from cluster.trials import read_failure
 from rambo.fields import flatten, from_nested
 from rambo.home import Home
 from rambo.result import Result, read_result
@@ -38,7 +39,8 @@ def _trial(plan: Plan, home: Home, key: tuple[str, int]) -> Iterator[str]:
     folder, (name, seed) = plan.folders[key], key
     result = read_result(home, folder)
     if result is None:
-        yield f"{name}, seed {seed}: there is no result in {folder}."
+        if read_failure(home, folder) is None:  # what failed is missing from the tables, which say why
+            yield f"{name}, seed {seed}: there is no result in {folder}."
         return
     cell = next(cell for cell in plan.grid.cells if cell.name == name)
     expected = flatten(plan.grid.config(cell, seed))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
@@ -74,6 +75,12 @@ def tracking_uri(home: Home) -> str:
     return f"sqlite:///{home.path('mlflow.db')}"
 
 
+def server_address(home: Home) -> str | None:
+    """Where the pages of MLflow's server are; None where results are in a database, for which `serve` starts one."""
+    uri = masked(tracking_uri(home)).rstrip("/")
+    return uri if uri.startswith("http") else None
+
+
 class Board:
     """One experiment of MLflow, as a projection of a study."""
 
@@ -87,9 +94,19 @@ class Board:
         self._client: Any = None
         self._experiment = self._parent = ""
         self._known: dict[str, tuple[str, str]] = {}
+        self._unsure = False
+        """Whether a trial was begun and not ended, or a server may have taken what it did not confirm."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the pages are known."""
+        return bool(self._parent)
 
     def open(self) -> None:
-        """Find or make the experiment and its parent run; end whatever a killed driver has left RUNNING."""
+        """Find or make the experiment and its parent run; end whatever a killed driver has left RUNNING.
+
+        Raises `InvalidInput` where the experiment is another home's, whose driver may be at work.
+        """
         from mlflow import MlflowClient
 
         local = self._uri.startswith("sqlite:///")
@@ -97,17 +114,23 @@ class Board:
             self._client = MlflowClient(self._uri)
             found = self._client.get_experiment_by_name(self._name)
             self._experiment = found.experiment_id if found else self._create(local)
+        parent = self._find_parent()
         self._client.set_experiment_tag(self._experiment, f"mlflow.sharedViewState.{VIEW}", self._view())
-        self._end_orphans()
-        self._parent = self._find_parent()
-        self._known = self._children()
+        self._parent = parent
+        self._tidy()
 
     def publish(self, entry: Entry) -> None:
-        """Show a trial; one that stands there as it is now is left alone, an older one is replaced."""
+        """Show a trial; one that stands there as it is now is left alone, an older one is replaced.
+
+        Raises `InvalidInput` where its folder cannot be shown.
+        """
+        if self._unsure:
+            self._tidy()
         digest = self._digest(entry)
         known = self._known.get(entry.folder)
         if known is not None and known[1] == digest:
             return
+        self._unsure = True
         if known is not None:
             self._client.delete_run(known[0])
         tags = {**entry.tags, "trial": entry.folder, "mlflow.parentRunId": self._parent}
@@ -119,6 +142,7 @@ class Board:
         self._client.set_tag(run_id, "digest", digest)  # last: a run without it is not whole
         self._client.set_terminated(run_id, "FAILED" if entry.failure else "FINISHED")
         self._known[entry.folder] = (run_id, digest)
+        self._unsure = False
 
     def start(self) -> None:
         """Show the parent as running."""
@@ -128,6 +152,8 @@ class Board:
         """Show `summary` on the parent run and end it with `status`: FINISHED, FAILED or KILLED."""
         from mlflow.entities import Metric
 
+        if self._unsure:
+            self._tidy()
         self._client.set_tag(self._parent, "mlflow.note.content", summary.description)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", summary.description)
         now = int(time.time() * 1000)
@@ -156,16 +182,37 @@ class Board:
 
     def _find_parent(self) -> str:
         runs = self._client.search_runs([self._experiment], filter_string="tags.kind = 'study'", max_results=1)
-        if runs:
-            return str(runs[0].info.run_id)
-        tags = {"kind": "study", "cell": "(the study)"}
-        return str(self._client.create_run(self._experiment, tags=tags, run_name=self._name).info.run_id)
+        ours = {"home": self._home_id(), "home_path": self._home.root}
+        if not runs:
+            tags = {"kind": "study", "cell": "(the study)", **ours}
+            return str(self._client.create_run(self._experiment, tags=tags, run_name=self._name).info.run_id)
+        [run] = runs
+        require(
+            run.data.tags.get("home", ours["home"]) == ours["home"],
+            f"The experiment {self._name} must be of the home {self._home.root}, got that of "
+            f"{run.data.tags.get('home_path')}; choose another --study, or rename the experiment there",
+        )
+        for name, value in ours.items():
+            self._client.set_tag(run.info.run_id, name, value)
+        return str(run.info.run_id)
 
-    def _end_orphans(self) -> None:
+    def _home_id(self) -> str:
+        """What tells this home from all others, wherever it is moved to."""
+        with self._home.lock("mlflow.lock"):
+            content = self._home.read("id")
+            if content is None:
+                content = uuid.uuid4().hex.encode()
+                self._home.write("id", content)
+        return content.decode()
+
+    def _tidy(self) -> None:
+        """End and delete trials that are half published, and look what stands there."""
         for run in self._search("attributes.status = 'RUNNING'"):
-            self._client.set_terminated(run.info.run_id, "KILLED")
-            if run.data.tags.get("kind") != "study":  # half published: it is published again, whole
+            if run.info.run_id != self._parent:
+                self._client.set_terminated(run.info.run_id, "KILLED")
                 self._client.delete_run(run.info.run_id)
+        self._known = self._children()
+        self._unsure = False
 
     def _children(self) -> dict[str, tuple[str, str]]:
         found = {}
@@ -306,14 +353,21 @@ class Publisher:
         self._board, self._progress = board, progress
         self._queue: queue.Queue[Entry | None] = queue.Queue()
         self._left: list[Entry] = []
+        self._refused: dict[str, str] = {}
         self._opened = False
         self.num_published = 0
         """Trials that MLflow has taken, those that it had before included."""
         self._tried = float("-inf")
-        self.reason: str | None = None
-        """Why something is not published, None if all is well."""
+        self._silence: str | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
+
+    @property
+    def reason(self) -> str | None:
+        """Why something is not published, None if all is well."""
+        if self._silence is not None or not self._refused:
+            return self._silence
+        return f"{'; '.join(self._refused)}: {next(iter(self._refused.values()))}"
 
     def publish(self, entry: Entry) -> None:
         """Show `entry` soon."""
@@ -327,7 +381,7 @@ class Publisher:
         self._flush()
         if not self._left:
             self._attempt(lambda: self._board.finish(summary, status))
-        return len(self._left)
+        return len(self._left) + len(self._refused)
 
     def _work(self) -> None:
         self._flush()
@@ -340,13 +394,26 @@ class Publisher:
             return
         if not self._opened:
             self._opened = self._attempt(self._open)
-        while self._opened and self._left and self._attempt(lambda: self._board.publish(self._left[0])):
+        while self._opened and self._left and self._attempt(lambda: self._publish(self._left[0])):
             self._left.pop(0)
-            self.num_published += 1
 
     def _open(self) -> None:
         self._board.open()
         self._board.start()
+
+    def _publish(self, entry: Entry) -> None:
+        """Show `entry`; what cannot be shown for a reason of its own keeps no other back."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._board.publish(entry)
+            self.num_published += 1
+        except (MlflowException, OSError) as error:
+            if getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE":
+                raise
+            self._refused[entry.name] = masked(_reason(error))
+        except Exception as error:  # whatever is wrong with its files: the study goes on and its end says so
+            self._refused[entry.name] = masked(_reason(error))
 
     def _attempt(self, call: Any) -> bool:
         from mlflow.exceptions import MlflowException
@@ -354,18 +421,18 @@ class Publisher:
         try:
             call()
         except (MlflowException, OSError, InvalidInput) as error:
-            if self.reason is None:
+            if self._silence is None:
                 self._progress.say(f"MLflow at {self._board.uri} does not take results now; they are kept in the home.")
-            self.reason = masked(_reason(error))
+            self._silence = masked(_reason(error))
             self._tried = time.monotonic()
             return False
-        self.reason = None
+        self._silence = None
         return True
 
 
 def _reason(error: Exception) -> str:
     """What a server said, in one sentence; what to do where it wants to know who asks."""
-    said = (str(error).strip().splitlines() or ["no message"])[0]
+    said = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
     if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED") or "error code 401" in said:
         return f"{said}: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must be those of a user there"
     return said

@@ -1,6 +1,8 @@
+from itertools import product
+
 import pytest
 
-from ablations.factors import CONTROLS, Factor, make_grid, parse_factor, switches
+from ablations.factors import CONTROLS, SWITCHES, Factor, make_grid, parse_factor, switches
 from ablations.recipes import RECIPES
 from rambo.errors import InvalidInput
 from rambo.fields import flatten
@@ -42,6 +44,14 @@ def test_controls_come_at_the_levels_that_change_them():
     assert names["margin"] == ["margin B=50", "margin B=100"]
     assert len(names["filtered_random"]) == 4
     assert [cell.name for cell in grid(switches(), CONTROLS).controls] == list(CONTROLS)
+
+
+def test_factors_that_fit_together_but_not_with_the_base_have_their_controls():
+    factors = [parse_factor("acquisition.budget=600,900"), parse_factor("acquisition.batch_size=60,100")]
+    cells = grid(factors, CONTROLS, base=preset("paper_mnist")).controls
+    names = {control: [cell.name for cell in cells if cell.control == control] for control in CONTROLS}
+    assert names["random"] == ["random B=600", "random B=900"]
+    assert names["filtered_random"] == [f"filtered_random B={budget} b={b}" for budget in (600, 900) for b in (60, 100)]
 
 
 def test_data_is_a_factor_of_every_control():
@@ -118,6 +128,16 @@ def test_recipes_are_the_paper_s_tables(name):
     studied = grid(list(chosen.factors), chosen.controls, range(10), base=base)
     assert len(studied.studied) == (24 if name == "table6" else 8)
     assert base.data.num_seed_labels == {"table1": 3500, "table5": 3500, "table6": 2500}.get(name, 200)
+    assert base.data.source == {"table3": "fashion_mnist", "table4": "mnist", "table5": "svhn"}.get(name, "cifar10")
+    levels = [cell.levels for cell in studied.studied]
+    if name == "table6":
+        swept = product((3000, 5000, 7000, 10000), (0.0, 0.01, 0.1, 1.0, 10.0, 100.0))
+        assert levels == [(("acquisition.budget", b), ("utility_model.lambda_ot", value)) for b, value in swept]
+        assert [cell.name for cell in studied.controls] == [f"random B={b}" for b in (3000, 5000, 7000, 10000)]
+    else:
+        assert base.acquisition.budget == (500 if name in ("table3", "table4") else 5000)
+        assert levels == [tuple(zip(SWITCHES, on, strict=True)) for on in product((True, False), repeat=3)]
+        assert [cell.name for cell in studied.controls] == list(CONTROLS)
 
 
 def test_labels_are_short_and_fall_back_on_the_field():

@@ -1,14 +1,16 @@
 """The same search for every cell: what is searched, on which seeds, and how both results stand side by side."""
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ablations.__main__ import read_retuning
 from ablations.factors import make_grid, parse_factor, switches
 from ablations.plans import Plan, make_plan
 from ablations.report import render
-from ablations.retune import Retuning, cell_searches, retuned_name
+from ablations.retune import Retuning, cell_searches, followed, retuned_name
 from cluster.trials import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -89,6 +91,25 @@ def test_a_plan_with_retuned_cells_is_read_back_and_may_change_when_a_search_goe
     second.check_extends(first)
     with pytest.raises(InvalidInput, match="must keep its"):
         second.check_extends(replace(first, fixed=None))
+
+
+def test_a_control_takes_what_was_found_for_the_cell_it_is_compared_with(tiny):
+    grid = make_grid(tiny, switches()[1:2], controls=("random", "filtered_random"), seeds=(0,), design="factorial")
+    prepared = {(c.name, s): prepare(config, Path("unused")) for c, s, config in grid.trials()}
+    plan = make_plan("study", grid, prepared)
+    field = "acquisition.candidate_batches"
+    found = {"OT=on": {field: 2, LAMBDA_OT: 0.5}, "OT=off": {field: 4}}
+    tuned = grid.tuned({**found, **followed(plan, found)})
+    full, control = (next(cell for cell in tuned.cells if cell.name == name) for name in ("OT=on", "filtered_random"))
+    assert tuned.config(control, 0).acquisition == tuned.config(full, 0).acquisition
+    folders = {c.name: prepare(config, Path("unused")).folder for c, _, config in tuned.trials()}
+    assert folders["random"] == plan.folders["random", 0], "it reads no M"
+    assert folders["filtered_random"] != plan.folders["filtered_random", 0]
+
+
+def test_a_study_that_grows_by_seeds_keeps_its_searches():
+    asked = Namespace(retune=4, retune_seeds=None, retune_space=[])
+    assert read_retuning(asked).seeds == (1000, 1001, 1002)
 
 
 def test_both_results_stand_side_by_side(make_study):

@@ -1,6 +1,7 @@
 """The statistics of a study against other libraries, brute force, and simulations whose truth is known."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import permutations, product
 from math import factorial
 
@@ -276,6 +277,27 @@ def test_unequal_seeds_are_refused_unless_allowed_and_then_marked(make_study):
     assert mark.endswith("seeds 0–9 in 10 cells; seeds 0–3, 5–9 in 1 cell.")
 
 
+def test_failed_trials_are_marked_and_no_reason_to_refuse(make_study):
+    def accuracy(cell, seed):
+        return "The fit collapsed." if (cell.control, seed) == ("margin", 4) else noisy(cell, seed)
+
+    study = make_study(accuracy)
+    [mark] = analyse(study).marks
+    assert mark.endswith("seeds 0–9 in 10 cells; seeds 0–3, 5–9 in 1 cell.")
+    assert analyse(study) == analyse(study, allow_mixed=True)
+    waiting = make_study(lambda cell, seed: None if (cell.control, seed) == ("random", 0) else accuracy(cell, seed))
+    with pytest.raises(InvalidInput, match="run what is missing, or pass --allow-mixed"):
+        analyse(waiting)
+    assert "but has none" in check_comparable(make_study(lambda cell, seed: "The fit collapsed."))[0]
+
+
+def test_a_retuned_study_of_another_training_version_than_its_fixed_one_is_refused(make_study, make_outcome):
+    fixed = make_study(lambda cell, seed: make_outcome(0.9, training_version=1))
+    retuned = replace(make_study(lambda cell, seed: make_outcome(0.9, training_version=2)), fixed=fixed)
+    with pytest.raises(InvalidInput, match="version 1 in 110 trials; version 2 in 110 trials; run it with --rerun-out"):
+        analyse(retuned)
+
+
 def test_mixed_training_versions_are_refused_unless_allowed_and_then_marked(make_study, make_outcome):
     study = make_study(lambda cell, seed: make_outcome(noisy(cell, seed), training_version=1 + (seed > 7)))
     with pytest.raises(InvalidInput, match="one training version, got version 1 in 88 trials; version 2 in 22 trials;"):
@@ -309,6 +331,20 @@ def test_five_seeds_cannot_be_significant_and_ten_find_large_effects_among_seven
     assert ".0625, so nothing can be significant at p < .05" in power_note(5, 1)
     assert ".00195, .0137 after Holm over 7 tests, so effects can be significant" in power_note(10, 7)
     assert "nothing can be tested" in power_note(1, 7)
+
+
+def test_the_seeds_that_tests_have_decide_what_can_be_significant(make_study):
+    """Ten seeds, of which one cell of eight lacks two: its own level has eight, all others have ten."""
+    factors = [parse_factor("acquisition.candidate_batches=1,2,3,4,5,6,7,10")]
+
+    def accuracy(cell, seed):
+        return "It failed." if cell.level(factors[0].name) == 2 and seed > 7 else noisy(cell, seed)
+
+    analysis = analyse(make_study(accuracy, factors=factors, controls=[]))
+    assert [(power.num_seeds, power.num_tests) for power in analysis.powers] == [(8, 7), (10, 7)]
+    assert [power.can_reject for power in analysis.powers] == [False, True]
+    whole = analyse(make_study(noisy, factors=factors, controls=[]))
+    assert [(power.num_seeds, power.num_tests) for power in whole.powers] == [(10, 7)]
 
 
 def test_seeds_are_written_as_ranges():

@@ -128,6 +128,85 @@ def test_what_a_killed_driver_left_running_is_ended(trials, home):
     assert set(children(home)) == {"rambo", "random"}
 
 
+def after(call, error):
+    """`call`, whose first answer is lost on the way back."""
+    lost = []
+
+    def answer(*arguments, **named):
+        given = call(*arguments, **named)
+        if not lost:
+            lost.append(given)
+            raise error
+        return given
+
+    return answer
+
+
+@pytest.mark.parametrize("step", ["create_run", "log_batch", "set_terminated"])
+def test_an_answer_that_is_lost_leaves_one_run_of_the_trial_and_none_running(trials, home, monkeypatch, step):
+    from mlflow.entities import ViewType
+
+    monkeypatch.setattr(Publisher, "RETRY_SECONDS", 0.0)
+    publish(home, [])
+    board = Board(home, "ablations/test", [])
+    publisher = Publisher(board, QUIET)
+    deadline = time.monotonic() + 60
+    while not publisher._opened:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    monkeypatch.setattr(board._client, step, after(getattr(board._client, step), TimeoutError("no answer")))
+    for entry in trials[1]:
+        publisher.publish(entry)
+    assert publisher.close(SUMMARY) == 0
+    assert publisher.reason is None
+    assert set(children(home)) == {"rambo", "random"}
+    everything = client(home).search_runs(["1"], run_view_type=ViewType.ALL)
+    assert "RUNNING" not in {run.info.status for run in everything}
+    active = [run for run in everything if run.info.lifecycle_stage == "active"]
+    assert len(active) == 3
+
+
+@pytest.mark.parametrize("name", ["utility_model.safetensors", "utility_model.json"])
+def test_a_trial_with_a_spoilt_file_is_named_and_keeps_no_other_back(trials, home, name):
+    from mlflow.entities import ViewType
+
+    home.write(f"{trials[1][0].folder}/{name}", b"spoilt")
+    for _ in range(2):
+        publisher = Publisher(Board(home, "ablations/test", []), QUIET)
+        for entry in trials[1]:
+            publisher.publish(entry)
+        assert publisher.close(SUMMARY) == 1
+        assert publisher.reason.startswith("rambo: ")
+    everything = client(home).search_runs(["1"], run_view_type=ViewType.ALL)
+    active = [run for run in everything if run.info.lifecycle_stage == "active"]
+    assert {(run.data.tags["cell"], run.info.status) for run in active} == {
+        ("(the study)", "FINISHED"),
+        ("random", "FINISHED"),
+    }
+    assert "RUNNING" not in {run.info.status for run in everything}
+
+
+def test_an_experiment_of_another_home_is_left_alone_and_one_of_a_home_that_moved_is_not(
+    trials, home, tmp_path, monkeypatch
+):
+    import shutil
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/server.db")
+    monkeypatch.chdir(tmp_path)  # where such a database keeps its files
+    board = publish(home, trials[1])
+    board.start()
+    other = tmp_path / "other"
+    shutil.copytree(trials[0].root, other)
+    with pytest.raises(InvalidInput, match=r"must be of the home .*other, got that of .*home; choose another --study"):
+        Board(Home(other), "ablations/test", []).open()
+    parent = board.parent_page().rsplit("/", 1)[1]
+    assert client(home).get_run(parent).info.status == "RUNNING"
+    shutil.move(home.root, tmp_path / "moved")
+    before = {name: run.info.run_id for name, run in children(home).items()}
+    publish(Home(tmp_path / "moved"), trials[1])
+    assert {name: run.info.run_id for name, run in children(home).items()} == before
+
+
 def test_a_failed_trial_is_shown_with_its_reason(trials, home):
     publish(home, [Entry("trials/none", "broken", {"cell": "broken"}, failure="the fit collapsed")])
     shown = children(home)["broken"]

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from tiny_experiment import TINY_FLAGS
@@ -108,6 +109,89 @@ def test_verify_agrees_and_notices_what_was_changed(finished, tmp_path):
     assert "--study tiny must agree with its trial folders" in answer.stderr
 
 
+def test_a_failed_trial_is_shown_as_missing_and_the_rest_agrees_as_it_was_judged(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home")
+    folder = next((tmp_path / "home/trials").rglob("result.json")).parent
+    (folder / "result.json").unlink()
+    (folder / "failure.json").write_text(json.dumps({"cause": "collapsed", "reason": "it orders nothing"}))
+    answer = run("--seeds=0-1", "--margin=.5", cwd=tmp_path, check=False)
+    assert answer.returncode == 1
+    assert "0 trials were run now" in answer.stdout
+    assert "Mind: this study should have the same seeds in all cells" in answer.stdout
+    assert "1 of 10 trials has no result" in answer.stdout
+    assert "at the scale of 0.5 points" in answer.stdout
+    verified = ablations("verify", "--study=tiny", "--home=home", cwd=tmp_path).stdout
+    assert "agree with the trial folders.\n1 of them failed and is shown as missing." in verified
+    before = files(tmp_path)
+    ablations("report", "--study=tiny", "--home=home", cwd=tmp_path)
+    assert files(tmp_path) == before
+    assert "10 trials of tiny are in MLflow" in ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path).stdout
+    assert [one.info.status for one in active(tmp_path)].count("FAILED") == 2, "the trial and the study"
+
+
+def test_trials_of_another_training_version_are_refused_marked_or_run_again(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home", ignore=shutil.ignore_patterns("ml*"))
+    path = next((tmp_path / "home/trials").rglob("environment.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "training_version": 0}))
+    for refused in (["run", *STUDY_FLAGS, *STUDY, "--seeds=0-1"], *(["report"], ["verify"], ["sync"])):
+        flags = refused if refused[0] == "run" else [*refused, "--study=tiny", "--home=home"]
+        answer = ablations(*flags, cwd=tmp_path, check=False)
+        assert answer.returncode == 2
+        [line] = answer.stderr.strip().splitlines()
+        assert "must have one training version, got version 0 in 1 trial; version" in line
+        assert "run it with --rerun-outdated, or pass --allow-mixed" in line
+    assert files(tmp_path) == files(finished[0])
+    marked = run("--seeds=0-1", "--allow-mixed", cwd=tmp_path)
+    assert "0 trials were run now" in marked.stdout
+    assert "Mind: this study should have one training version" in marked.stdout
+    assert "agree with" in ablations("verify", "--study=tiny", "--home=home", cwd=tmp_path).stdout
+    again = run("--seeds=0-1", "--rerun-outdated", cwd=tmp_path)
+    assert "1 trials were run now" in again.stdout
+    assert files(tmp_path) == files(finished[0])
+
+
+def test_one_factor_at_a_time_and_strategies_as_levels_run_as_the_factorial_does(finished, tmp_path):
+    """On the trials and the store of the study above: what is new of them is the controls' and one cell's."""
+    import shutil
+
+    shutil.copytree(finished[0] / "home", tmp_path / "home", ignore=shutil.ignore_patterns("ml*"))
+    base = [*TINY_FLAGS, "--home=home", "--seeds=0-1", "--controls=none", "--factor=strategy=rambo,random,margin"]
+    factors = ["--factor=switches.ot", "--design=one-at-a-time", "--study=apart"]
+    answer = ablations("run", *base, *factors, cwd=tmp_path)
+    assert "2 trials were run now" in answer.stdout, "margin's: the base without OT and random are there"
+    table = (tmp_path / "home/studies/apart/table.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in table[1:]] == [
+        ["strategy=rambo OT=on", "rambo"],
+        ["strategy=random OT=on", "random"],
+        ["strategy=margin OT=on", "margin"],
+        ["strategy=rambo OT=off", "rambo"],
+    ]
+    effects = (tmp_path / "home/studies/apart/effects.csv").read_text().splitlines()
+    names = ["strategy: random − rambo", "strategy: margin − rambo", "OT"]
+    assert [line.split(",")[2] for line in effects[1:]] == names * 2
+    assert {line.split(",")[13] for line in effects[1:]} == {"3"}
+    assert "agree with" in ablations("verify", "--study=apart", "--home=home", cwd=tmp_path).stdout
+
+
+def test_a_recipe_s_plan_says_what_a_table_of_the_paper_costs(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (3500, 28, 28), dtype=np.uint8), np.arange(3500) % 10
+    np.savez(tmp_path / "images.npz", x=images, y=labels)
+    flags = ["--data.source=npz:images.npz", "--seeds=0", "--training.max_epochs=1", "--home=home"]
+    plan = ablations("run", "--recipe=table4", *flags, "--plan", cwd=tmp_path).stdout
+    assert "11 different trials; 11 to run." in plan
+    assert "up to 33 final ones" in plan
+    assert "these trainings take about" in plan
+    [hours] = [line.split()[-2] for line in plan.splitlines() if line.endswith("GPU-hours.")]
+    trainings = int(plan.split("Missing: ")[1].split()[0]) + 33
+    assert float(hours) == pytest.approx(6 * trainings / 3600, abs=0.05)
+    assert not (tmp_path / "home").exists()
+
+
 def test_mlflow_is_rebuilt_from_the_folders(finished, tmp_path):
     import shutil
 
@@ -193,6 +277,7 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path)
         (["--recipe=table9"], "--recipe must be one of table1"),
         (["--strategy=rambo,margin"], "use --factor strategy="),
         (["--margin=0"], "--margin must be positive"),
+        (["--margin=150"], "--margin must be positive and below 100"),
         (["--cpus-per-trial=64"], "A trial must fit into the cluster of"),
         (["--gpus-per-trial=.5"], "--gpus-per-trial 0.5"),
         (
@@ -225,6 +310,7 @@ def test_a_server_that_refuses_stops_nothing_and_loses_nothing(finished, tmp_pat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     answer = run("--seeds=0-1", cwd=tmp_path)
     assert "MLflow at http://127.0.0.1:9 did not take 10 trials" in answer.stdout
+    assert "ablations ui" not in answer.stdout, "nothing is there"
     assert files(tmp_path) == files(finished[0])
     refused = ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path, check=False)
     assert refused.returncode == 2
