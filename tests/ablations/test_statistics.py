@@ -340,7 +340,7 @@ def test_the_seeds_that_tests_have_decide_what_can_be_significant(make_study):
     def accuracy(cell, seed):
         return "It failed." if cell.level(factors[0].name) == 2 and seed > 7 else noisy(cell, seed)
 
-    analysis = analyse(make_study(accuracy, factors=factors, controls=[]))
+    analysis = analyse(make_study(accuracy, factors=factors, controls=[]), allow_mixed=True)
     assert [(power.num_seeds, power.num_tests) for power in analysis.powers] == [(8, 7), (10, 7)]
     assert [power.can_reject for power in analysis.powers] == [False, True]
     whole = analyse(make_study(noisy, factors=factors, controls=[]))
