@@ -278,7 +278,7 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path)
         (["--strategy=rambo,margin"], "use --factor strategy="),
         (["--margin=0"], "--margin must be positive"),
         (["--margin=150"], "--margin must be positive and below 100"),
-        (["--cpus-per-trial=64"], "A trial must fit into the cluster of"),
+        (["--cpus-per-trial=64"], "A trial must fit into a node of the cluster"),
         (["--gpus-per-trial=.5"], "--gpus-per-trial 0.5"),
         (
             ["--factor=acquisition.batch_size=20,15"],

@@ -212,7 +212,7 @@ def test_a_job_that_fails_says_why_and_so_does_its_exit_status(site):
     assert followed.returncode == 1
     assert followed.stderr == f"{job}: FAILED\n"
     assert followed.stdout.splitlines()[-1].startswith(
-        "ablations: A trial must fit into the cluster of 2 CPUs and 0 GPU"
+        "ablations: A trial must fit into a node of the cluster, which has nodes of 2 CPUs and 0 GPU"
     )
 
 
