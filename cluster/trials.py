@@ -304,18 +304,18 @@ def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> An
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             folder = trial.config["folder"]
-            home.write(f"{folder}/failure.json", to_json(vars(death(trial.error_file))))
+            home.write(f"{folder}/failure.json", to_json(vars(death(trial.error_file, MAX_KILLED + 1))))
             ended(by_folder[folder])
 
     return Listener()
 
 
-def death(error_file: str | None) -> Failure:
-    """Why a trial's process died too often, by what Ray has written about it; its memory monitor kills with a word."""
+def death(error_file: str | None, times: int) -> Failure:
+    """Why a trial's process died so many times, by what Ray has written of it; its memory monitor kills with a word."""
     text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
     lines = text.strip().splitlines() or ["no message"]
     cause: Cause = "memory" if "OutOfMemoryError" in text else "killed"
-    return Failure(cause, f"its process died {MAX_KILLED + 1} times ({lines[-1].strip()})")
+    return Failure(cause, f"its process died {times} times ({lines[-1].strip()})")
 
 
 def described(place: Place, share: Share) -> dict[str, str]:

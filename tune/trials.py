@@ -139,7 +139,8 @@ class _Tells(_Disposable, TrialProgressCallback):
         self._count(lambda: self._driver.ended(trial.config["number"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._count(lambda: self._driver.died(trial.config["number"], death(trial.error_file).reason))
+        reason = death(trial.error_file, MAX_KILLED + 1).reason
+        self._count(lambda: self._driver.died(trial.config["number"], reason))
 
     def _count(self, tell: Callable[[], None]) -> None:
         before = self._driver.num_finished

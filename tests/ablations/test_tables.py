@@ -219,6 +219,7 @@ def test_the_latex_table_compiles(files, tmp_path):
         r"\documentclass{article}\usepackage{booktabs,amssymb}\begin{document}\input{table}\end{document}"
     )
     subprocess.run(["pdflatex", "-interaction=batchmode", "-halt-on-error", "paper"], cwd=tmp_path, check=True)
+    assert (tmp_path / "paper.pdf").stat().st_size > 0
 
 
 def test_a_strategy_as_a_factor_stands_in_the_strategy_column(make_study):

@@ -90,12 +90,13 @@ def test_after_running_out_of_memory_a_trial_gets_more_until_it_has_the_whole():
 def test_what_ray_s_memory_monitor_kills_ran_out_of_memory(tmp_path):
     said = tmp_path / "error.txt"
     said.write_text("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.\n")
-    assert death(str(said)).cause == "memory"
+    assert death(str(said), 4).cause == "memory"
     said.write_text("ray.exceptions.ActorDiedError: The actor died unexpectedly.\n")
-    found = death(str(said))
+    found = death(str(said), 4)
     assert found.cause == "killed"
+    assert found.reason.startswith("its process died 4 times (")
     assert "The actor died unexpectedly." in found.reason
-    assert death(None).cause == "killed"
+    assert death(None, 4).cause == "killed"
 
 
 def test_trials_end_as_experiments_in_this_process_do(tiny, two_cpus, tmp_path):
