@@ -150,7 +150,7 @@ def collect_with_workers(
     estimate = estimate or pilot(work, Store(home), device_here(device))
     with connected(least_and_most(num_workers)[1] if num_workers is not None else None):
 
-        def fitting(resources: Resources) -> tuple[NumWorkers, bool]:
+        def fitting(resources: Resources) -> tuple[NumWorkers, bool]:  # how many, and whether on GPUs
             on_gpus = resources.num_gpus > 0 and device != "cpu"
             require(on_gpus or device != "cuda", NO_GPU)
             if on_gpus:
