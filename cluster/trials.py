@@ -380,7 +380,7 @@ def _attempt(config: Config, store: Store, place: Mapping[str, str]) -> Failure 
         return Failure("collapsed", str(error))
     except InvalidInput as error:  # the configuration was checked before: it is the disk or the like
         return Failure("refused", str(error))
-    except Exception as error:  # one broken trial must not stop the others; its traceback is kept beside it
+    except Exception as error:  # one broken trial must not stop the others; its failure says where it broke
         return unforeseen(error)
     return None
 
