@@ -11,7 +11,7 @@ from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
 
-STUDY = [*TINY_FLAGS, "--factor=switches.ot", "--controls=none", "--seeds=0-9", "--study=stopped", "--home=home"]
+STUDY = [*TINY_FLAGS, "--factor=switches.ot", "--controls=none", "--seeds=0-3", "--study=stopped", "--home=home"]
 PATIENCE = 240
 
 
@@ -25,7 +25,7 @@ def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
     command, home = [sys.executable, "-m", "ablations", "run", *STUDY], Home(tmp_path / "home")
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + PATIENCE
-    while events(home).count("done") < 2:
+    while events(home).count("done") < 1:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -34,7 +34,7 @@ def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
     assert process.returncode == 130, said
     assert "Traceback" not in said
     finished = events(home).count("done")
-    assert finished < 20
+    assert finished < 8
     client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
     [experiment] = [one for one in client.search_experiments() if one.name == "ablations/stopped"]
     states = [run.info.status for run in client.search_runs([experiment.experiment_id])]
@@ -42,4 +42,4 @@ def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
     assert "KILLED" in states, "the study's own run"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert again.returncode == 0, again.stderr
-    assert events(home).count("done") == 20
+    assert events(home).count("done") == 8
