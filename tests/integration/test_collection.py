@@ -216,6 +216,7 @@ def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, t
     )
 
 
+@pytest.mark.long
 def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_path):
     home = tmp_path / "home"
     flags = ["--num-workers", "2"]
