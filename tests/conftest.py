@@ -1,5 +1,6 @@
 """What the tests share: a tiny experiment on real digits, prepared once."""
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,9 @@ from rambo.training import FittedClassifier, SetSpec, Trainer
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A suite started in the background has Ctrl-C ignored, and the commands that it starts would inherit that."""
 
 
 @pytest.fixture(scope="session", autouse=True)
