@@ -29,7 +29,7 @@ TEMPLATE = """\
 <meta charset="utf-8">
 <title>{{ name }}</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: center; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }

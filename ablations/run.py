@@ -23,13 +23,11 @@ COLUMNS = (
     "tags.seed",
     "metrics.test_accuracy",
     "metrics.val_accuracy",
-    "metrics.base_test_accuracy",
     "metrics.pair_accuracy",
     "metrics.pair_ceiling",
     "metrics.label_agreement",
-    "metrics.num_labelled",
 )
-"""What the experiment's page shows of each run, factors apart."""
+"""What the page of the experiment shows of each run, factors apart; MLflow orders metrics by name, so few fit."""
 
 DESCRIPTION = ("both.md", "table.md", "sentences.txt")
 """Files that make up the description of the study's own page, where there are any."""
