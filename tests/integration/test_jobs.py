@@ -207,7 +207,7 @@ def test_plain_ray_job_submit_does_as_well(site, finished):
 
 
 def test_a_job_that_fails_says_why_and_so_does_its_exit_status(site):
-    _, job = site.submit("--study=gpu", "--seeds=0", "--gpus-per-trial=.5")
+    _, job = site.submit("--study=gpu", "--seeds=5", "--gpus-per-trial=.5")
     followed = site.cluster("logs", job, "--follow", check=False)
     assert followed.returncode == 1
     assert followed.stderr == f"{job}: FAILED\n"
@@ -259,7 +259,7 @@ def test_a_home_that_another_node_does_not_see_is_refused(site):
     try:
         wait_for(lambda: node.poll() is not None or listens(8343))
         assert node.poll() is None
-        _, job = site.submit("--study=blind", "--seeds=0")
+        _, job = site.submit("--study=blind", "--seeds=6")
         followed = site.cluster("logs", job, "--follow", check=False)
         assert followed.returncode == 1
         said = followed.stdout.splitlines()[-1]
