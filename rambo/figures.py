@@ -82,8 +82,10 @@ def _ot_distance(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> b
 def _fits(rows: Sequence[Row]) -> bytes:
     """One column a fit: the inner loss and E above, λ of each weight tensor below where there is one."""
     stages = list(dict.fromkeys(str(row["stage"]) for row in rows))
-    figure = Figure(figsize=(3.1 * len(stages) + 1.6, 5), layout="constrained")
-    panels = figure.subplots(2, len(stages), squeeze=False)
+    width, height = 3.1 * len(stages) + 1.6, 5.0
+    figure = Figure(figsize=(width, height))  # a layout engine would take as long again as all the drawing
+    margins = {"left": 0.6 / width, "right": 1 - 1.8 / width, "bottom": 0.5 / height, "top": 1 - 0.3 / height}
+    panels = figure.subplots(2, len(stages), squeeze=False, gridspec_kw={**margins, "wspace": 0.25, "hspace": 0.2})
     for column, stage in enumerate(stages):
         mine = [row for row in rows if row["stage"] == stage]
         losses, hyper = panels[:, column]

@@ -62,6 +62,7 @@ def run_jobs(
                 trainable,
                 tune_config=TuneConfig(
                     num_samples=TRIALS_A_TUNER,
+                    max_concurrent_trials=room,  # else Tune waits for each process to start before the next one
                     search_alg=asks,
                     scheduler=_Halves(driver),
                     reuse_actors=True,
