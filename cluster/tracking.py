@@ -6,7 +6,6 @@ that is slow, down or refusing stops nothing: what it did not take is published 
 """
 
 import hashlib
-import io
 import json
 import os
 import queue
@@ -16,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -316,7 +315,7 @@ class Board:
         floats = np.dtype(np.float32)
         inputs = Schema([TensorSpec(floats, (-1, *shape), name=None)])
         signature = ModelSignature(inputs, Schema([TensorSpec(floats, (-1,), name=None)]))
-        with _quiet(), _fluent(self._uri), mlflow.start_run(run_id=run_id):
+        with _fluent(self._uri), mlflow.start_run(run_id=run_id):
             mlflow.pytorch.log_model(
                 model.eval(),
                 name="utility_model",
@@ -472,18 +471,12 @@ def _fluent(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow prints the address of every run that ends."""
-    with redirect_stdout(io.StringIO()):
-        yield
-
-
 def _calm() -> None:
-    """No telemetry, few retries, warnings only: set before MLflow is imported, and kept where the user has set them."""
+    """No telemetry, few retries, no line for each run: set before MLflow is imported, unless the user has set them."""
     for name, value in (
         ("MLFLOW_LOGGING_LEVEL", "ERROR"),
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "30"),
         ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),

@@ -287,7 +287,7 @@ def server(folder: Path, port: int):
         process.wait(60)
 
 
-def test_a_server_that_goes_away_and_comes_back_loses_nothing(trials, home, tmp_path, monkeypatch):
+def test_a_server_that_goes_away_and_comes_back_loses_nothing(trials, home, tmp_path, monkeypatch, capsys):
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     first, second = trials[1]
@@ -313,6 +313,7 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(trials, home, tmp_
         everything = client(home).search_runs(["1"], run_view_type=ViewType.ALL)
         assert {run.info.status for run in everything if run.info.lifecycle_stage == "active"} == {"FINISHED"}
         assert "RUNNING" not in {run.info.status for run in everything}
+    assert not capsys.readouterr().out, "what is printed is the study's tables, not a line for each run"
 
 
 def test_nobody_answers_and_the_publisher_says_so_and_stops_nothing(trials, home, monkeypatch, capsys):
