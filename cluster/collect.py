@@ -6,7 +6,7 @@ batches from a queue and put each into the store when it is done, so a killed wo
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,10 +30,11 @@ from cluster.workers import train_on_workers
 from rambo.cli import choose_device
 from rambo.errors import require
 from rambo.home import Home
-from rambo.measuring import measure_into, missing_specs
+from rambo.measuring import FLUSH_SECONDS, measure_into, missing_specs
 from rambo.ot_distance import OTProblem, measure_ot
-from rambo.progress import Progress
+from rambo.progress import Advance, Progress
 from rambo.store import Store
+from rambo.training import Problem, SetSpec
 
 START_SECONDS = 20.0
 """What a local Ray and a trainer cost before the first set is measured."""
@@ -127,14 +128,24 @@ def device_here(device: str) -> torch.device:
 
 
 def collect_here(work: Work, store: Store, device: torch.device, progress: Progress) -> None:
-    """All of `work` in this process."""
+    """All of `work` in this process, but for what another collection has measured by the time its turn comes."""
+    work = work.shuffled()
     for ot_problem, members in zip(work.ot_problems, work.members, strict=True):
         measure_ot(ot_problem, members, store, progress)
     with progress.task("trainings", work.num_trainings) as advance:
         for problem, specs in zip(work.problems, work.specs, strict=True):
-            missing = missing_specs(problem, specs, store)
-            advance(len(specs) - len(missing))
-            measure_into(store, problem, missing, device, advance)
+            measure_into(store, problem, _still_missing(problem, specs, store, advance), device, advance)
+
+
+def _still_missing(problem: Problem, specs: Sequence[SetSpec], store: Store, advance: Advance) -> Iterator[SetSpec]:
+    """Those of `specs` that the store lacks, by a look as often as others write."""
+    rest = list(specs)
+    while rest:
+        missing = missing_specs(problem, rest, store)
+        advance(len(rest) - len(missing))
+        rest, end = missing, time.monotonic() + FLUSH_SECONDS
+        while rest and time.monotonic() < end:
+            yield rest.pop()
 
 
 def collect_with_workers(
@@ -148,6 +159,7 @@ def collect_with_workers(
 ) -> None:
     """All of `work` by Ray Train workers, however little it is; without an `estimate` a pilot makes one."""
     estimate = estimate or pilot(work, Store(home), device_here(device))
+    work = work.shuffled()
     with connected(least_and_most(num_workers)[1] if num_workers is not None else None):
 
         def fitting(resources: Resources) -> tuple[NumWorkers, bool]:  # how many, and whether on GPUs

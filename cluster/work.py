@@ -33,7 +33,7 @@ class Work:
     problems: tuple[Problem, ...]
     ot_problems: tuple[OTProblem, ...]
     specs: tuple[tuple[SetSpec, ...], ...]
-    """The missing trainings of each problem, the largest sets first: what ends last should be short."""
+    """The missing trainings of each problem, the largest sets first until `shuffled`."""
     members: tuple[NDArray[np.bool_], ...]
     """The missing sets (s, k) of each OT problem."""
 
@@ -67,6 +67,16 @@ class Work:
                 cut.append(batch)
                 start, left = start + len(batch), left - len(batch)
         return cut
+
+    def shuffled(self) -> "Work":
+        """The same, each problem's sets in an order of this call's own.
+
+        Collections that run at once into one home then find most of each other's sets done; in one order they would
+        keep step and measure all of them twice. No result depends on it, and drawing it from a seed would defeat it.
+        """
+        generator = np.random.default_rng()
+        specs = tuple(tuple(specs[i] for i in generator.permutation(len(specs))) for specs in self.specs)
+        return replace(self, specs=specs, members=tuple(map(generator.permutation, self.members)))
 
     def sample(self, count: int) -> list[tuple[Problem, SetSpec]]:
         """`count` missing trainings, spread evenly over the problems and sizes."""

@@ -44,6 +44,18 @@ def test_batches_cover_everything_and_ot_comes_first(prepared):
     assert [spec for batch in batches for spec in batch.specs] == list(specs)
 
 
+def test_collections_that_run_at_once_take_the_same_sets_in_orders_of_their_own(prepared):
+    specs = tuple(SetSpec(prepared.split.seed_set[: 20 + i], i) for i in range(30))
+    members = np.arange(40 * 60).reshape(40, 60) % 7 < np.arange(40)[:, None] % 5 + 1
+    work = Work((prepared.problem(prepared.pool),), (None,), (specs,), (members,))  # type: ignore[arg-type]
+    first, second = work.shuffled(), work.shuffled()
+    assert set(first.specs[0]) == set(second.specs[0]) == set(specs)
+    assert sorted(first.members[0].tolist()) == sorted(members.tolist())
+    assert first.specs[0] != second.specs[0]
+    assert not np.array_equal(first.members[0], second.members[0])
+    assert work.specs[0] == specs
+
+
 def test_images_are_taken_out_and_put_back(prepared):
     problem = prepared.problem(prepared.pool)
     spec = SetSpec(prepared.split.seed_set, 0)

@@ -44,8 +44,16 @@ ALWAYS_RAY = """
 import cluster.collect
 from cluster.__main__ import main, run_command
 cluster.collect.START_SECONDS = 0
+cluster.collect.BATCH_SECONDS = 1
 """
-"""The command, but for the rule that short collections need no Ray."""
+"""The command, but for the rule that short collections need no Ray; little is lost with a batch."""
+OFTEN = """
+import cluster.collect
+import rambo.measuring
+from cluster.__main__ import main, run_command
+cluster.collect.FLUSH_SECONDS = rambo.measuring.FLUSH_SECONDS = 0.2
+"""
+"""The command, but for how often it writes what it has measured and looks for what others have."""
 ALONE = "cluster.workers._lend_a_hand = lambda *rest: None\n"
 """And but for what the main process measures while workers start, so that they find all the work there is."""
 RUN = "run_command('cluster', main)"
@@ -131,9 +139,9 @@ def wait_for(condition, command=None):
     return value
 
 
-def start(task: Task, home: Path, *flags: str, ray: str = "") -> subprocess.Popen[str]:
-    """The command that collects `task` into `home`; `ray`: the same by Ray, however little it is."""
-    program = ["-c", ray + RUN] if ray else ["-m", "cluster"]
+def start(task: Task, home: Path, *flags: str, script: str = "") -> subprocess.Popen[str]:
+    """The command that collects `task` into `home`; `script`: with what that changes."""
+    program = ["-c", script + RUN] if script else ["-m", "cluster"]
     settings = home.parent / "config.json"
     settings.write_text(to_json(task.config))
     command = [sys.executable, *program, "collect", "--config", str(settings), "--home", str(home), *flags]
@@ -222,7 +230,7 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
     flags = ["--num-workers", "2"]
     stored: set[str] = set()
     for number in (signal.SIGINT, signal.SIGKILL):
-        command = start(slow_task, home, *flags, "--quiet", ray=ALWAYS_RAY + ALONE)
+        command = start(slow_task, home, *flags, "--quiet", script=ALWAYS_RAY + ALONE)
         worker = psutil.Process(wait_for(lambda: worker_of(home), command))
         assert worker.nice() == psutil.Process(command.pid).nice(), "a worker is no second-class process"
         command.send_signal(number)
@@ -233,7 +241,7 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
         known = len(stored)
         stored, paid = set(slow_task.measured(Home(home))), len(begun(home))
         assert known < len(stored) < len(slow_task.keys)
-    command = start(slow_task, home, *flags, ray=ALWAYS_RAY)
+    command = start(slow_task, home, *flags, script=ALWAYS_RAY)
     status, out, err = finish(command)
     assert status == 0, err
     assert f"{len(slow_task.keys)} trainings" in out
@@ -243,7 +251,7 @@ def test_a_stopped_and_a_killed_command_go_on_where_they_were(slow_task, tmp_pat
     here = [entry for entry in begun(home)[paid:] if entry["process"] == command.pid]
     assert len(here) > PILOT_SETS + 1, "the main process lends a hand while the workers start"
     paid = len(begun(home))
-    status, out, err = finish(start(slow_task, home, *flags, ray=ALWAYS_RAY))
+    status, out, err = finish(start(slow_task, home, *flags, script=ALWAYS_RAY))
     assert status == 0, err
     assert out.endswith("0 trainings and 0 OT distances added.\n")
     assert len(begun(home)) == paid, "the second run trains nothing"
@@ -271,22 +279,27 @@ def test_a_truncated_file_is_set_aside_and_its_records_alone_are_measured_again(
     assert Store(home).measurements(["another"]) == {"another": extra}
 
 
-def test_two_collections_into_one_home_at_once(tiny, tmp_path):
-    home, task = tmp_path / "home", Task(tiny)
+@pytest.mark.parametrize("by_ray", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_two_collections_into_one_home_at_once(by_ray, tiny, tmp_path):
+    home, task = tmp_path / "home", Task(override(tiny, {**SLOW, "offline.num_pairs": 60 if by_ray else 30}))
     junk = {f"junk {number}": Measurement(0.5, 0.5, b"1", number, 1.0, "cpu") for number in range(COMPACT_ABOVE + 6)}
     for key, record in junk.items():  # so many files that both commands merge them
         Store(Home(home), compact=False).put_measurements({key: record})
-    commands = [start(task, home, "--num-workers", "1", "--quiet") for _ in range(2)]
+    script = (ALWAYS_RAY + ALONE) if by_ray else OFTEN
+    commands = [start(task, home, "--num-workers", "1-2" if by_ray else "1", script=script) for _ in range(2)]
     for status, out, err in map(finish, commands):
-        assert (status, err) == (0, "")
+        assert status == 0, err
         assert "trainings and" in out
+        assert ("starting Ray Train workers" in err) == by_ray
     assert task.measured(Home(home)).keys() == task.keys
     assert Store(Home(home)).measurements(list(junk)) == junk
     folder = home / "store"
     assert len(list((folder / "measurements").iterdir())) < COMPACT_ABOVE
     assert not (folder / "corrupt").exists()
     assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
-    assert len(begun(home)) <= 2 * len(task.keys)
+    paid = begun(home)
+    assert len({entry["process"] for entry in paid}) >= 2
+    assert len(paid) <= 1.5 * len(task.keys), "they share the work"
 
 
 @pytest.fixture
