@@ -199,6 +199,7 @@ def test_a_killed_worker_costs_the_batches_in_hand(slow_task, four_cpus, tmp_pat
     assert len({entry["process"] for entry in begun(home)} - {os.getpid()}) > 2, "the group was started again"
 
 
+@pytest.mark.long
 def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, tmp_path, capsys):
     home = Home(tmp_path / "home")
 

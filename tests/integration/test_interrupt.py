@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
@@ -19,6 +20,7 @@ def events(home: Home) -> list[str]:
     return [json.loads(line)["event"] for line in home.read_lines("studies/stopped/ledger.jsonl")]
 
 
+@pytest.mark.long
 def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
     from mlflow import MlflowClient
 
