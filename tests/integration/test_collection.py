@@ -287,11 +287,11 @@ def test_two_collections_into_one_home_at_once(by_ray, tiny, tmp_path):
     for key, record in junk.items():  # so many files that both commands merge them
         Store(Home(home), compact=False).put_measurements({key: record})
     script = (ALWAYS_RAY + ALONE) if by_ray else OFTEN
-    commands = [start(task, home, "--num-workers", "1-2" if by_ray else "1", script=script) for _ in range(2)]
+    flags = ["--num-workers", "1-2" if by_ray else "1", "--quiet"]
+    commands = [start(task, home, *flags, script=script) for _ in range(2)]
     for status, out, err in map(finish, commands):
-        assert status == 0, err
+        assert (status, err) == (0, "")
         assert "trainings and" in out
-        assert ("starting Ray Train workers" in err) == by_ray
     assert task.measured(Home(home)).keys() == task.keys
     assert Store(Home(home)).measurements(list(junk)) == junk
     folder = home / "store"
@@ -299,7 +299,7 @@ def test_two_collections_into_one_home_at_once(by_ray, tiny, tmp_path):
     assert not (folder / "corrupt").exists()
     assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
     paid = begun(home)
-    assert len({entry["process"] for entry in paid}) >= 2
+    assert len({entry["process"] for entry in paid}) >= (4 if by_ray else 2), "both commands, and their workers"
     assert len(paid) <= 1.5 * len(task.keys), "they share the work"
 
 
