@@ -130,7 +130,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would save checkpoints; ours is the store, at all times
-    "RAY_enable_metrics_collection": "false",  # nobody asks a Ray without a dashboard; a percent of both cores
+    "RAY_enable_metrics_collection": "false",  # a Ray without a dashboard has nobody to ask for them
     # Ray's own 15 leaves a worker 3 % of a core that it shares with one other busy process: work seems to stand still
     "RAY_worker_niceness": "0",
 }
