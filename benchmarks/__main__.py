@@ -13,6 +13,8 @@ Each prints a table and writes benchmarks/NAME.json. Quote ratios: times are tho
 import sys
 from importlib import import_module
 
+from rambo.errors import InvalidInput
+
 NAMES = ("training", "collection", "growth", "search", "gpu")
 
 
@@ -31,4 +33,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except InvalidInput as error:
+        sys.exit(f"benchmarks: {error}")

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.case is not None:
         run_case(options)
         return
+    if options.rounds < 1:
+        parser.error(f"--rounds must be 1 or more, got {options.rounds}")
     cases = {name: of for name, of in CASES.items() if not (options.two_only and name in (ONE_BARE, ONE_WORKER))}
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     counts = {}
