@@ -131,27 +131,37 @@ def test_a_failed_trial_is_shown_as_missing_and_the_rest_agrees_as_it_was_judged
     assert [one.info.status for one in active(tmp_path)].count("FAILED") == 2, "the trial and the study"
 
 
-def test_trials_of_another_training_version_are_refused_marked_or_run_again(finished, tmp_path):
+@pytest.fixture
+def outdated(finished, tmp_path):
+    """The study above with a trial of another training version; MLflow has not heard of it."""
     import shutil
 
     shutil.copytree(finished[0] / "home", tmp_path / "home", ignore=shutil.ignore_patterns("ml*"))
     path = next((tmp_path / "home/trials").rglob("environment.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "training_version": 0}))
+    return tmp_path
+
+
+def test_trials_of_another_training_version_are_refused(finished, outdated):
     for refused in (["run", *STUDY_FLAGS, *STUDY, "--seeds=0-1"], *(["report"], ["verify"], ["sync"])):
         flags = refused if refused[0] == "run" else [*refused, "--study=tiny", "--home=home"]
-        answer = ablations(*flags, cwd=tmp_path, check=False)
+        answer = ablations(*flags, cwd=outdated, check=False)
         assert answer.returncode == 2
         [line] = answer.stderr.strip().splitlines()
         assert "must have one training version, got version 0 in 1 trial; version" in line
         assert "run it with --rerun-outdated, or pass --allow-mixed" in line
-    assert files(tmp_path) == files(finished[0])
-    marked = run("--seeds=0-1", "--allow-mixed", cwd=tmp_path)
+    assert files(outdated) == files(finished[0])
+
+
+@pytest.mark.long
+def test_trials_of_another_training_version_are_marked_or_run_again(finished, outdated):
+    marked = run("--seeds=0-1", "--allow-mixed", cwd=outdated)
     assert "0 trials were run now" in marked.stdout
     assert "Mind: this study should have one training version" in marked.stdout
-    assert "agree with" in ablations("verify", "--study=tiny", "--home=home", cwd=tmp_path).stdout
-    again = run("--seeds=0-1", "--rerun-outdated", cwd=tmp_path)
+    assert "agree with" in ablations("verify", "--study=tiny", "--home=home", cwd=outdated).stdout
+    again = run("--seeds=0-1", "--rerun-outdated", cwd=outdated)
     assert "1 trials were run now" in again.stdout
-    assert files(tmp_path) == files(finished[0])
+    assert files(outdated) == files(finished[0])
 
 
 def test_one_factor_at_a_time_and_strategies_as_levels_run_as_the_factorial_does(finished, tmp_path):
