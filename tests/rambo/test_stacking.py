@@ -72,22 +72,23 @@ def in_stack(problem, specs, num_steps, idle=()):
     return trainer._models.values(slots.numbers[:, 0], slots.statistics)
 
 
-RESNET18 = ("resnet18", (1, 16, 16), (10, 15, 5), 10)
-"""BatchNorm over fewer images, three say, blows up the rounding a thousandfold, whoever trains."""
+RESNET18 = ("resnet18", (1, 16, 16), (15, 10, 5), 10)
 
 
 @pytest.mark.parametrize(
-    ("classifier", "shape", "sizes", "batch_size", "num_steps"),
+    ("classifier", "shape", "sizes", "batch_size", "num_steps", "tolerance"),
     [
-        ("smallnet", (1, 8, 8), (1, 5, 8, 11, 30), 4, 20),
-        ("lenet5", (1, 28, 28), (1, 5, 8, 30), 4, 20),
-        ("lenet5", (3, 32, 32), (6, 9), 4, 6),
-        ("mnistnet", (1, 12, 12), (1, 5, 8, 30), 4, 20),
-        (*RESNET18, 3),
-        pytest.param(*RESNET18, 20, marks=pytest.mark.long),
+        ("smallnet", (1, 8, 8), (1, 5, 8, 11, 30), 4, 20, 1e-9),
+        ("lenet5", (1, 28, 28), (1, 5, 8, 30), 4, 20, 1e-9),
+        ("lenet5", (3, 32, 32), (6, 9), 4, 6, 1e-9),
+        ("mnistnet", (1, 12, 12), (1, 5, 8, 30), 4, 20, 1e-9),
+        (*RESNET18, 4, 1e-9),
+        pytest.param(*RESNET18, 20, 1e-9, marks=pytest.mark.long),
+        # a thousandth of a step: where BatchNorm sees three images, both ways part by 6e-8 in 20 steps
+        ("resnet18", (1, 16, 16), (8, 4, 7), 4, 4, 1e-6),
     ],
 )
-def test_steps_are_those_of_each_model_alone(classifier, shape, sizes, batch_size, num_steps):
+def test_steps_are_those_of_each_model_alone(classifier, shape, sizes, batch_size, num_steps, tolerance):
     problem = random_problem(classifier, shape, batch_size)
     generator = np.random.default_rng(2)
     specs = [SetSpec(generator.choice(40, size, replace=False), 10 + size) for size in sizes]
@@ -97,7 +98,7 @@ def test_steps_are_those_of_each_model_alone(classifier, shape, sizes, batch_siz
         for k in set(range(len(specs))) - {idle}:
             expected = alone(problem, specs[k], num_steps).state_dict()
             for name, values in stacked.items():
-                torch.testing.assert_close(values[k], expected[name], rtol=1e-9, atol=1e-9)
+                torch.testing.assert_close(values[k], expected[name], rtol=tolerance, atol=tolerance)
 
 
 def test_a_full_batch_of_images_needs_no_mask():
