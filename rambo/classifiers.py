@@ -129,9 +129,8 @@ def build_classifier(
 ) -> Classifier:
     """A classifier on the CPU with PyTorch's usual initial distribution, drawn from `generator`."""
     check_classifier(name, image_shape)
-    with torch.device("meta"):  # the constructors' own initialisation would draw from the global generator
+    with torch.random.fork_rng(devices=[]):  # the constructors' own initialisation draws from the global generator
         model = _CLASSES[name][0](image_shape[0], image_shape[1], num_classes)
-    model.to_empty(device="cpu")
     initialise(model, generator)
     return model
 

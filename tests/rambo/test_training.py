@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +42,22 @@ def test_the_global_generator_is_neither_read_nor_moved(problem, spec):
     before = torch.get_rng_state()
     Trainer(problem, CPU).train(spec)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_process_that_measures_does_not_load_a_compiler():
+    """It would take 2 s in each; both come in by `torch.optim`, or by weights made on the meta device."""
+    program = """
+import sys
+from pathlib import Path
+import torch
+from rambo.preparation import prepare
+from rambo.presets import preset
+from rambo.training import Trainer
+prepared = prepare(preset("quickstart"), Path("unused"))
+Trainer(prepared.problem(prepared.pool), torch.device("cpu")).train(prepared.specs()["offline pairs"][0])
+print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
 
 
 def test_golden_metrics_guard_the_training_step(problem, spec):
