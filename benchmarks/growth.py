@@ -164,11 +164,11 @@ def collect_small(count: int, *, workers: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, _WorkerMemory() as memory:
         home, start = Home(folder), time.perf_counter()
         if workers:
-            import cluster.workers
+            import cluster.collect
             from cluster.collect import collect_with_workers
             from cluster.work import missing_work
 
-            cluster.workers._lend_a_hand = lambda *rest: None  # else small collections end before a worker begins
+            cluster.collect.lend_a_hand = lambda *rest: None  # else small collections end before a worker begins
             work = missing_work([(problem, specs)], [], Store(home))
             collect_with_workers(work, home, num_workers=2, device="cpu", progress=Progress(quiet=True))
         else:

@@ -18,7 +18,7 @@ from cluster.runtime import (
     NumWorkers,
     Resources,
     check_nodes,
-    connected,
+    connected_beside,
     least_and_most,
     names_cluster,
     num_free,
@@ -160,7 +160,11 @@ def collect_with_workers(
     """All of `work` by Ray Train workers, however little it is; without an `estimate` a pilot makes one."""
     estimate = estimate or pilot(work, Store(home), device_here(device))
     work = work.shuffled()
-    with connected(least_and_most(num_workers)[1] if num_workers is not None else None):
+    lend = partial(lend_a_hand, work, Store(home))
+    # whether a cluster has GPUs is not yet known, and what they could measure is not measured on a CPU
+    on_cpus = not names_cluster() and device_here(device).type == "cpu"
+    most = least_and_most(num_workers)[1] if num_workers is not None else None
+    with connected_beside(most, lend if on_cpus else lend_nothing):
 
         def fitting(resources: Resources) -> tuple[NumWorkers, bool]:  # how many, and whether on GPUs
             on_gpus = resources.num_gpus > 0 and device != "cpu"
@@ -172,7 +176,38 @@ def collect_with_workers(
         workers, on_gpus = wait_for(fitting, progress)
         check_nodes(home)
         batches = cut(work, estimate, least_and_most(workers)[1], least=PILOT_STACK if on_gpus else 1)
-        train_on_workers(work, batches, home, num_workers=workers, on_gpus=on_gpus, progress=progress)
+        train_on_workers(
+            work,
+            batches,
+            home,
+            num_workers=workers,
+            on_gpus=on_gpus,
+            lend=lend_nothing if on_gpus else lend,
+            progress=progress,
+        )
+
+
+def lend_a_hand(work: Work, store: Store, until: Callable[[], bool]) -> None:
+    """While Ray and its workers start, measure here, `until` they are at work: a start is worth some fifty small sets.
+
+    Each problem from its middle on: what workers begin with stays theirs, and so do the small batches that let them end
+    together.
+    """
+
+    def until_then(specs: Sequence[SetSpec]) -> Iterator[SetSpec]:
+        for spec in specs:
+            if until():
+                return
+            yield spec
+
+    for problem, specs in zip(reversed(work.problems), reversed(work.specs), strict=True):
+        half = len(specs) // 2
+        missing = missing_specs(problem, [*specs[half:], *reversed(specs[:half])], store)
+        measure_into(store, problem, until_then(missing), torch.device("cpu"), lambda done: None)
+
+
+def lend_nothing(until: Callable[[], bool]) -> None:
+    """Where workers have GPUs, this process has nothing to offer."""
 
 
 NO_GPU = "--device cuda needs a cluster with GPUs, got one without; use --device cpu, or auto."

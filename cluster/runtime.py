@@ -6,7 +6,8 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,6 +83,22 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
             ray.shutdown()
 
 
+@contextmanager
+def connected_beside(num_cpus: int | None, work: Callable[[Callable[[], bool]], None]) -> Iterator[Resources]:
+    """`connected`, with `work` done in the seconds that a local Ray takes to start.
+
+    `work` is given a function that says whether it may end. If it raises, Ray is ended as well.
+    """
+    # Ray's processes die with the thread that started them: it lives until all that is inside has ended
+    with ThreadPoolExecutor(max_workers=1) as thread, ExitStack() as inside:
+        connecting = thread.submit(inside.enter_context, connected(num_cpus))
+        try:
+            work(connecting.done)
+        finally:
+            wait([connecting])
+        yield connecting.result()
+
+
 def _resources() -> Resources:
     """Of the cluster that is connected, as it is now."""
     import ray
@@ -130,6 +147,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would save checkpoints; ours is the store, at all times
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # an end, or a worker's death, is seen after a second else
     "RAY_enable_metrics_collection": "false",  # a Ray without a dashboard has nobody to ask for them
     # Ray's own 15 leaves a worker 3 % of a core that it shares with one other busy process: work seems to stand still
     "RAY_worker_niceness": "0",

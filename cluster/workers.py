@@ -5,8 +5,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,13 +19,15 @@ from rambo.measuring import measure_into, missing_specs
 from rambo.ot_distance import measure_ot
 from rambo.progress import LOG_SECONDS, Progress
 from rambo.store import Store
-from rambo.training import SetSpec
 
 MAX_FAILURES = 10
 """Times that a worker group is started again."""
 
 RECENT_SECONDS = 60.0
 """Span of the rate that is told."""
+
+Lend = Callable[[Callable[[], bool]], None]
+"""Works until the function that it is given returns True."""
 
 
 def train_on_workers(
@@ -36,11 +37,13 @@ def train_on_workers(
     *,
     num_workers: NumWorkers,
     on_gpus: bool,
+    lend: Lend,
     progress: Progress,
 ) -> None:
     """Put all of `batches` into the store of `home` by Ray Train workers, each with a GPU or a CPU to itself.
 
-    Raises `InvalidInput` where the home cannot be written; what was finished before is kept.
+    `lend` is what this process does until the workers are at work; it is told how to ask whether they are. Raises
+    `InvalidInput` where the home cannot be written; what was finished before is kept.
     """
     import ray
 
@@ -58,9 +61,11 @@ def train_on_workers(
     least, most = least_and_most(num_workers)
     progress.say(f"starting Ray Train workers: {least if least == most else f'{least} to {most}'}")
     with tempfile.TemporaryDirectory(prefix="ray-train-") as folder:  # Ray wants a folder; nothing of ours goes there
-        trainer = trainer_of(measure_batches, loop_config, num_workers, on_gpus, folder)
-        lend = _wait if on_gpus else partial(_lend_a_hand, work, Store(home), queue)
-        _watch(trainer.fit, lend, queue, sum(map(len, batches)), progress)
+
+        def fit() -> None:
+            trainer_of(measure_batches, loop_config, num_workers, on_gpus, folder).fit()
+
+        _watch(fit, lend, queue, sum(map(len, batches)), progress)
     failure = _state(queue).failure
     if failure is not None:
         raise InvalidInput(failure)
@@ -91,37 +96,8 @@ def trainer_of(
     )
 
 
-Lend = Callable[[threading.Event], None]
-
-
-def _lend_a_hand(work: Work, store: Store, queue: Any, ended: threading.Event) -> None:
-    """While the workers start, measure here what they would come to last: a start is worth some fifty small sets."""
-
-    def until_they_work(specs: Sequence[SetSpec]) -> Iterator[SetSpec]:
-        for spec in reversed(specs):
-            if ended.is_set() or _state(queue).has_begun:
-                return
-            yield spec
-
-    for problem, specs in zip(reversed(work.problems), reversed(work.specs), strict=True):
-        measure_into(
-            store,
-            problem,
-            until_they_work(missing_specs(problem, specs, store)),
-            torch.device("cpu"),
-            lambda done: None,
-        )
-
-
-def _wait(ended: threading.Event) -> None:
-    """Where workers have GPUs, this process has nothing to offer."""
-
-
 def _watch(fit: Callable[[], object], lend: Lend, queue: Any, total: int, progress: Progress) -> None:
-    """Run `fit` in a thread, where Ray cannot take Ctrl-C for itself, and tell the queue's progress until it ends.
-
-    `lend` is what this process does until the workers are at work.
-    """
+    """Run `fit` in a thread, where Ray cannot take Ctrl-C for itself; `lend`, then tell the queue's progress."""
     raised: list[BaseException] = []
     ended = threading.Event()
 
@@ -135,7 +111,7 @@ def _watch(fit: Callable[[], object], lend: Lend, queue: Any, total: int, progre
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        lend(ended)
+        lend(lambda: ended.is_set() or _state(queue).has_begun)
         _tell(queue, Pace(total), ended, progress)
     except BaseException:
         queue.fail.remote("stopped")

@@ -1,8 +1,10 @@
 import os
+import time
 
+import psutil
 import pytest
 
-from cluster.runtime import connected, num_free, parse_num_workers, wait_for, workers_on
+from cluster.runtime import connected, connected_beside, num_free, parse_num_workers, wait_for, workers_on
 from rambo.errors import InvalidInput, require
 from rambo.progress import Progress
 
@@ -61,6 +63,38 @@ def test_a_cluster_is_waited_for_as_long_as_the_environment_says(monkeypatch):
         monkeypatch.setenv("RAMBO_WAIT_SECONDS", "soon")
         with pytest.raises(InvalidInput, match="RAMBO_WAIT_SECONDS must be a number of seconds, got 'soon'"):
             wait_for(third_time, Told())
+
+
+def test_work_goes_on_while_ray_starts():
+    import ray
+
+    asked = []
+
+    def work(until):
+        while not until():
+            asked.append(time.monotonic())
+            time.sleep(0.01)
+
+    with connected_beside(3, work) as resources:
+        assert len(asked) > 10
+        assert resources.num_cpus == max(3, os.cpu_count())
+        assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, InvalidInput])
+def test_what_ends_the_work_beside_leaves_no_ray(error):
+    import ray
+
+    def work(until):
+        raise error
+
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(error), connected_beside(3, work):
+        pytest.fail("nothing comes after the work")
+    assert not ray.is_initialized()
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=10)
+    assert not alive
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])

@@ -54,7 +54,7 @@ from cluster.__main__ import main, run_command
 cluster.collect.FLUSH_SECONDS = rambo.measuring.FLUSH_SECONDS = 0.2
 """
 """The command, but for how often it writes what it has measured and looks for what others have."""
-ALONE = "cluster.workers._lend_a_hand = lambda *rest: None\n"
+ALONE = "cluster.collect.lend_a_hand = lambda *rest: None\n"
 """And but for what the main process measures while workers start, so that they find all the work there is."""
 RUN = "run_command('cluster', main)"
 
@@ -106,7 +106,7 @@ def one_ray():
 @pytest.fixture
 def four_cpus(one_ray, monkeypatch):
     """That Ray, for workers who find all the work there is."""
-    monkeypatch.setattr("cluster.workers._lend_a_hand", lambda *rest: None)
+    monkeypatch.setattr("cluster.collect.lend_a_hand", lambda *rest: None)
     return one_ray
 
 
