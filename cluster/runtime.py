@@ -23,6 +23,9 @@ Answer = TypeVar("Answer")
 NumWorkers = int | tuple[int, int]
 """Of Ray Train workers: so many, or from the least to the most of them, as the cluster has room."""
 
+Lend = Callable[[Callable[[], bool]], None]
+"""What this process does while others start: works until the function that it is given returns True."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -84,16 +87,13 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
 
 
 @contextmanager
-def connected_beside(num_cpus: int | None, work: Callable[[Callable[[], bool]], None]) -> Iterator[Resources]:
-    """`connected`, with `work` done in the seconds that a local Ray takes to start.
-
-    `work` is given a function that says whether it may end. If it raises, Ray is ended as well.
-    """
+def connected_beside(num_cpus: int | None, lend: Lend) -> Iterator[Resources]:
+    """`connected`, with `lend` at work in the seconds that a local Ray takes to start; if it raises, Ray is ended."""
     # Ray's processes die with the thread that started them: it lives until all that is inside has ended
     with ThreadPoolExecutor(max_workers=1) as thread, ExitStack() as inside:
         connecting = thread.submit(inside.enter_context, connected(num_cpus))
         try:
-            work(connecting.done)
+            lend(connecting.done)
         finally:
             wait([connecting])
         yield connecting.result()

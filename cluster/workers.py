@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cluster.runtime import NumWorkers, least_and_most
+from cluster.runtime import Lend, NumWorkers, least_and_most
 from cluster.work import Batch, Work
 from cluster.work_queue import QueueState, WorkQueue
 from rambo.errors import InvalidInput
@@ -26,9 +26,6 @@ MAX_FAILURES = 10
 RECENT_SECONDS = 60.0
 """Span of the rate that is told."""
 
-Lend = Callable[[Callable[[], bool]], None]
-"""Works until the function that it is given returns True."""
-
 
 def train_on_workers(
     work: Work,
@@ -42,8 +39,8 @@ def train_on_workers(
 ) -> None:
     """Put all of `batches` into the store of `home` by Ray Train workers, each with a GPU or a CPU to itself.
 
-    `lend` is what this process does until the workers are at work; it is told how to ask whether they are. Raises
-    `InvalidInput` where the home cannot be written; what was finished before is kept.
+    `lend` is what this process does until the workers are at work. Raises `InvalidInput` where the home cannot be
+    written; what was finished before is kept.
     """
     import ray
 
