@@ -26,6 +26,13 @@ MAX_FAILURES = 10
 RECENT_SECONDS = 60.0
 """Span of the rate that is told."""
 
+LEFT_OUT = frozenset({"DatasetsCallback", "PlacementGroupCleanerCallback"})
+"""Of what Ray Train starts for a trainer, what is of no use here: a process each, awake 100 times a second.
+
+One serves Ray Data's shards, which we have none of; the other gives back a dead controller's room, and so does the end
+of our job.
+"""
+
 
 def train_on_workers(
     work: Work,
@@ -79,8 +86,13 @@ def trainer_of(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    class Trainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            all_of_them = super()._create_default_callbacks()  # type: ignore[misc]  # checkers see the class of V1
+            return [each for each in all_of_them if type(each).__name__ not in LEFT_OUT]
+
     backend = "nccl" if on_gpus and torch.cuda.is_available() else "gloo"
-    return TorchTrainer(
+    return Trainer(
         loop,
         train_loop_config=loop_config,
         torch_config=TorchConfig(backend=backend),

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -49,8 +50,9 @@ def test_more_workers_than_gpus_are_refused_before_anything_is_started(prepared,
 
 def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepared, two_gpus, tmp_path, monkeypatch):
     home, problem = Home(tmp_path / "home"), prepared.problem(prepared.pool)
-    notes = tmp_path / "notes"
+    notes, actors = tmp_path / "notes", tmp_path / "actors"
     notes.mkdir()
+    actors.mkdir()
 
     def noting(loop_config):
         import ray
@@ -59,6 +61,8 @@ def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepare
         size = ray.train.get_context().get_world_size()
         (gpu,) = ray.get_gpu_ids()
         Path(notes, str(os.getpid())).write_text(f"{size} {gpu} {torch.distributed.get_backend()}")
+        siblings = psutil.Process(os.getppid()).children()
+        Path(actors, str(os.getpid())).write_text("\n".join(" ".join(one.cmdline()) for one in siblings))
         measure_batches(loop_config)
 
     def noting_trainer(loop, *arguments):
@@ -73,6 +77,9 @@ def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepare
     assert missing_work(trainings, [], Store(home)).num_trainings == 0
     keys = [problem.key(spec) for _, specs in trainings for spec in specs]
     assert {one.device for one in Store(home).measurements(keys).values()} == {"cpu"}
+    for seen in (path.read_text() for path in actors.iterdir()):
+        assert "ray::TrainController" in seen, "titles are read"
+        assert not [name for name in ("DatasetManager", "PlacementGroupCleaner") if name in seen], "each costs a start"
 
 
 def test_trials_share_gpus_and_one_without_enough_memory_gets_more(tiny, two_gpus, tmp_path, monkeypatch):
