@@ -61,8 +61,9 @@ def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepare
         size = ray.train.get_context().get_world_size()
         (gpu,) = ray.get_gpu_ids()
         Path(notes, str(os.getpid())).write_text(f"{size} {gpu} {torch.distributed.get_backend()}")
-        siblings = psutil.Process(os.getppid()).children()
-        Path(actors, str(os.getpid())).write_text("\n".join(" ".join(one.cmdline()) for one in siblings))
+        there = [one.info for one in psutil.process_iter(["ppid", "cmdline"])]  # one that ends meanwhile is left out
+        titles = [" ".join(info["cmdline"] or []) for info in there if info["ppid"] == os.getppid()]
+        Path(actors, str(os.getpid())).write_text("\n".join(titles))
         measure_batches(loop_config)
 
     def noting_trainer(loop, *arguments):
