@@ -47,9 +47,10 @@ def train_on_workers(
     """Put all of `batches` into the store of `home` by Ray Train workers, each with a GPU or a CPU to itself.
 
     `lend` is what this process does until the workers are at work. Raises `InvalidInput` where the home cannot be
-    written; what was finished before is kept.
+    written or Ray Train's controller is killed; what was finished before is kept.
     """
     import ray
+    from ray.exceptions import RayActorError
 
     queue_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(WorkQueue)
     queue: Any = queue_class.remote([len(batch) for batch in batches])
@@ -67,12 +68,21 @@ def train_on_workers(
     with tempfile.TemporaryDirectory(prefix="ray-train-") as folder:  # Ray wants a folder; nothing of ours goes there
 
         def fit() -> None:
-            trainer_of(measure_batches, loop_config, num_workers, on_gpus, folder).fit()
+            try:
+                trainer_of(measure_batches, loop_config, num_workers, on_gpus, folder).fit()
+            except RayActorError:
+                raise InvalidInput(CONTROLLER_ENDED) from None
 
         _watch(fit, lend, queue, sum(map(len, batches)), progress)
     failure = _state(queue).failure
     if failure is not None:
         raise InvalidInput(failure)
+
+
+CONTROLLER_ENDED = (
+    "Ray Train's controller must live until all is measured, got one whose process ended (killed, out of memory, or "
+    "its node was lost); what was measured is kept, and the same command goes on from here."
+)
 
 
 def trainer_of(

@@ -21,6 +21,7 @@ import torch
 from cluster.collect import BATCHES_A_WORKER, PILOT_SETS, collect, collect_here, collect_with_workers, pilot
 from cluster.runtime import connected
 from cluster.work import missing_work
+from cluster.workers import CONTROLLER_ENDED
 from rambo.config import Config
 from rambo.errors import InvalidInput
 from rambo.fields import override, to_json
@@ -223,6 +224,27 @@ def test_a_killed_queue_starts_again_and_nothing_is_lost(slow_task, four_cpus, t
     assert re.search(r"^measuring: \d+/\d+ sets, (.*sets/s, .* s left, )?workers at work: [12]$", told, re.MULTILINE), (
         told
     )
+
+
+@pytest.mark.long
+def test_a_killed_controller_is_told_in_a_sentence_and_nothing_is_lost(slow_task, tmp_path):
+    home = tmp_path / "home"
+    command = start(slow_task, home, "--num-workers", "2", "--quiet", script=ALWAYS_RAY)
+    wait_for(lambda: worker_of(home), command)
+    (controller,) = [
+        process
+        for process in psutil.Process(command.pid).children(recursive=True)
+        if "TrainController" in title(process.pid)
+    ]
+    controller.kill()
+    status, _, err = finish(command)
+    assert (status, err) == (2, f"cluster: {CONTROLLER_ENDED}\n")
+    stored, paid = set(slow_task.measured(Home(home))), len(begun(home))
+    assert stored
+    status, _, err = finish(start(slow_task, home, script=ALWAYS_RAY))
+    assert status == 0, err
+    assert slow_task.measured(Home(home)).keys() == slow_task.keys
+    assert not {entry["key"] for entry in begun(home)[paid:]} & stored, "what was stored is not trained again"
 
 
 @pytest.mark.long
