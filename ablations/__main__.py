@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ablations.factors import CONTROLS, Factor, Grid, make_grid, parse_factor, switches
+from ablations.factors import Factor, Grid, make_grid, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
@@ -22,13 +22,14 @@ from ablations.run import (
 from ablations.show import plan_text, status_text
 from ablations.statistics import check_versions
 from ablations.verify import differences
-from cluster.tracking import serve, server_address
-from cluster.trials import add_place_flags, read_place
+from cluster.place import add_place_flags, read_place
+from cluster.tracking.server import serve, server_address
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
+from rambo.strategies.facts import CONTROLS
 
 RUN = f"""\
 Run every cell of a study with every seed, and say which factor changes the accuracy, with what certainty.

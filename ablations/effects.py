@@ -15,8 +15,9 @@ import numpy as np
 
 from ablations.factors import Cell, Factor, Grid, level_text
 from ablations.study import Study
+from rambo.arrays import Floats
 from rambo.fields import Value, flatten
-from rambo.inference import ALPHA, Estimate, Floats, estimate, holm
+from rambo.inference import ALPHA, Estimate, estimate, holm
 from rambo.randomness import numpy_generator
 
 MARGIN = 0.003

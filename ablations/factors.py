@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-from rambo.config import STRATEGIES, Config
+from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, coerce, effective_fields, flatten, override
+from rambo.strategies.facts import CONTROLS
 
 SWITCHES = ("switches.bilevel", "switches.ot", "switches.ranknet")
 """The three components under study, in the order of the paper's Table 1."""
-
-CONTROLS = ("random", "margin", "filtered_random")
-"""Strategies without û; the last shows what û adds over the margin filter."""
 
 Design = Literal["factorial", "one-at-a-time"]
 
@@ -235,6 +233,3 @@ def _matters(factor: Factor, effective: Mapping[tuple[tuple[str, Value], ...], M
 
 def _listed(levels: Sequence[Value]) -> str:
     return ", ".join(map(level_text, levels)) or "none"
-
-
-assert set(CONTROLS) < set(STRATEGIES)

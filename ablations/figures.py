@@ -1,6 +1,5 @@
 """The pictures of a study, each as the bytes of a PNG: cells, effects, accuracy over the number of labels."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ablations.effects import Effect
@@ -16,13 +14,16 @@ from ablations.factors import Cell
 from ablations.sentences import metric_text, share
 from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Study
+from rambo.figures import png
+from rambo.strategies.facts import CONTROLS
 
 INK, GREY = "tab:blue", "tab:gray"
 """The method under study, and controls."""
 
 MARKERS = "osD^vP*X"
 
-LINES = {"random": ":", "margin": "-.", "filtered_random": "--"}
+LINES = (":", "-.", "--")
+"""Of the controls, in the order in which they are listed."""
 
 BUDGET = "acquisition.budget"
 
@@ -52,7 +53,7 @@ def cells_figure(analysis: Analysis) -> bytes:
             axes.errorbar(100 * summary.mean, place, xerr=_error(summary), fmt="o", color=colour, capsize=3)
     _name_rows(axes, [cell.name for cell in cells])
     axes.set_xlabel(f"{metric_text(analysis.metric)} in %: mean ± standard error, and each seed")
-    return _png(figure)
+    return png(figure)
 
 
 def effects_figure(analysis: Analysis) -> bytes:
@@ -71,7 +72,7 @@ def effects_figure(analysis: Analysis) -> bytes:
     _name_rows(axes, [effect.name for effect in effects])
     axes.set_xlabel(f"change of {metric_text(analysis.metric)} in points, 95 % interval")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def labels_figure(analysis: Analysis) -> bytes:
@@ -93,7 +94,7 @@ def labels_figure(analysis: Analysis) -> bytes:
             title="in the order of the last value",
             title_fontsize=7,
         )
-    return _png(figure)
+    return png(figure)
 
 
 def curves_over_labels(study: Study, metric: str) -> list[Curve]:
@@ -135,7 +136,7 @@ def _look(place: int, total: int, curve: Curve) -> dict[str, Any]:
     """Colours along the ranking; controls are grey, each with a line of its own."""
     marker = MARKERS[place % len(MARKERS)]
     if curve.control is not None:
-        return {"color": GREY, "linestyle": LINES[curve.control], "marker": marker}
+        return {"color": GREY, "linestyle": LINES[CONTROLS.index(curve.control) % len(LINES)], "marker": marker}
     colour = colormaps["tab10"](place % 10) if total <= 10 else colormaps["turbo"](place / (total - 1))
     return {"color": colour, "marker": marker}
 
@@ -164,9 +165,3 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 def _error(summary: Summary) -> float:
     return 100 * (summary.se or 0)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass
 
 from ablations.factors import Cell, Factor, Grid
 from ablations.study import Outcome, Study
-from cluster.tracking import Entry
-from cluster.trials import read_failure
+from cluster.failures import read_failure
+from cluster.tracking.entries import Entry
 from rambo.errors import InvalidInput, require
 from rambo.fields import from_nested
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
-from rambo.result import Result, read_result, to_json
+from rambo.result import Result, read_result
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
@@ -22,7 +23,7 @@ CELL_SEPARATOR = "; "
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """A grid whose trials have their folders; cells that are equal in effect share them."""
 
     name: str
@@ -34,7 +35,7 @@ class Plan:
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
         grid, retuned = self.grid, {} if self.fixed is None else {"retunes": self.fixed}
-        return to_json(
+        return json_bytes(
             {
                 "study": self.name,
                 **retuned,
@@ -48,7 +49,7 @@ class Plan:
         )
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Plan":
+    def from_bytes(cls, content: bytes) -> "StudyPlan":
         """`to_bytes` undone."""
         read = json.loads(content)
         grid = Grid(
@@ -64,7 +65,7 @@ class Plan:
         folders = {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]}
         return cls(read["study"], grid, folders, read.get("retunes"))
 
-    def check_extends(self, old: "Plan") -> None:
+    def check_extends(self, old: "StudyPlan") -> None:
         """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
 
         The order in which seeds, levels or factors are listed does not matter. A study that retunes another may change
@@ -101,9 +102,9 @@ class Plan:
         return [key for key, value in self.folders.items() if value == folder]
 
 
-def make_plan(name: str, grid: Grid, prepared: Mapping[Key, Prepared]) -> Plan:
+def make_plan(name: str, grid: Grid, prepared: Mapping[Key, Prepared]) -> StudyPlan:
     """The plan of a study whose experiments are `prepared`."""
-    return Plan(name, grid, {key: one.folder for key, one in prepared.items()})
+    return StudyPlan(name, grid, {key: one.folder for key, one in prepared.items()})
 
 
 def study_folder(name: str) -> str:
@@ -113,13 +114,13 @@ def study_folder(name: str) -> str:
     return f"studies/{name}"
 
 
-def read_plan(home: Home, name: str) -> Plan | None:
+def read_plan(home: Home, name: str) -> StudyPlan | None:
     """The plan of the study called `name`, None where there is none."""
     content = home.read(f"{study_folder(name)}/plan.json")
-    return None if content is None else Plan.from_bytes(content)
+    return None if content is None else StudyPlan.from_bytes(content)
 
 
-def existing_plan(home: Home, name: str) -> Plan:
+def existing_plan(home: Home, name: str) -> StudyPlan:
     """The same, or `InvalidInput` with the studies there are."""
     plan = read_plan(home, name)
     if plan is None:
@@ -128,7 +129,7 @@ def existing_plan(home: Home, name: str) -> Plan:
     return plan
 
 
-def read_study(plan: Plan, home: Home) -> Study:
+def read_study(plan: StudyPlan, home: Home) -> Study:
     """What the trial folders of a study say."""
     outcomes: dict[Key, Outcome] = {}
     failures: dict[Key, str] = {}

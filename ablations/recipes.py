@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from ablations.factors import CONTROLS, SWITCHES, Factor
+from ablations.factors import SWITCHES, Factor
 from rambo.errors import require
 from rambo.fields import Value
+from rambo.strategies.facts import CONTROLS
 
 PAPER_SEEDS = "0-9"
 """§5.1: ten trials."""

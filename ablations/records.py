@@ -3,8 +3,6 @@
 Floats of trials are written in full, derived ones with ten digits, so that another BLAS gives the same bytes.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from ablations.effects import Effect
@@ -12,6 +10,7 @@ from ablations.factors import Cell
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
 from ablations.tables import strategy
+from rambo.formats import csv_bytes
 
 Row = Sequence[object]
 
@@ -42,20 +41,21 @@ def cells_csv(study: Study) -> bytes:
     averaged = [f"{metric}_{part}" for metric in AVERAGED for part in ("mean", "se")]
     header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged]
     header += ["num_labelled", "config_ids", "data", "commits", "training_versions"]
-    return _csv(header, (_cell_row(study, cell) for cell in study.grid.cells))
+    return csv_bytes((header, *(_cell_row(study, cell) for cell in study.grid.cells)))
 
 
 def effects_csv(analyses: Sequence[Analysis]) -> bytes:
     """`effects.csv`: a row an effect; p values are adjusted within a metric and a family."""
     rows = (_effect_row(analysis, effect) for analysis in analyses for effect in _effects(analysis))
-    return _csv(EFFECTS, rows)
+    return csv_bytes((EFFECTS, *rows))
 
 
 def trials_csv(study: Study) -> bytes:
     """`trials.csv`: a row a trial of the grid, missing and failed ones too."""
     names = [factor.name for factor in study.grid.factors]
     header = ["cell", "strategy", "is_control", "seed", *names, "status", "reason", *KEPT]
-    return _csv(header, (_trial_row(study, cell, seed) for cell in study.grid.cells for seed in study.grid.seeds))
+    trials = ((cell, seed) for cell in study.grid.cells for seed in study.grid.seeds)
+    return csv_bytes((header, *(_trial_row(study, cell, seed) for cell, seed in trials)))
 
 
 def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
@@ -106,11 +106,3 @@ def _joined(values: Iterable[object]) -> str:
 
 def _digits(number: float | None) -> str:
     return "" if number is None else f"{number:.10g}"
-
-
-def _csv(header: Row, rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()

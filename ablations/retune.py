@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 
 from ablations.effects import compared_cell
 from ablations.factors import Cell
-from ablations.plans import Key, Plan
+from ablations.plans import Key, StudyPlan
+from cluster.place import Place
 from cluster.runtime import connected
-from cluster.trials import Place, known_work, max_workers
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
-from rambo.store import Store
 from tune.driver import Limits
 from tune.records import read_plan, search_folder
 from tune.run import search
@@ -50,7 +49,9 @@ class CellSearch:
     settings: Settings
 
 
-def cell_searches(plan: Plan, prepared: Mapping[Key, Prepared], retuning: Retuning, place: Place) -> list[CellSearch]:
+def cell_searches(
+    plan: StudyPlan, prepared: Mapping[Key, Prepared], retuning: Retuning, place: Place
+) -> list[CellSearch]:
     """A search for each cell that has something to search.
 
     Raises `InvalidInput` for what cannot be searched, and where a search of the same name was another one: before the
@@ -82,11 +83,11 @@ def cell_searches(plan: Plan, prepared: Mapping[Key, Prepared], retuning: Retuni
 
 
 def retune(
-    plan: Plan, searches: Sequence[CellSearch], place: Place, progress: Progress
-) -> tuple[Plan, dict[Key, Prepared]]:
+    plan: StudyPlan, searches: Sequence[CellSearch], place: Place, progress: Progress
+) -> tuple[StudyPlan, dict[Key, Prepared]]:
     """Search for every cell, or go on with it; the study at what was found, and its trials."""
     found: dict[str, Mapping[str, Value]] = {}
-    with connected(max_workers(place)):  # one Ray for all
+    with connected(place.most_workers):  # one Ray for all
         for number, one in enumerate(searches, start=1):
             progress.say(f"search {number} of {len(searches)}: {one.cell.name}")
             its = replace(place, ledger=f"{search_folder(one.settings.name)}/ledger.jsonl")
@@ -99,10 +100,10 @@ def retune(
     grid = plan.grid.tuned({**found, **followed(plan, found)})
     prepared = {(cell.name, seed): prepare(config, place.data_dir) for cell, seed, config in grid.trials()}
     folders = {key: one.folder for key, one in prepared.items()}
-    return Plan(retuned_name(plan.name), grid, folders, fixed=plan.name), prepared
+    return StudyPlan(retuned_name(plan.name), grid, folders, fixed=plan.name), prepared
 
 
-def followed(plan: Plan, found: Mapping[str, Mapping[str, Value]]) -> dict[str, Mapping[str, Value]]:
+def followed(plan: StudyPlan, found: Mapping[str, Mapping[str, Value]]) -> dict[str, Mapping[str, Value]]:
     """What was found for the cell that a control is compared with: else b, M and the like would differ as well.
 
     Fields that it does not read leave a control's trials as they were.
@@ -120,7 +121,7 @@ def retune_text(searches: Sequence[CellSearch], place: Place) -> str:
     """What `--plan` says of the searches."""
     plans = [make_plan(one.base, one.space, one.settings, place.data_dir) for one in searches]
     known = {one.folder: one for plan in plans for one in known_experiments(plan, place.data_dir)}
-    work = known_work(list(known.values()), place.data_dir, place.device, Store(place.home))
+    work = place.known_work(known.values())
     settings = searches[0].settings
     most = sum(plan.base.evaluation.repeats for plan in plans) * settings.limits.num_trials * len(settings.seeds)
     lines = [
@@ -133,7 +134,7 @@ def retune_text(searches: Sequence[CellSearch], place: Place) -> str:
     return "\n".join(lines)
 
 
-def _space(plan: Plan, base: Config, prepared: Prepared, retuning: Retuning) -> Space | None:
+def _space(plan: StudyPlan, base: Config, prepared: Prepared, retuning: Retuning) -> Space | None:
     """What can be searched for a cell: no factor of the study; None for a strategy without û, or without a choice."""
     if not base.needs_utility_model:
         return None

@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from ablations.plans import Key, Plan, read_plan, read_study, study_folder
+from ablations.plans import Key, StudyPlan, read_plan, read_study, study_folder
 from ablations.report import render
 from ablations.statistics import check_versions
 from ablations.study import Study
-from cluster.tracking import Board, Publisher, Summary
-from cluster.trials import Place, run_trials, unfinished
+from cluster.place import Place
+from cluster.tracking.board import Board
+from cluster.tracking.entries import BoardSummary
+from cluster.tracking.publisher import Publisher
+from cluster.trials import run_trials, unfinished
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress
-from rambo.result import to_json
-from rambo.training import TRAINING_VERSION
+from rambo.training.trainer import TRAINING_VERSION
 
 COLUMNS = (
     "tags.cell",
@@ -74,7 +77,7 @@ class Ended:
 
 
 def run_study(
-    plan: Plan,
+    plan: StudyPlan,
     prepared: Mapping[Key, Prepared],
     place: Place,
     reporting: Reporting,
@@ -117,7 +120,7 @@ def run_study(
             raise
 
 
-def sync_study(plan: Plan, home: Home, reporting: Reporting, progress: Progress) -> Ended:
+def sync_study(plan: StudyPlan, home: Home, reporting: Reporting, progress: Progress) -> Ended:
     """Show in MLflow what the trial folders hold, and run nothing; raises `InvalidInput` as `render` does."""
     busy = f"--study {plan.name} must be synced while nothing runs it, got one that is running."
     with home.lock(f"{study_folder(plan.name)}/lock", busy):
@@ -130,7 +133,7 @@ def sync_study(plan: Plan, home: Home, reporting: Reporting, progress: Progress)
 
 
 def _conclude(
-    plan: Plan, home: Home, files: Mapping[str, bytes], board: Board, publisher: Publisher, *, num_run: int
+    plan: StudyPlan, home: Home, files: Mapping[str, bytes], board: Board, publisher: Publisher, *, num_run: int
 ) -> Ended:
     """The report in MLflow, beside whatever of the trials is not there yet."""
     study = read_study(plan, home)
@@ -140,14 +143,14 @@ def _conclude(
     return Ended(study, files, num_run, unpublished, pages)
 
 
-def outdated(plan: Plan, home: Home) -> list[str]:
+def outdated(plan: StudyPlan, home: Home) -> list[str]:
     """Folders of the finished trials that another training version than this code's has measured."""
     outcomes = read_study(plan, home).outcomes
     old = (plan.folders[key] for key, outcome in outcomes.items() if outcome.training_version != TRAINING_VERSION)
     return list(dict.fromkeys(old))
 
 
-def versions_then(plan: Plan, home: Home, missing: Sequence[Prepared]) -> Counter[int]:
+def versions_then(plan: StudyPlan, home: Home, missing: Sequence[Prepared]) -> Counter[int]:
     """How many trials have each training version once `missing` has run, those of a study that is retuned included."""
     study = read_study(plan, home)
     outcomes = (*study.outcomes.values(), *(study.fixed.outcomes.values() if study.fixed is not None else ()))
@@ -156,14 +159,14 @@ def versions_then(plan: Plan, home: Home, missing: Sequence[Prepared]) -> Counte
     return versions + Counter(TRAINING_VERSION for folder in plan.folders.values() if folder in to_run)
 
 
-def check_plan(plan: Plan, home: Home) -> None:
+def check_plan(plan: StudyPlan, home: Home) -> None:
     """Raise `InvalidInput` where `plan` would lose trials of the study that is there."""
     old = read_plan(home, plan.name)
     if old is not None:
         plan.check_extends(old)
 
 
-def keep_plan(plan: Plan, home: Home) -> None:
+def keep_plan(plan: StudyPlan, home: Home) -> None:
     """Write plan.json where it is new or larger than the one there is; refuse to lose trials."""
     name = f"{study_folder(plan.name)}/plan.json"
     check_plan(plan, home)
@@ -174,7 +177,7 @@ def keep_plan(plan: Plan, home: Home) -> None:
 def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str, bytes]:
     """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there."""
     files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
-    for name, content in {**files, REPORTING: to_json(asdict(reporting))}.items():
+    for name, content in {**files, REPORTING: json_bytes(asdict(reporting))}.items():
         path = f"{study_folder(study.name)}/{name}"
         if home.read(path) != content:
             home.write(path, content)
@@ -187,13 +190,13 @@ def kept_reporting(home: Home, name: str) -> Reporting:
     return Reporting() if content is None else Reporting(**json.loads(content))
 
 
-def standing(plan: Plan, home: Home) -> dict[str, bytes]:
+def standing(plan: StudyPlan, home: Home) -> dict[str, bytes]:
     """The tables and sentences that the last report has left, for the description of a run that was interrupted."""
     read = {name: home.read(f"{study_folder(plan.name)}/{name}") for name in DESCRIPTION}
     return {name: content for name, content in read.items() if content is not None}
 
 
-def summary_of(study: Study, files: Mapping[str, bytes]) -> Summary:
+def summary_of(study: Study, files: Mapping[str, bytes]) -> BoardSummary:
     """What the study's own page in MLflow shows."""
     text = [files[name].decode() for name in DESCRIPTION if name in files]
     total = len(study.grid.cells) * len(study.grid.seeds)
@@ -206,15 +209,15 @@ def summary_of(study: Study, files: Mapping[str, bytes]) -> Summary:
         found = list(study.accuracies(cell).values())
         if found:
             metrics[f"test_accuracy/{cell.name.replace('=', ' ')}"] = fmean(found)
-    return Summary("\n\n".join([f"# {study.name}", *text])[:LONGEST_DESCRIPTION], files, metrics)
+    return BoardSummary("\n\n".join([f"# {study.name}", *text])[:LONGEST_DESCRIPTION], files, metrics)
 
 
-def view_columns(plan: Plan) -> list[str]:
+def view_columns(plan: StudyPlan) -> list[str]:
     """Columns of the experiment's page: the factors, then what came of them."""
     return [*(f"params.{factor.name}" for factor in plan.grid.factors), *COLUMNS]
 
 
-def unpublished_sentence(plan: Plan, board: Board, left: int, reason: str) -> str:
+def unpublished_sentence(plan: StudyPlan, board: Board, left: int, reason: str) -> str:
     """What to do about results that MLflow did not take."""
     what = f"{left} trials" if left else "the study's summary"
     return (

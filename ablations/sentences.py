@@ -6,6 +6,8 @@ from ablations.effects import Effect, reference_cell
 from ablations.factors import Cell
 from ablations.statistics import Analysis, Summary, finished, power_text, seeds_text, summarise
 from ablations.study import Study
+from rambo import formats
+from rambo.formats import points
 
 METRICS = {"test_accuracy": "test accuracy", "val_accuracy": "validation accuracy"}
 """Metrics in words; others go by their field."""
@@ -106,16 +108,6 @@ def metric_text(metric: str) -> str:
     return METRICS.get(metric, metric.replace("_", " "))
 
 
-def points(difference: float) -> str:
-    """A signed difference in percent points.
-
-    >>> points(0.0042), points(-0.0142)
-    ('+0.42', '−1.42')
-    """
-    text = f"{100 * difference:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
-
-
 def share(margin: float) -> str:
     """A margin in points, without needless zeros.
 
@@ -129,7 +121,7 @@ def interval(effect: Effect) -> str:
     """The ends of the 95 % interval in points."""
     if effect.estimate is None:
         return ""
-    return " to ".join(points(end).removeprefix("+") for end in (effect.estimate.low, effect.estimate.high))
+    return formats.interval(effect.estimate.low, effect.estimate.high)
 
 
 def mean_error(summary: Summary, *, signed: bool = False) -> str:

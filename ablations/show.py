@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from statistics import median
 
 from ablations.effects import contrasts, control_effects, level_effects
-from ablations.plans import Key, Plan, read_study
+from ablations.plans import Key, StudyPlan, read_study
 from ablations.statistics import power_note
 from ablations.study import Study
-from cluster.runtime import least_and_most
-from cluster.trials import Place, estimate, known_work, read_failure, unfinished
+from cluster.failures import read_failure
+from cluster.place import Place
+from cluster.trials import unfinished
+from cluster.work import Work
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.result import read_result
-from rambo.store import Store
 
 PAPER_GPU_SECONDS = {"resnet18": 24.0, "lenet5": 6.0, "mnistnet": 6.0}
 """B.7: 1000 trainings took two A40 200 minutes with ResNet-18, 50 with LeNet-5."""
@@ -20,10 +21,10 @@ PAPER_GPU_SECONDS = {"resnet18": 24.0, "lenet5": 6.0, "mnistnet": 6.0}
 MARKS = {"done": "●", "failed": "×", "missing": "·"}
 
 
-def plan_text(plan: Plan, prepared: Mapping[Key, Prepared], place: Place) -> str:
+def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place) -> str:
     """What `ablations run --plan` prints."""
     waiting = unfinished(list(prepared.values()), place.home)
-    work = known_work(waiting, place.data_dir, place.device, Store(place.home))
+    work = place.known_work(waiting)
     repeats = sum(one.config.evaluation.repeats for one in waiting)
     lines = [
         grid_text(plan, place.home),
@@ -32,25 +33,24 @@ def plan_text(plan: Plan, prepared: Mapping[Key, Prepared], place: Place) -> str
         f"{work.num_ot} OT distances, and {sum(one.plan is not None for one in waiting)} utility models to fit.",
     ]
     if work.num_trainings:
-        lines += time_lines(prepared, work.num_trainings + repeats, place, waiting)
+        lines += time_lines(prepared, work, repeats, place, waiting)
     lines.append(power_note(len(plan.grid.seeds), max(1, num_tests(plan))))
     return "\n".join(lines)
 
 
 def time_lines(
-    prepared: Mapping[Key, Prepared], num_trainings: int, place: Place, waiting: list[Prepared]
+    prepared: Mapping[Key, Prepared], work: Work, repeats: int, place: Place, waiting: list[Prepared]
 ) -> list[str]:
     """How long the missing work takes: from a pilot here, and at the paper's speed."""
-    name = waiting[0].config.classifier.name
+    name, num_trainings = waiting[0].config.classifier.name, work.num_trainings + repeats
     lines = []
     if name in PAPER_GPU_SECONDS:
         hours = PAPER_GPU_SECONDS[name] * num_trainings / 3600
         lines.append(f"At the paper's speed (B.7, A40) these trainings take about {hours:.1f} GPU-hours.")
     if name == "resnet18" and place.device != "cuda":
         return [*lines, "ResNet-18 is not timed without a GPU."]
-    work = known_work(waiting, place.data_dir, place.device, Store(place.home))
-    pilot = estimate(work, place.device)
-    workers = least_and_most(place.num_workers)[1] if place.num_workers is not None else 1
+    pilot = place.forecast(work)
+    workers = place.most_workers or 1
     seconds = pilot.seconds_per_set * num_trainings / workers
     lines.append(
         f"A pilot here took {pilot.seconds_per_set:.2f} s a set: about {seconds / 60:.0f} min for all trainings on "
@@ -72,7 +72,7 @@ def fit_seconds(experiments: list[Prepared], home: Home) -> float | None:
     return median(seconds) if seconds else None
 
 
-def status_text(plan: Plan, home: Home) -> str:
+def status_text(plan: StudyPlan, home: Home) -> str:
     """What `ablations status` prints."""
     study = read_study(plan, home)
     lines = [grid_text(plan, home), count_line(study)]
@@ -87,7 +87,7 @@ def count_line(study: Study) -> str:
     return f"{study.name}: {done} of {total} trials finished, {failed} failed, {total - done - failed} missing."
 
 
-def grid_text(plan: Plan, home: Home) -> str:
+def grid_text(plan: StudyPlan, home: Home) -> str:
     """A row a cell, a mark a seed."""
     width = max(len(cell.name) for cell in plan.grid.cells)
     lines = [f"{'cell':{width}}  seeds {', '.join(map(str, plan.grid.seeds))}"]
@@ -97,13 +97,13 @@ def grid_text(plan: Plan, home: Home) -> str:
     return "\n".join([*lines, f"{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"])
 
 
-def num_tests(plan: Plan) -> int:
+def num_tests(plan: StudyPlan) -> int:
     """Effects that Holm's correction runs over."""
     study = Study(plan.name, plan.grid, {}, {})
     return len(contrasts(study) or level_effects(study) or control_effects(study))
 
 
-def _state(plan: Plan, home: Home, key: Key) -> str:
+def _state(plan: StudyPlan, home: Home, key: Key) -> str:
     folder = plan.folders[key]
     if read_result(home, folder) is not None:
         return "done"

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ablations.plans import Plan, read_study, study_folder
+from ablations.plans import StudyPlan, read_study, study_folder
 from ablations.report import render
 from ablations.run import Reporting
-from cluster.trials import read_failure
+from cluster.failures import read_failure
 from rambo.fields import flatten, from_nested
 from rambo.home import Home
 from rambo.result import Result, read_result
-from rambo.utility_samples import order_agreement
+from rambo.utility.samples import order_agreement
 
 UNCHECKED = ("data.source", "data.image_size", "seed")
 """Fields whose value may be written in several ways, or that are checked by themselves."""
 
 
-def differences(plan: Plan, home: Home, reporting: Reporting) -> list[str]:
+def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     """One sentence for everything that does not agree; none where all does."""
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
@@ -34,7 +34,7 @@ def differences(plan: Plan, home: Home, reporting: Reporting) -> list[str]:
     return found
 
 
-def _trial(plan: Plan, home: Home, key: tuple[str, int]) -> Iterator[str]:
+def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:
     """A result must belong to its cell, seed and folder, and agree with the files beside it."""
     folder, (name, seed) = plan.folders[key], key
     result = read_result(home, folder)

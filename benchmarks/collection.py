@@ -22,12 +22,12 @@ from benchmarks.records import keep, table
 from rambo.cli import Parser
 from rambo.fields import override
 from rambo.home import Home
-from rambo.measuring import measure_into, missing_specs
 from rambo.preparation import prepare
 from rambo.presets import preset
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.training import Problem, SetSpec
+from rambo.training.measuring import measure_into, missing_specs
+from rambo.training.trainer import Problem, SetSpec
 
 CPU = torch.device("cpu")
 

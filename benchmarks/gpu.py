@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.records import keep, table
 from rambo.config import Training
-from rambo.data import Normalisation
-from rambo.stacking import StackedTrainer
-from rambo.training import Problem, SetSpec, Trainer
+from rambo.data.dataset import Normalisation
+from rambo.training.stacking import StackedTrainer
+from rambo.training.trainer import Problem, SetSpec, Trainer
 
 SHAPES = {"lenet5": (1, 28, 28), "mnistnet": (1, 28, 28), "smallnet": (1, 8, 8), "resnet18": (3, 32, 32)}
 

@@ -19,18 +19,18 @@ import psutil
 import torch
 
 from benchmarks.records import keep, table
-from rambo.acquisition import Floats, Request, select_by_utility
 from rambo.cli import Parser
+from rambo.data.pool import HIDDEN, Indices, Pool
 from rambo.fields import override
 from rambo.home import Home
 from rambo.measurement import Measurement
-from rambo.measuring import measure_into
-from rambo.pool import HIDDEN, Indices, Pool
 from rambo.preparation import prepare
 from rambo.presets import quickstart
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.training import FittedClassifier, SetSpec
+from rambo.strategies.request import Floats, Request, select_by_utility
+from rambo.training.measuring import measure_into
+from rambo.training.trainer import FittedClassifier, SetSpec
 
 CPU = torch.device("cpu")
 NUM_LABELLED = 200

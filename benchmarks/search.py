@@ -28,7 +28,8 @@ from rambo.cli import Parser
 from rambo.fields import Value
 from rambo.presets import paper_mnist
 from rambo.randomness import numpy_generator
-from tune.records import Outcome, Plan
+from tune.records import SearchPlan as Plan
+from tune.records import SeedOutcome as Outcome
 from tune.search import open_search
 from tune.space import BATCH, LAMBDA_OT, LAMBDAS, default_space
 

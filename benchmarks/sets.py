@@ -9,7 +9,7 @@ from rambo.fields import override
 from rambo.preparation import prepare
 from rambo.presets import quickstart
 from rambo.randomness import torch_generator
-from rambo.training import Problem, SetSpec
+from rambo.training.trainer import Problem, SetSpec
 
 
 def add_flags(parser: argparse.ArgumentParser, *, sets: int, epochs: int = 40) -> None:

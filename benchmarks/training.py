@@ -20,11 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.records import keep, table
 from benchmarks.sets import add_flags, make_sets
-from rambo.classifiers import build_classifier
 from rambo.cli import Parser
 from rambo.randomness import torch_generator
-from rambo.stacking import StackedTrainer
-from rambo.training import Problem, SetSpec, Trainer
+from rambo.training.classifiers import build_classifier
+from rambo.training.stacking import StackedTrainer
+from rambo.training.trainer import Problem, SetSpec, Trainer
 
 CPU = torch.device("cpu")
 STACK = 8

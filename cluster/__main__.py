@@ -11,15 +11,14 @@ import torch
 
 from cluster.collect import collect, device_here, pilot
 from cluster.inner import read_inner, shipped_name, try_plan
-from cluster.jobs import Job, Jobs, Position, Resources
+from cluster.jobs import Job, Jobs, Position, Reservation
 from cluster.runtime import NumWorkers, least_and_most, parse_num_workers
 from cluster.shipping import pack
-from cluster.work import Work, missing_work
+from cluster.work import Work, known_work
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
-from rambo.representation import planned_distances
 from rambo.store import Store
 
 COLLECT = """\
@@ -75,7 +74,7 @@ def run_submit(options: argparse.Namespace) -> None:
     inner = read_inner(options.inner)
     extra = {shipped_name(inner.config): inner.config.expanduser()} if inner.config is not None else {}
     shipment = pack(Path.cwd(), without=inner.stays, extra=extra)
-    resources = Resources(options.entrypoint_num_cpus, options.entrypoint_num_gpus, options.entrypoint_memory)
+    resources = Reservation(options.entrypoint_num_cpus, options.entrypoint_num_gpus, options.entrypoint_memory)
     jobs = Jobs(options.address)
     if not options.unchecked:
         try_plan(options.inner)
@@ -147,15 +146,13 @@ def run_collect(options: argparse.Namespace) -> None:
     if not options.plan:
         home.check_writable()
     store = Store(home, compact=not options.plan)  # a plan writes nothing
-    trainings = [(one.problem(one.pool), specs) for one in prepared for specs in one.specs().values()]
-    distances = [found for one in prepared for found in planned_distances(one, options.data_dir, device)]
-    work = missing_work(trainings, distances, store)
+    work = known_work(prepared, options.data_dir, device, store)
     print_plan(prepared, work, store)
     if options.plan:
         print(time_text(work, num_workers, device, prepared[0].config.classifier.name))
         return
     collect(work, home, num_workers=num_workers, device=options.device, progress=progress)
-    left = missing_work(trainings, distances, Store(home))
+    left = known_work(prepared, options.data_dir, device, Store(home))
     print(f"{work.num_trainings - left.num_trainings} trainings and {work.num_ot - left.num_ot} OT distances added.")
 
 

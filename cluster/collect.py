@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cluster.runtime import (
     NumWorkers,
@@ -27,14 +25,15 @@ from cluster.runtime import (
 )
 from cluster.work import Batch, Work
 from cluster.workers import train_on_workers
+from rambo.arrays import Members
 from rambo.cli import choose_device
 from rambo.errors import require
 from rambo.home import Home
-from rambo.measuring import FLUSH_SECONDS, measure_into, missing_specs
-from rambo.ot_distance import OTProblem, measure_ot
 from rambo.progress import Advance, Progress
 from rambo.store import Store
-from rambo.training import Problem, SetSpec
+from rambo.training.measuring import FLUSH_SECONDS, measure_into, missing_specs
+from rambo.training.trainer import Problem, SetSpec
+from rambo.utility.ot_distance import OTProblem, measure_ot
 
 START_SECONDS = 20.0
 """What a local Ray and a trainer cost before the first set is measured."""
@@ -53,7 +52,7 @@ PILOT_STACK = 64
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """What is known of a collection before it runs."""
 
     seconds_per_set: float
@@ -68,7 +67,7 @@ class Estimate:
         return (self.seconds_per_set * self.num_trainings + self.seconds_per_distance * self.num_ot) / num_workers
 
 
-def pilot(work: Work, store: Store | None, device: torch.device) -> Estimate:
+def pilot(work: Work, store: Store | None, device: torch.device) -> Forecast:
     """Measure a few of the missing sets and OT distances, into `store` if there is one, and time them."""
     groups = [(problem, [spec]) for problem, spec in work.sample(PILOT_SETS + 1)]
     if device.type == "cuda":
@@ -77,7 +76,7 @@ def pilot(work: Work, store: Store | None, device: torch.device) -> Estimate:
         (partial(measure_into, store, problem, specs, device, _ignore), len(specs)) for problem, specs in groups
     ]
     distances = [(partial(_distance_into, store, *pair), 1) for pair in work.sample_ot(PILOT_SETS + 1)]
-    estimate = Estimate(_mean_seconds(trainings), work.num_trainings, _mean_seconds(distances), work.num_ot)
+    estimate = Forecast(_mean_seconds(trainings), work.num_trainings, _mean_seconds(distances), work.num_ot)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # a worker on the same GPU chooses its stack by what is free
     return estimate
@@ -98,7 +97,7 @@ def _mean_seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> float:
     return sum(time for time, _ in timed) / max(sum(count for _, count in timed), 1)
 
 
-def _distance_into(store: Store | None, problem: OTProblem, row: NDArray[np.bool_]) -> None:
+def _distance_into(store: Store | None, problem: OTProblem, row: Members) -> None:
     value = problem.distance(row)
     if store is not None:
         store.put_ot_values({problem.key(row): value})
@@ -155,7 +154,7 @@ def collect_with_workers(
     num_workers: NumWorkers | None,
     device: str,
     progress: Progress,
-    estimate: Estimate | None = None,
+    estimate: Forecast | None = None,
 ) -> None:
     """All of `work` by Ray Train workers, however little it is; without an `estimate` a pilot makes one."""
     estimate = estimate or pilot(work, Store(home), device_here(device))
@@ -213,7 +212,7 @@ def lend_nothing(until: Callable[[], bool]) -> None:
 NO_GPU = "--device cuda needs a cluster with GPUs, got one without; use --device cpu, or auto."
 
 
-def cut(work: Work, estimate: Estimate, num_workers: int, *, least: int = 1) -> list[Batch]:
+def cut(work: Work, estimate: Forecast, num_workers: int, *, least: int = 1) -> list[Batch]:
     """All of `work` in batches that last `BATCH_SECONDS` at most, of at least so many trainings."""
 
     def size(total: int, seconds_each: float) -> int:

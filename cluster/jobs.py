@@ -25,6 +25,7 @@ from cluster.credentials import masked
 from cluster.inner import Inner
 from cluster.shipping import Shipment
 from rambo.errors import InvalidInput, require
+from rambo.formats import first_line
 from rambo.result import commit
 
 STOP_SECONDS = 60
@@ -48,7 +49,7 @@ class NoAnswer(InvalidInput):
 
 
 @dataclass(frozen=True)
-class Resources:
+class Reservation:
     """What the job's driver reserves; all 0 puts it on the head node, which needs no CPU to spare for it."""
 
     num_cpus: float = 0.0
@@ -123,7 +124,7 @@ class Jobs:
             ) from None
 
     def submit(
-        self, inner: Inner, shipment: Shipment, resources: Resources, *, name: str | None = None, again: bool = False
+        self, inner: Inner, shipment: Shipment, resources: Reservation, *, name: str | None = None, again: bool = False
     ) -> tuple[Job, bool]:
         """The job that runs `inner`, and whether it is new: one that runs or has succeeded is not run twice.
 
@@ -213,7 +214,7 @@ class Jobs:
         with self._answering():
             self._client.stop_job(job_id)
 
-    def _check_room(self, wanted: Resources) -> None:
+    def _check_room(self, wanted: Reservation) -> None:
         """Raise `InvalidInput` where no node has what the driver is to reserve; Ray would let it wait for ever."""
         asked = {"CPU": wanted.num_cpus, "GPU": wanted.num_gpus, "memory": wanted.memory_bytes}
         if not any(asked.values()):
@@ -253,7 +254,7 @@ class Jobs:
                 "RAY_AUTH_MODE=token and put the token into ~/.ray/auth_token or RAY_AUTH_TOKEN."
             ) from error
         except (OSError, RuntimeError, ValueError, RayError) as error:
-            reason = masked((str(error).strip().splitlines() or [type(error).__name__])[0])
+            reason = masked(first_line(error))
             raise NoAnswer(
                 f"The Ray cluster at {self.address} must answer, got: {reason[:300]}; see whether it runs, and whether "
                 "this is the address of its dashboard (port 8265, or the way that you have opened to it)."

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
+from rambo.formats import first_line, last_line
 from rambo.home import Home
 from rambo.progress import LOG_SECONDS, Progress
 
@@ -185,7 +186,7 @@ def _start(num_cpus: int | None) -> None:
         _knock(address)
         ray.init(**options)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InvalidInput(
             f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
             "it to work on this machine."
@@ -257,7 +258,7 @@ def check_nodes(home: Home, files: Iterable[str] = ()) -> None:
             try:
                 _refuse(address, ray.get(answer, timeout=PROBE_SECONDS))
             except RayError as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                reason = last_line(error)
                 raise InvalidInput(
                     f"Every node must be able to run this project, got node {address}, which cannot ({reason}); "
                     "install the same versions there, or take it out of the cluster."
@@ -283,7 +284,7 @@ def _missing_here(root: str, name: str, files: list[str]) -> tuple[str, str, str
             return "--home", root, "what others write there is not seen"
         home.check_writable()
     except Exception as error:  # of a URL anything may come
-        return "--home", root, (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return "--home", root, first_line(error)
     for path in files:
         if not os.access(path, os.R_OK):
             return "Data", path, "not there" if not Path(path).exists() else "not readable"

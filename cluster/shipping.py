@@ -23,8 +23,8 @@ OWN = {*ROOMS, "pyproject.toml", "constraints.txt"}
 LIMIT_BYTES = 100 * 2**20
 """What Ray's job server takes in one upload, whatever its warnings say."""
 
-LEFT_BEHIND = {"__pycache__", "node_modules", "venv", "env", "build", "dist", "runs", "data", "mlruns", "mlartifacts"}
-"""Folders of these names are never the code; neither is anything hidden or ignored by Git."""
+LEFT_BEHIND = {"node_modules", "venv", "env", "build", "dist", "runs", "data", "mlruns", "mlartifacts"}
+"""Folders of these names outside the rooms are never the code; neither is anything hidden or ignored by Git."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ def pack(folder: Path, *, without: Iterable[Path] = (), extra: Mapping[str, Path
         files = dict(_files(folder, kept))
     else:
         root = Path(rambo.__file__).parents[1]
-        files = {f"{room}/{name}": path for room in ROOMS for name, path in _files(root / room, kept)}
+        files = {f"{room}/{name}": path for room in ROOMS for name, path in _files(root / room, kept, is_room=True)}
     files |= extra or {}
     _check_size(files, folder)
     return Shipment(files)
 
 
-def _files(folder: Path, without: set[Path]) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, without: set[Path], *, is_room: bool = False) -> Iterator[tuple[str, Path]]:
     listed = _not_ignored(folder)
     waiting = [folder]
     while waiting:
@@ -76,7 +76,9 @@ def _files(folder: Path, without: set[Path]) -> Iterator[tuple[str, Path]]:
             if path.name.startswith(".") or path.resolve() in without:
                 continue
             if path.is_dir():
-                if not (path.is_symlink() or path.name in LEFT_BEHIND or path.suffix == ".egg-info" or _is_home(path)):
+                code = is_room or name.split("/")[0] in ROOMS
+                left = path.name == "__pycache__" or (path.name in LEFT_BEHIND and not code)
+                if not (path.is_symlink() or left or path.suffix == ".egg-info" or _is_home(path)):
                     waiting.append(path)
             elif path.is_file() and path.suffix != ".pyc" and (listed is None or name in listed):
                 yield name, path

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from rambo.measuring import missing_specs
-from rambo.ot_distance import OTProblem, missing_ot
+from rambo.arrays import Images, Members
+from rambo.preparation import Prepared, planned_distances
 from rambo.store import Store
-from rambo.training import Problem, SetSpec
+from rambo.training.measuring import missing_specs
+from rambo.training.trainer import Problem, SetSpec
+from rambo.utility.ot_distance import OTProblem, missing_ot
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +23,7 @@ class Batch:
     problem: int
     """Position in `Work.problems`, or in `Work.ot_problems` where `members` is given."""
     specs: tuple[SetSpec, ...] = ()
-    members: NDArray[np.bool_] | None = None
+    members: Members | None = None
 
     def __len__(self) -> int:
         return len(self.specs) if self.members is None else len(self.members)
@@ -34,7 +37,7 @@ class Work:
     ot_problems: tuple[OTProblem, ...]
     specs: tuple[tuple[SetSpec, ...], ...]
     """The missing trainings of each problem, the largest sets first until `shuffled`."""
-    members: tuple[NDArray[np.bool_], ...]
+    members: tuple[Members, ...]
     """The missing sets (s, k) of each OT problem."""
 
     @property
@@ -92,7 +95,7 @@ class Work:
         chosen = np.linspace(0, len(specs) - 1, min(count, len(specs))).round().astype(int)
         return [(problem, [specs[i] for i in np.unique(chosen)])]
 
-    def sample_ot(self, count: int) -> list[tuple[OTProblem, NDArray[np.bool_]]]:
+    def sample_ot(self, count: int) -> list[tuple[OTProblem, Members]]:
         """`count` missing OT distances of the problem that has most of them."""
         if not self.members:
             return []
@@ -104,19 +107,28 @@ class Work:
         nothing = np.zeros((0, 1, 1, 1), dtype=np.uint8)
         return replace(self, problems=tuple(replace(problem, images=nothing) for problem in self.problems))
 
-    def with_images(self, images: Sequence[NDArray[np.uint8]]) -> "Work":
+    def with_images(self, images: Sequence[Images]) -> "Work":
         """`without_images` undone, one array a problem."""
         pairs = zip(self.problems, images, strict=True)
         return replace(self, problems=tuple(replace(problem, images=array) for problem, array in pairs))
 
 
+def known_work(experiments: Iterable[Prepared], data_dir: Path, device: torch.device, store: Store) -> Work:
+    """All that the store lacks of what is known before any trial runs; what experiments share is looked at once."""
+    different = {one.known_id: one for one in experiments}.values()
+    trainings = ((one.problem(one.pool), specs) for one in different for specs in one.specs().values())
+    distances = (found for one in different for found in planned_distances(one, data_dir, device))
+    return missing_work(trainings, distances, store)
+
+
 def missing_work(
     trainings: Iterable[tuple[Problem, Sequence[SetSpec]]],
-    distances: Iterable[tuple[OTProblem, NDArray[np.bool_]]],
+    distances: Iterable[tuple[OTProblem, Members]],
     store: Store,
 ) -> Work:
     """What the store lacks of `trainings` and OT `distances`; a set that two problems name alike is taken once."""
     seen: set[str] = set()
+    seen_ot: set[str] = set()
     problems, specs = [], []
     for problem, wanted in trainings:
         missing = {problem.key(spec): spec for spec in missing_specs(problem, wanted, store)}
@@ -127,8 +139,10 @@ def missing_work(
             specs.append(tuple(sorted(fresh, key=lambda spec: -len(spec.indices))))
     ot_problems, members = [], []
     for ot_problem, rows in distances:
-        absent = missing_ot(ot_problem, rows, store)
-        if len(absent):
+        absent = {ot_problem.key(row): row for row in missing_ot(ot_problem, rows, store)}
+        fresh_rows = [row for key, row in absent.items() if key not in seen_ot]
+        seen_ot |= absent.keys()
+        if fresh_rows:
             ot_problems.append(ot_problem)
-            members.append(absent)
+            members.append(np.array(fresh_rows))
     return Work(tuple(problems), tuple(ot_problems), tuple(specs), tuple(members))

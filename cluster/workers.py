@@ -15,10 +15,10 @@ from cluster.work import Batch, Work
 from cluster.work_queue import QueueState, WorkQueue
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.measuring import measure_into, missing_specs
-from rambo.ot_distance import measure_ot
 from rambo.progress import LOG_SECONDS, Progress
 from rambo.store import Store
+from rambo.training.measuring import measure_into, missing_specs
+from rambo.utility.ot_distance import measure_ot
 
 MAX_FAILURES = 10
 """Times that a worker group is started again."""

@@ -15,7 +15,7 @@ n          pairs per pretraining iteration                    `pretraining.num_p
 M          margin filter                                      b · `acquisition.candidate_batches`
 f          classifier                                         `classifier.name`
 ξ, u(ξ)    a set of labelled images, its utility: the accuracy on S_val of f trained on it
-û, φ       utility model, its set embedding                   `rambo.utility_model`
+û, φ       utility model, its set embedding                   `rambo.utility.deep_sets`
 =========  ===========================================================================================
 
 Read `rambo.experiment` first; then in the way data takes: `data`, `pool`, `utility_samples`, `bilevel`, `acquisition`.

@@ -4,15 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, read_configs, run_command
-from rambo.config import STRATEGIES
 from rambo.experiment import Lab, run
 from rambo.home import Home
-from rambo.measuring import missing_specs
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.report import comparison, summary
 from rambo.result import read_result
 from rambo.store import Store
+from rambo.strategies.facts import STRATEGIES
+from rambo.training.measuring import missing_specs
 
 DESCRIPTION = f"""\
 Spend a labelling budget on a pool of images in one round, and see what came of it.

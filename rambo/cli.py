@@ -12,11 +12,16 @@ from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, require
 from rambo.fields import fields, override, read_config
 from rambo.presets import PRESETS, preset
+from rambo.strategies.facts import FACTS
 
 if TYPE_CHECKING:
     import torch
 
-LISTED = {"seed": " Several: 0-9 or 0,2,5-7.", "strategy": " Several, separated by commas."}
+LISTED = {
+    "seed": " Several: 0-9 or 0,2,5-7.",
+    "strategy": f" {'; '.join(f'{name}: {facts.about}' for name, facts in FACTS.items())}."
+    " Several, separated by commas.",
+}
 """Fields that a command may take several values of, and how."""
 
 

@@ -6,12 +6,20 @@ parameters. Paths of homes, devices and worker counts are not here: they do not 
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from rambo.errors import require
+from rambo.strategies.facts import FACTS, STRATEGIES, StrategyFacts
 
-Strategy = Literal["rambo", "random", "margin", "filtered_random"]
-STRATEGIES: tuple[Strategy, ...] = ("rambo", "random", "margin", "filtered_random")
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates text that is one of some names, which a table elsewhere lists."""
+
+    names: tuple[str, ...]
+
+
+Strategy = Annotated[str, OneOf(STRATEGIES)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,11 +225,12 @@ class Config:
     acquisition: Acquisition = field(default_factory=Acquisition)
     evaluation: Evaluation = field(default_factory=Evaluation)
     strategy: Strategy = "rambo"
-    """rambo | random | margin | filtered_random (a random batch of the same M candidates)."""
+    """Who chooses what is labelled."""
     seed: int = 0
     """The one seed that every stage's generator is derived from, by name."""
 
     def __post_init__(self) -> None:
+        require(self.strategy in FACTS, f"strategy must be {'|'.join(FACTS)}, got {self.strategy!r}.")
         _at_least("seed", self.seed, 0)
         if self.needs_batches:
             self._check_batches()
@@ -229,9 +238,14 @@ class Config:
             self._check_schedule()
 
     @property
+    def facts(self) -> StrategyFacts:
+        """What is known of the strategy."""
+        return FACTS[self.strategy]
+
+    @property
     def needs_utility_model(self) -> bool:
-        """Whether the strategy learns û."""
-        return self.strategy == "rambo"
+        """Whether û is learned for the strategy."""
+        return self.facts.learns_utility
 
     @property
     def uses_ot(self) -> bool:
@@ -241,7 +255,7 @@ class Config:
     @property
     def needs_batches(self) -> bool:
         """Whether the strategy picks batch by batch among M candidates."""
-        return self.strategy in ("rambo", "filtered_random")
+        return self.facts.proposes_batches
 
     @property
     def num_pretraining_iterations(self) -> int:

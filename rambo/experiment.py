@@ -9,7 +9,8 @@ run folder holds a result.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +18,24 @@ import torch
 from safetensors.torch import save
 
 from rambo import figures
-from rambo.acquisition import Request, Selection
+from rambo.arrays import Floats, Indices, Labels, Members
+from rambo.data.pool import HIDDEN, Pool, reveal
 from rambo.fields import to_json
+from rambo.formats import json_bytes
 from rambo.home import Home
-from rambo.measuring import Collect, Measurer, SerialCollector
-from rambo.ot_distance import measure_ot
-from rambo.pool import Pool, reveal
 from rambo.preparation import Prepared
-from rambo.pretraining import Evidence, LearnedUtility, learn_utility
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
-from rambo.representation import ImageScorer, Representation
 from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
-from rambo.result import to_json as json_bytes
 from rambo.store import Store
-from rambo.strategies import SELECT
+from rambo.strategies.facts import Grant
+from rambo.strategies.request import MakeScorer, Request, Selection, Train, load_select
 from rambo.tracker import JsonLinesTracker
-from rambo.training import FittedClassifier
-from rambo.utility_samples import Floats, Members, set_specs, train_seed
+from rambo.training.measuring import Measurer
+from rambo.training.trainer import FittedClassifier, Predictor, SetSpec
+from rambo.utility.ot_distance import measure_ot
+from rambo.utility.pretraining import Evidence, LearnedUtility, learn_utility
+from rambo.utility.samples import set_specs, train_seed
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,6 @@ class Lab:
     data_dir: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Progress = field(default_factory=Progress)
-    collect: Collect | None = None
-    """Fills the store with missing measurements; None trains them in this process."""
     store: Store | None = None
     """The store of `home`, where one that is open already shall be used; what it has read it need not read again."""
 
@@ -63,8 +62,7 @@ class _Run:
     def __init__(self, prepared: Prepared, lab: Lab) -> None:
         self._prepared, self._config, self._lab = prepared, prepared.config, lab
         self._store = lab.store or Store(lab.home)
-        collect = lab.collect or SerialCollector(self._store, lab.device, lab.progress)
-        self._measurer = Measurer(self._store, lab.device, collect)
+        self._measurer = Measurer(self._store, lab.device, lab.progress)
         self._problem = prepared.problem(prepared.pool)
         self._tracker = JsonLinesTracker()
         self._seconds: dict[str, float] = {}
@@ -97,14 +95,13 @@ class _Run:
         return float(np.mean([m.test_accuracy for m in measured])), float(np.mean([m.val_accuracy for m in measured]))
 
     def _learn(self) -> "_Learned":
-        assert self._prepared.plan is not None
-        settings = self._config.utility_model
-        seen = Representation(self._prepared.dataset, self._problem, settings, self._lab.data_dir, self._lab.device)
-        ot_problem = seen.ot_problem(self._prepared.split)
+        plan, split = self._prepared.plan, self._prepared.split
+        assert plan is not None
+        seen = self._prepared.representation(self._lab.data_dir, self._lab.device)
+        ot_problem = seen.ot_problem(split, self._prepared.dataset.fingerprint)
 
         def utility(members: Members, repeat: int, what: str) -> Floats:
-            seed = train_seed(self._config.seed, repeat)
-            specs = set_specs(members, self._prepared.split.seed_set, seed)
+            specs = set_specs(members, split.seed_set, train_seed(self._config.seed, repeat))
             measured = self._measurer.measure(self._problem, specs, what)
             return np.array([m.val_accuracy for m in measured]).reshape(members.shape[:-1])
 
@@ -113,22 +110,23 @@ class _Run:
             return measure_ot(ot_problem, rows, self._store, self._lab.progress).reshape(members.shape[:-1])
 
         evidence = Evidence(utility, ot if self._config.uses_ot else None)
-        inputs = seen.inputs(self._prepared.split.seed_set)
+        inputs = seen.inputs(split.seed_set)
         learned = learn_utility(
-            self._config, self._prepared.plan, evidence, inputs, tracker=self._tracker, progress=self._lab.progress
+            self._config, plan, evidence, inputs, tracker=self._tracker, progress=self._lab.progress
         )
-        return _Learned(learned, ImageScorer(learned.model, seen.inputs))
+        return _Learned(learned, partial(learned.model.scorer, seen.inputs))
 
-    def _select(self, classifier: FittedClassifier, learned: "_Learned | None") -> Selection:
-        request = Request(
-            pool=self._prepared.pool,
-            classifier=classifier,
-            budget=self._config.acquisition.budget,
-            batch_size=self._config.acquisition.batch_size,
-            num_candidates=self._prepared.num_candidates,
-            utility=learned.scorer if learned else None,
-        )
-        return SELECT[self._config.strategy](request, numpy_generator(self._config.seed, "acquisition"))
+    def _select(self, fitted: FittedClassifier, learned: "_Learned | None") -> Selection:
+        def train(indices: Indices, labels: Labels, repeat: int) -> Predictor:
+            shown = np.full_like(self._problem.labels, HIDDEN)
+            judged = np.concatenate([self._problem.validation, self._problem.test])
+            shown[judged] = self._problem.labels[judged]
+            shown[indices] = labels
+            spec = SetSpec(indices, train_seed(self._config.seed, repeat))
+            return self._measurer.fit(replace(self._problem, labels=shown), spec).predictor
+
+        request = request_for(self._prepared, fitted, scorer=learned.scorer if learned else None, train=train)
+        return load_select(self._config.facts)(request, numpy_generator(self._config.seed, "acquisition"))
 
     def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
         self._write("selected.csv", selected_csv(selection, after))
@@ -176,4 +174,26 @@ class _Run:
 @dataclass(frozen=True, eq=False)
 class _Learned:
     utility: LearnedUtility
-    scorer: ImageScorer
+    scorer: MakeScorer
+
+
+def request_for(prepared: Prepared, fitted: FittedClassifier, *, scorer: MakeScorer | None, train: Train) -> Request:
+    """What the strategy of `prepared` is asked, with what its record declares and nothing else.
+
+    `fitted` is f(S_0), `scorer` û where one was learned, `train` a way to train f.
+    """
+    config, pool = prepared.config, prepared.pool
+    there: dict[Grant, object] = {
+        "utility": scorer,
+        "validation_labels": pool.labels[pool.validation],
+        "learning_rate": config.training.learning_rate,
+        "training": train,
+    }
+    return Request(
+        pool=pool.without_validation_labels(),
+        classifier=fitted.predictor,
+        budget=config.acquisition.budget,
+        batch_size=config.acquisition.batch_size,
+        num_candidates=prepared.num_candidates,
+        granted={name: there[name] for name in config.facts.grants},
+    )

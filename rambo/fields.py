@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse_from_object
 
-from rambo.config import Config
+from rambo import identity
+from rambo.config import Config, OneOf
 from rambo.errors import InvalidInput, require
 
 Value = int | float | str | bool
@@ -26,6 +27,22 @@ _IDENTITY_FREE = ("seed", "data.source", "data.image_size")
 """Fields outside the id: the seed and the data's fingerprint (resizing included) stand beside it in a trial's path."""
 
 
+_MEASURED = (
+    "data.",
+    "classifier.",
+    "training.",
+    "offline.",
+    "pretraining.",
+    "utility.",
+    "evaluation.",
+    "utility_model.extractor",
+    "utility_model.weights",
+    "strategy",
+    "acquisition.batch_size",
+)
+"""Fields that change what can be measured before a trial, or how these begin; OT apart, which is measured or not."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A leaf of the configuration: its dotted name, its type and its docstring."""
@@ -33,6 +50,8 @@ class Field:
     name: str
     hint: Any
     help: str
+    as_before: Value | None = None
+    """For a field that came later, the value that means what was done before; None for those that were first."""
 
     @property
     def choices(self) -> str:
@@ -41,9 +60,15 @@ class Field:
 
 
 @cache
-def fields() -> dict[str, Field]:
-    """Every leaf of `Config` by dotted name, in the order of the classes."""
-    return {leaf.name: leaf for leaf in _leaves(Config, prefix="")}
+def fields(cls: type = Config) -> dict[str, Field]:
+    """Every leaf of a configuration by dotted name, in the order of the classes."""
+    return {leaf.name: leaf for leaf in _leaves(cls, prefix="")}
+
+
+def _known(config: Config) -> dict[str, Field]:
+    """The fields of the configuration's own class, which may have grown."""
+    found: dict[str, Field] = fields(type(config))  # type: ignore[arg-type]  # a class can be hashed
+    return found
 
 
 def flatten(config: Config) -> dict[str, Value]:
@@ -52,7 +77,7 @@ def flatten(config: Config) -> dict[str, Value]:
     >>> flatten(Config())["acquisition.budget"]
     500
     """
-    return {name: _get(config, name) for name in fields()}
+    return {name: _get(config, name) for name in _known(config)}
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -60,20 +85,21 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
 
     Raises `InvalidInput` for a name that is no field, a value of the wrong type, or fields that do not fit together.
     """
-    values = flatten(config)
+    values, cls = flatten(config), type(config)
     for name, value in changes.items():
-        values[name] = coerce(name, value)
-    return _build(values)
+        values[name] = coerce(name, value, cls)
+    return _build(cls, values)
 
 
-def coerce(name: str, value: Any) -> Value:
+def coerce(name: str, value: Any, cls: type = Config) -> Value:
     """`value` as the type of field `name`; text is parsed, a JSON value is checked."""
-    require(name in fields(), f"A field must be one of {', '.join(fields())}; got {name!r}.")
-    for hint in _alternatives(fields()[name].hint):
+    known = fields(cls)
+    require(name in known, f"A field must be one of {', '.join(known)}; got {name!r}.")
+    for hint in _alternatives(known[name].hint):
         converted = _convert(hint, value)
         if converted is not None:
             return converted
-    raise InvalidInput(f"{name} must be {fields()[name].choices}, got {value!r}.")
+    raise InvalidInput(f"{name} must be {known[name].choices}, got {value!r}.")
 
 
 def read_config(path: Path, base: Config | None = None) -> Config:
@@ -89,8 +115,16 @@ def read_config(path: Path, base: Config | None = None) -> Config:
 
 
 def from_nested(content: Mapping[str, Any], base: Config | None = None) -> Config:
-    """The configuration that JSON of `to_json`, or any part of it, stands for."""
-    return override(base or Config(), dict(_flat_items(content)))
+    """The configuration that JSON of `to_json`, or any part of it, stands for.
+
+    What was written whole before a field existed means what was done then; a file of some fields takes the defaults of
+    the others.
+    """
+    given, base = dict(_flat_items(content)), base or Config()
+    known = _known(base)
+    whole = all(name in given for name, leaf in known.items() if leaf.as_before is None)
+    before = {name: leaf.as_before for name, leaf in known.items() if leaf.as_before is not None} if whole else {}
+    return override(base, {**before, **given})
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -112,24 +146,38 @@ def to_json(config: Config) -> str:
 def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     """The fields that can change the result of this strategy, with M resolved to images.
 
-    Fields of stages that the strategy does not have are left out, `switches.ot = False` equals λ_OT = 0, and what a
-    switched-off component would have read is dropped, so that equal experiments have equal ids.
+    Fields that the strategy does not read are left out, and so are later ones at the value that means what was done
+    before them. `switches.ot = False` equals λ_OT = 0, and what a switched-off component would have read is dropped, so
+    that equal experiments have equal ids.
     """
-    values = {name: value for name, value in flatten(config).items() if name not in _IDENTITY_FREE}
-    batches = values.pop("acquisition.candidate_batches")
-    size = int(values["acquisition.batch_size"])
-    values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
-    if config.utility_model.extractor == "resnet18" and config.needs_utility_model:
-        values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))
-    for prefix in _unused(config):
-        values = {name: value for name, value in values.items() if not name.startswith(prefix)}
+    known = _known(config)
+    read = {name: value for name, value in flatten(config).items() if config.facts.reads(name)}
+    values = {name: value for name, value in read.items() if name not in _IDENTITY_FREE}
+    values = {name: value for name, value in values.items() if value != known[name].as_before}
+    if "acquisition.candidate_batches" in values:
+        batches, size = values.pop("acquisition.candidate_batches"), config.acquisition.batch_size
+        values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
+    if config.facts.learns_utility:
+        if config.utility_model.extractor == "resnet18":
+            values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))
+        unread = _unread_by_utility_model(config)
+        values = {name: value for name, value in values.items() if not name.startswith(unread)}
     return values
 
 
 def config_id(config: Config, pool_size: int) -> str:
     """16 hex digits of SHA-256 over `effective_fields`."""
-    canonical = json.dumps(effective_fields(config, pool_size), sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return digest_of(effective_fields(config, pool_size))
+
+
+def digest_of(values: Mapping[str, Value]) -> str:
+    """16 hex digits of SHA-256 over fields and their values."""
+    return hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def changes_measured(name: str) -> bool:
+    """Whether the field `name` changes what can be measured before a trial's acquisition."""
+    return name.startswith(_MEASURED)
 
 
 def weights_id(weights: str) -> str:
@@ -146,31 +194,29 @@ def weights_id(weights: str) -> str:
         ) from None
 
 
-def _unused(config: Config) -> list[str]:
-    """Prefixes of the fields that this experiment never reads (its own switches apart)."""
-    if not config.needs_utility_model:
-        batches = [] if config.needs_batches else ["acquisition.batch_size", "acquisition.num_candidates"]
-        held_out = ["evaluation.num_held_out_pairs", "evaluation.num_ceiling_pairs"]
-        return ["offline.", "pretraining.", "utility.", "utility_model.", "switches.", *batches, *held_out]
-    unused = []
+def _unread_by_utility_model(config: Config) -> tuple[str, ...]:
+    """Beginnings of the fields that û never reads as its components are switched (the switches apart)."""
+    unread: tuple[str, ...] = ()
     if not config.switches.ot or config.utility_model.lambda_ot == 0:
-        unused += ["switches.ot", "utility_model.lambda_"]
+        unread += ("switches.ot", "utility_model.lambda_")
     if not config.switches.bilevel:
-        unused += ["utility_model.inner_learning_rate", "utility_model.outer_learning_rate"]
-        unused += ["utility_model.hypergradient"]
+        unread += ("utility_model.inner_learning_rate", "utility_model.outer_learning_rate")
+        unread += ("utility_model.hypergradient",)
     if config.utility_model.extractor == "conv":
-        unused += ["utility_model.weights"]
-    return unused
+        unread += ("utility_model.weights",)
+    return unread
 
 
 def _leaves(cls: type, prefix: str) -> list[Field]:
     help_texts = {item.arg_name: item.description or "" for item in parse_from_object(cls).params}
-    found = []
-    for name, hint in get_type_hints(cls).items():
+    hints, found = get_type_hints(cls, include_extras=True), []
+    for field in dataclasses.fields(cls):
+        name, hint = field.name, hints[field.name]
         if dataclasses.is_dataclass(hint):
             found += _leaves(hint, prefix=f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
-            found.append(Field(prefix + name, hint, " ".join(help_texts.get(name, "").split())))
+            help_text = " ".join(help_texts.get(name, "").split())
+            found.append(Field(prefix + name, hint, help_text, identity.as_before(field)))
     return found
 
 
@@ -181,14 +227,14 @@ def _get(config: Config, name: str) -> Value:
     return value
 
 
-def _build(values: Mapping[str, Value]) -> Config:
+def _build(cls: type[Config], values: Mapping[str, Value]) -> Config:
     sections: dict[str, dict[str, Any]] = {}
     top: dict[str, Any] = {}
     for name, value in values.items():
         section, _, leaf = name.rpartition(".")
         (sections.setdefault(section, {}) if section else top)[leaf] = value
-    classes = get_type_hints(Config)
-    return Config(**{name: classes[name](**leaves) for name, leaves in sections.items()}, **top)
+    classes = get_type_hints(cls)
+    return cls(**{name: classes[name](**leaves) for name, leaves in sections.items()}, **top)
 
 
 def _flat_items(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -206,6 +252,8 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "|".join(get_args(hint))
+    if get_origin(hint) is Annotated:
+        return "|".join(_names(hint))
     return {bool: "true|false", str: "text"}.get(hint, hint.__name__)
 
 
@@ -213,6 +261,8 @@ def _convert(hint: Any, value: Any) -> Value | None:
     """`value` as `hint`, or None where it is not one."""
     if get_origin(hint) is Literal:
         return value if value in get_args(hint) else None
+    if get_origin(hint) is Annotated:
+        return value if value in _names(hint) else None
     if hint is bool:
         return _BOOLEANS.get(str(value).lower())
     if isinstance(value, bool):
@@ -224,6 +274,12 @@ def _convert(hint: Any, value: Any) -> Value | None:
     except (TypeError, ValueError):
         return None
     return None if hint is int and isinstance(value, float) and number != value else number
+
+
+def _names(hint: Any) -> tuple[str, ...]:
+    """What text annotated with `OneOf` may be."""
+    [names] = [note.names for note in hint.__metadata__ if isinstance(note, OneOf)]
+    return names
 
 
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}

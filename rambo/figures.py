@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from rambo.acquisition import Selection
-from rambo.pool import Pool
-from rambo.pretraining import HeldOut
+from rambo.arrays import Floats
+from rambo.data.pool import Pool
+from rambo.strategies.request import Selection
+from rambo.utility.pretraining import HeldOut
 
 Row = Mapping[str, object]
 
@@ -36,7 +36,7 @@ def contact_sheet(pool: Pool, selection: Selection, class_names: Sequence[str]) 
         mosaic[top : top + height, left : left + width] = np.moveaxis(pool.images[index], 0, -1)
         axes.text(left + width / 2, top - 1, class_names[pool.labels[index]][:9], fontsize=6, ha="center", va="bottom")
     axes.imshow(mosaic.squeeze(), cmap="gray", aspect="auto", interpolation="nearest")
-    return _png(figure)
+    return png(figure)
 
 
 def utility_figures(held_out: HeldOut, rows: Sequence[Row]) -> dict[str, bytes]:
@@ -64,10 +64,10 @@ def _score_against_utility(held_out: HeldOut) -> bytes:
         fontsize=9,
     )
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
-def _ot_distance(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> bytes:
+def _ot_distance(predicted: Floats, true: Floats) -> bytes:
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(true.ravel(), predicted.ravel(), ".", alpha=0.6)
@@ -76,7 +76,7 @@ def _ot_distance(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> b
     axes.set_xlabel("OT(ξ, S_val), mean of the offline sets = 1")
     axes.set_ylabel("predicted")
     axes.set_title("OT distance of held-out sets", fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def _fits(rows: Sequence[Row]) -> bytes:
@@ -101,7 +101,7 @@ def _fits(rows: Sequence[Row]) -> bytes:
         panels[1, -1].legend(
             fontsize=6, loc="center left", bbox_to_anchor=(1.02, 0.5), title="weights", title_fontsize=7
         )
-    return _png(figure)
+    return png(figure)
 
 
 def _curve(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
@@ -110,7 +110,8 @@ def _curve(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
         axes.plot(*zip(*points, strict=True), label=label, linewidth=1)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The picture as a file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()

@@ -11,11 +11,10 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, stats
 from statsmodels.stats.multitest import multipletests
 
-Floats = NDArray[np.float64]
+from rambo.arrays import Floats
 
 ALPHA = 0.05
 """Familywise error rate; intervals hold 1 − ALPHA, one by one."""

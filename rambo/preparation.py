@@ -1,60 +1,76 @@
 """An experiment before its first training: splits drawn, sets named, everything checked.
 
-Plans count what stands here, collections measure it ahead, and `rambo.experiment` runs it.
+Plans count what stands here, collections measure it ahead, and `rambo.experiment` runs it. What experiments have in
+common is worked out once: a data set is read once, a seed's splits and sets are drawn once for all cells that follow
+each other, and no `Prepared` holds any of it.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from rambo.classifiers import check_classifier
-from rambo.config import Config
-from rambo.data import Dataset, load_dataset, normalisation
+import torch
+
+from rambo.arrays import Members
+from rambo.config import Config, Data
+from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
+from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import require
-from rambo.fields import config_id, effective_fields
-from rambo.pool import Pool, Split, make_split, start_pool
-from rambo.training import Problem, SetSpec
-from rambo.utility_samples import SamplePlan, plan_samples, planned_specs, train_seed
+from rambo.fields import changes_measured, digest_of, effective_fields
+from rambo.training.classifiers import check_classifier
+from rambo.training.trainer import Problem, SetSpec
+from rambo.utility.ot_distance import OTProblem
+from rambo.utility.representation import Representation
+from rambo.utility.samples import SamplePlan, plan_samples, planned_specs, train_seed
+
+NEIGHBOURS = 8
+"""Splits that are kept for the experiments that come next; a megabyte each for 30 000 images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A configuration with its data, its splits and the sets it will measure."""
+    """A configuration with its data; its splits and the sets that it will measure follow from these two."""
 
     config: Config
     dataset: Dataset
-    split: Split
-    pool: Pool
-    plan: SamplePlan | None
-    """None for strategies without a utility model."""
-
-    @cached_property
-    def config_id(self) -> str:
-        """The id of the effective configuration."""
-        return config_id(self.config, len(self.pool.unlabelled))
-
-    @property
-    def num_candidates(self) -> int:
-        """M in images, capped at the pool; b where the strategy has no filter."""
-        effective = effective_fields(self.config, len(self.pool.unlabelled))
-        return int(effective.get("acquisition.num_candidates", self.config.acquisition.batch_size))
+    config_id: str
+    """The id of the effective configuration."""
+    num_candidates: int
+    """M in images, capped at the pool; b where the strategy has no filter."""
+    known_id: str
+    """Experiments that agree in it know the same trainings and OT distances in advance."""
 
     @property
     def folder(self) -> str:
         """The run folder, relative to the home."""
         return f"trials/{self.dataset.slug}/{self.config_id}/{self.config.seed}"
 
+    @property
+    def split(self) -> Split:
+        """Who is in which split."""
+        return _start(self.dataset, self.config.data, self.config.seed)[0]
+
+    @property
+    def pool(self) -> Pool:
+        """The pool before the acquisition."""
+        return _start(self.dataset, self.config.data, self.config.seed)[1]
+
+    @property
+    def plan(self) -> SamplePlan | None:
+        """The sets to be measured; None for strategies without a utility model."""
+        return plan_samples(self.config, self.dataset.num_classes) if self.config.needs_utility_model else None
+
     def problem(self, pool: Pool) -> Problem:
         """Training f with the labels that `pool` shows, and the test set's to judge it by."""
-        labels = pool.labels.copy()
-        labels[self.split.test] = self.split.labels[self.split.test]
+        labels, split = pool.labels.copy(), self.split
+        labels[split.test] = split.labels[split.test]
         return Problem(
             images=self.dataset.images,
             labels=labels,
             fingerprint=self.dataset.fingerprint,
-            normalisation=normalisation(self.dataset, self.split.test),
-            validation=self.split.validation,
-            test=self.split.test,
+            normalisation=self.dataset.fixed(self.config.data.num_test).normalisation,
+            validation=split.validation,
+            test=split.test,
             num_classes=self.dataset.num_classes,
             classifier=self.config.classifier.name,
             training=self.config.training,
@@ -62,8 +78,9 @@ class Prepared:
 
     def specs(self) -> dict[str, list[SetSpec]]:
         """The trainings known before the acquisition, by stage."""
-        if self.plan is not None:
-            return planned_specs(self.plan, self.config, self.split.seed_set)
+        plan = self.plan
+        if plan is not None:
+            return planned_specs(plan, self.config, self.split.seed_set)
         return {"seed set": self.repeats(self.pool)}
 
     def repeats(self, pool: Pool) -> list[SetSpec]:
@@ -73,34 +90,62 @@ class Prepared:
             for repeat in range(self.config.evaluation.repeats)
         ]
 
+    def representation(self, data_dir: Path, device: torch.device) -> Representation:
+        """Images as û and the OT distance see them."""
+        normalisation = self.dataset.fixed(self.config.data.num_test).normalisation
+        images = NormalisedImages(self.dataset.images, normalisation, device)
+        return Representation(self.dataset, images, self.config.utility_model, data_dir, device)
+
 
 def prepare(config: Config, data_dir: Path) -> Prepared:
     """Load, split, check; raises `InvalidInput` for whatever does not fit, before anything is trained."""
     dataset = _dataset(config.data.source, data_dir, config.data.image_size)
     channels, height, width = dataset.images.shape[1:]
     check_classifier(config.classifier.name, (channels, height, width))
-    split = make_split(dataset, config.data, config.seed)
-    pool = start_pool(dataset, split)
-    _check_sizes(config, pool)
-    plan = plan_samples(config, dataset.num_classes) if config.needs_utility_model else None
-    return Prepared(config, dataset, split, pool, plan)
+    available = len(_start(dataset, config.data, config.seed)[1].unlabelled)
+    _check_sizes(config, available, dataset.num_classes)
+    if config.needs_utility_model:
+        plan_samples(config, dataset.num_classes)
+    effective = effective_fields(config, available)
+    known = {name: value for name, value in effective.items() if changes_measured(name)}
+    return Prepared(
+        config=config,
+        dataset=dataset,
+        config_id=digest_of(effective),
+        num_candidates=int(effective.get("acquisition.num_candidates", config.acquisition.batch_size)),
+        known_id=f"{dataset.slug}/{digest_of({**known, 'uses_ot': config.uses_ot})}/{config.seed}",
+    )
 
 
-@lru_cache(maxsize=2)
+def planned_distances(prepared: Prepared, data_dir: Path, device: torch.device) -> list[tuple[OTProblem, Members]]:
+    """The OT distances that an experiment will ask for, as rows of members; none where the component is off."""
+    plan = prepared.plan
+    if plan is None or not prepared.config.uses_ot:
+        return []
+    seen = prepared.representation(data_dir, device)
+    return [(seen.ot_problem(prepared.split, prepared.dataset.fingerprint), plan.all_pairs())]
+
+
+@cache
 def _dataset(source: str, data_dir: Path, image_size: int) -> Dataset:
     """The data, read once however many experiments of a process share it."""
     return load_dataset(source, data_dir, image_size=image_size)
 
 
-def _check_sizes(config: Config, pool: Pool) -> None:
-    available, classes = len(pool.unlabelled), pool.num_classes
+@lru_cache(maxsize=NEIGHBOURS)
+def _start(dataset: Dataset, data: Data, seed: int) -> tuple[Split, Pool]:
+    split = make_split(dataset, data, seed)
+    return split, start_pool(dataset, split)
+
+
+def _check_sizes(config: Config, available: int, num_classes: int) -> None:
     require(
         config.acquisition.budget <= available,
         f"acquisition.budget (B) must be at most the {available} images of the pool, got {config.acquisition.budget}.",
     )
     require(
-        not config.needs_utility_model or config.num_start_labels >= 2 * classes,
+        not config.needs_utility_model or config.num_start_labels >= 2 * num_classes,
         f"acquisition.batch_size (b) must leave a start of at least 2 labels a class, k1 = k - b*floor((k-1)/b) >= "
-        f"{2 * classes}, got k1 = {config.num_start_labels} from k = {config.data.num_seed_labels} and "
+        f"{2 * num_classes}, got k1 = {config.num_start_labels} from k = {config.data.num_seed_labels} and "
         f"b = {config.acquisition.batch_size}; change acquisition.batch_size or data.num_seed_labels.",
     )

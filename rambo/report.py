@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from rambo.formats import points
 from rambo.result import Result
 
 
@@ -64,7 +65,7 @@ def _row(strategy: str, results: Sequence[Result]) -> list[str]:
 
 def _mean_error(values: Sequence[float], *, signed: bool = False) -> str:
     """Mean ± standard error in percent or points; no error from a single value."""
-    mean = f"{100 * np.mean(values):+.2f}" if signed else f"{100 * np.mean(values):.2f}"
+    mean = points(float(np.mean(values))) if signed else f"{100 * np.mean(values):.2f}"
     if len(values) < 2:
         return mean
     return f"{mean} ± {100 * np.std(values, ddof=1) / np.sqrt(len(values)):.2f}"

@@ -1,12 +1,9 @@
 """What a run folder holds, written and read in one place."""
 
-import csv
-import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -16,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rambo.acquisition import Selection
+from rambo.data.pool import Pool
+from rambo.formats import csv_bytes, json_bytes
 from rambo.home import Home
-from rambo.pool import Pool
-from rambo.pretraining import HeldOut
-from rambo.training import TRAINING_VERSION
+from rambo.strategies.request import Selection
+from rambo.training.trainer import TRAINING_VERSION
+from rambo.utility.pretraining import HeldOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +54,9 @@ def read_result(home: Home, folder: str) -> Result | None:
     return None if content is None else Result(**json.loads(content))
 
 
-def to_json(content: object) -> bytes:
-    """Indented JSON."""
-    return (json.dumps(content, indent=2) + "\n").encode()
-
-
 def result_json(result: Result) -> bytes:
     """The content of result.json."""
-    return to_json(asdict(result))
+    return json_bytes(asdict(result))
 
 
 def selected_csv(selection: Selection, pool: Pool) -> bytes:
@@ -73,7 +66,7 @@ def selected_csv(selection: Selection, pool: Pool) -> bytes:
         (place, int(index), int(iteration), int(label), "" if np.isnan(score) else repr(float(score)))
         for place, (index, iteration, label, score) in enumerate(rows)
     ]
-    return _csv(["place", "index", "iteration", "label", "score"], table)
+    return csv_bytes([("place", "index", "iteration", "label", "score"), *table])
 
 
 def held_out_csv(held_out: HeldOut) -> bytes:
@@ -85,7 +78,7 @@ def held_out_csv(held_out: HeldOut) -> bytes:
             for values in (held_out.predicted_ot, held_out.ot):
                 row.append("" if values is None else values[pair, member])
             table.append(row)
-    return _csv(["pair", "member", "score", "utility", "predicted_ot", "ot"], table)
+    return csv_bytes([("pair", "member", "score", "utility", "predicted_ot", "ot"), *table])
 
 
 def environment(device: torch.device) -> dict[str, object]:
@@ -109,11 +102,3 @@ def commit() -> str | None:
     with suppress(OSError):  # no git on this machine
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
     return found or os.environ.get("RAMBO_COMMIT") or None
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()

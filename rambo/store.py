@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rambo.formats import first_line
 from rambo.home import Home
 from rambo.measurement import Measurement
 
@@ -160,7 +161,7 @@ class _Table:
     def _set_aside(self, name: str, content: bytes, error: Exception) -> None:
         self._home.write(f"store/corrupt/{name}", content)
         self._home.remove(f"{self._folder}/{name}")
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         warnings.warn(
             f"{self._home.path(self._folder)}/{name} cannot be read ({reason}); it was moved to store/corrupt and its "
             "records are measured again.",

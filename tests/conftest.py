@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import shapes  # noqa: F401  # first: it looks at what is imported from here on
 import torch
 from tiny_experiment import TINY
 
@@ -12,7 +13,7 @@ from rambo.config import Config
 from rambo.fields import override
 from rambo.preparation import Prepared, prepare
 from rambo.presets import quickstart
-from rambo.training import FittedClassifier, SetSpec, Trainer
+from rambo.training.trainer import FittedClassifier, SetSpec, Trainer
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cluster.tracking import serve
-from cluster.trials import add_place_flags, read_place
+from cluster.place import add_place_flags, read_place
+from cluster.tracking.server import serve
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.config import Config
 from rambo.errors import require

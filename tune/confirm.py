@@ -1,21 +1,21 @@
 """Whether what a search found beats what one had: both on seeds that the search has not seen, judged on test images."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cluster.trials import Place, run_trials, unfinished
+from cluster.place import Place
+from cluster.trials import run_trials, unfinished
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
+from rambo.formats import csv_bytes, interval, points
 from rambo.inference import mean_and_se, sign_flip_p, t_interval
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import read_result
-from tune.records import Attempt, Plan, alone, search_folder
+from tune.records import Attempt, SearchPlan, alone, search_folder
 
 METRICS = ("test_accuracy", "val_accuracy")
 
@@ -31,7 +31,7 @@ class Comparison:
 
 
 def comparison_experiments(
-    plan: Plan, attempts: Sequence[Attempt], seeds: Sequence[int], place: Place
+    plan: SearchPlan, attempts: Sequence[Attempt], seeds: Sequence[int], place: Place
 ) -> list[Prepared]:
     """The best, then the base, with every seed; raises `InvalidInput` for seeds that the search has seen."""
     seen = sorted(set(seeds) & set(plan.seeds))
@@ -49,7 +49,7 @@ def comparison_experiments(
 
 
 def compare(
-    plan: Plan, attempts: Sequence[Attempt], seeds: Sequence[int], place: Place, *, progress: Progress
+    plan: SearchPlan, attempts: Sequence[Attempt], seeds: Sequence[int], place: Place, *, progress: Progress
 ) -> Comparison:
     """Run what is missing of both settings with `seeds`, and read what came of them."""
     experiments = comparison_experiments(plan, attempts, seeds, place)
@@ -73,7 +73,7 @@ def compare(
     return found
 
 
-def comparison_text(plan: Plan, found: Comparison) -> str:
+def comparison_text(plan: SearchPlan, found: Comparison) -> str:
     """What `tune confirm` prints: means ± standard errors, and the paired difference with its interval and p."""
     lines = [f"The best of {plan.name} beside its base on {len(found.seeds)} fresh seeds:"]
     for metric, name in zip(METRICS, ("test", "validation"), strict=True):
@@ -82,8 +82,8 @@ def comparison_text(plan: Plan, found: Comparison) -> str:
         low, high = t_interval(difference)
         p = sign_flip_p(difference, numpy_generator(0, "confirm", metric))
         lines.append(
-            f"{name} % {_mean(best)} against {_mean(base)}: {100 * difference.mean():+.2f} points (95 % interval "
-            f"{100 * low:.2f} to {100 * high:.2f}, sign-flip p = {p:.3g})"
+            f"{name} % {_mean(best)} against {_mean(base)}: {points(difference.mean())} points (95 % interval "
+            f"{interval(float(low), float(high))}, sign-flip p = {p:.3g})"
         )
     return "\n".join(lines)
 
@@ -94,10 +94,9 @@ def _mean(values: np.ndarray) -> str:
 
 
 def _csv(found: Comparison) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["seed", *(f"{which}_{metric}" for metric in METRICS for which in ("best", "base"))])
-    for row, seed in enumerate(found.seeds):
-        values = [which[metric][row] for metric in METRICS for which in (found.best, found.base)]
-        writer.writerow([seed, *(f"{value:.10g}" for value in values)])
-    return text.getvalue().encode()
+    header = ["seed", *(f"{which}_{metric}" for metric in METRICS for which in ("best", "base"))]
+    rows = (
+        [seed, *(f"{which[metric][row]:.10g}" for metric in METRICS for which in (found.best, found.base))]
+        for row, seed in enumerate(found.seeds)
+    )
+    return csv_bytes((header, *rows))

@@ -9,14 +9,15 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
-from cluster.trials import Failure, read_failure
+from cluster.failures import Failure, read_failure
 from rambo.errors import InvalidInput
 from rambo.fields import Value, flatten, with_absolute_paths
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
-from rambo.result import read_result, to_json
+from rambo.result import read_result
 from tune.halving import goes_on
-from tune.records import Attempt, Outcome, Plan, search_folder
+from tune.records import Attempt, SearchPlan, SeedOutcome, search_folder
 from tune.search import Search
 from tune.space import BUDGET
 
@@ -69,7 +70,7 @@ class Spent:
     def keep(self) -> None:
         """Write down what is spent."""
         self._ticked = time.monotonic()
-        self._home.write(self._name, to_json({"seconds": round(self.seconds, 3), "collected": self.collected}))
+        self._home.write(self._name, json_bytes({"seconds": round(self.seconds, 3), "collected": self.collected}))
 
     def collect(self, missing: int) -> None:
         """Count a collection before it begins; what a killed one has left over is not counted again."""
@@ -78,7 +79,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Job:
+class Assignment:
     """A trial to be run: its setting, and the folder of each seed."""
 
     number: int
@@ -94,7 +95,7 @@ class Driver:
     def __init__(
         self,
         search: Search,
-        plan: Plan,
+        plan: SearchPlan,
         limits: Limits,
         spent: Spent,
         home: Home,
@@ -111,10 +112,10 @@ class Driver:
         self._search, self._plan, self._limits, self._spent = search, plan, limits, spent
         self._home, self._data_dir, self._stops, self._on_end = home, data_dir, stops, on_end
         self._most_a_trial = most_a_trial
-        self._outcomes: dict[int, list[Outcome]] = {}
+        self._outcomes: dict[int, list[SeedOutcome]] = {}
         self._failures: dict[int, str] = {}
-        self._jobs: dict[int, Job] = {}
-        self._aside: dict[int, Job] = {}
+        self._jobs: dict[int, Assignment] = {}
+        self._aside: dict[int, Assignment] = {}
         """Those whose folders another job fills."""
         self._failed_in_a_row = 0
         self._last_reason = ""
@@ -153,7 +154,7 @@ class Driver:
         """That this search has paid for; those of a killed process that it had not reported are not known."""
         return self._spent.trainings(self._search.attempts())
 
-    def next(self, room: int) -> Job | None:
+    def next(self, room: int) -> Assignment | None:
         """A trial to run, None while there is to be none; `room` is how many may run at once.
 
         A setting whose results are all there, or that is known to fail, or that cannot be, is told at once. One whose
@@ -168,7 +169,7 @@ class Driver:
         enough = self.num_in_hand >= self._limits.num_trials - self.num_finished
         return not enough and self.num_running < room and len(self._aside) < max(room, MOST_ASIDE)
 
-    def _asked(self) -> Job | None:
+    def _asked(self) -> Assignment | None:
         """A new setting, None where it is not to be run now."""
         suggestion = self._search.ask()
         fields = dict(suggestion.fields)
@@ -178,7 +179,7 @@ class Driver:
             self._end(suggestion.number, f"the setting cannot be: {error}")
             return None
         configs = [flatten(with_absolute_paths(one.config)) for one in experiments]
-        job = Job(suggestion.number, fields, [one.folder for one in experiments], configs)
+        job = Assignment(suggestion.number, fields, [one.folder for one in experiments], configs)
         self._search.place(job.number, job.folders)
         has_twin = self._has_twin(job)
         self._jobs[job.number] = job
@@ -188,7 +189,7 @@ class Driver:
             self._aside[job.number] = self._jobs.pop(job.number)
         return None if has_twin else job
 
-    def _taken_up(self, room: int) -> Job | None:
+    def _taken_up(self, room: int) -> Assignment | None:
         """One put aside whose twin has left no result for each seed, to be run now; those that are known are told.
 
         Where nothing more is to be run it is closed, for the next command to try.
@@ -207,11 +208,11 @@ class Driver:
                 return job
         return None
 
-    def _has_twin(self, job: Job) -> bool:
+    def _has_twin(self, job: Assignment) -> bool:
         """Whether a running trial is the same in effect, as all settings without OT are."""
         return any(one.folders == job.folders for one in self._jobs.values())
 
-    def heard(self, number: int, place: int, outcome: Outcome | Failure) -> bool:
+    def heard(self, number: int, place: int, outcome: SeedOutcome | Failure) -> bool:
         """Take what the seed at `place` gave; whether the trial shall run its next seed."""
         if isinstance(outcome, Failure):
             self._failures[number] = outcome.reason
@@ -236,7 +237,7 @@ class Driver:
         """The trial's process died too often; its folder says so as well."""
         job, place = self._jobs[number], len(self._outcomes.get(number, []))
         if place < len(job.folders) and read_result(self._home, job.folders[place]) is None:
-            self._home.write(f"{job.folders[place]}/failure.json", to_json(vars(Failure("killed", reason))))
+            self._home.write(f"{job.folders[place]}/failure.json", json_bytes(vars(Failure("killed", reason))))
         self._end(number, reason)
 
     def _end(self, number: int, reason: str | None, place: int | None = None) -> None:
@@ -252,7 +253,7 @@ class Driver:
             self.num_finished += 1
         self._on_end(number)
 
-    def _tell(self, job: Job, outcomes: list[Outcome]) -> None:
+    def _tell(self, job: Assignment, outcomes: list[SeedOutcome]) -> None:
         if len(outcomes) < len(self._plan.seeds):
             self._search.prune(job.number)
             return
@@ -261,7 +262,7 @@ class Driver:
             values.append(float(job.fields.get(BUDGET, self._plan.base.acquisition.budget)))
         self._search.complete(job.number, values)
 
-    def _is_known(self, job: Job) -> bool:
+    def _is_known(self, job: Assignment) -> bool:
         """Tell a trial of which everything is known already; whether it was one."""
         results = [read_result(self._home, folder) for folder in job.folders]
         failures = [read_failure(self._home, folder) for folder in job.folders]
@@ -275,7 +276,7 @@ class Driver:
             return False
         for place, result in enumerate(known):
             if result is not None and job.number not in self._failures:
-                self.heard(job.number, place, Outcome(result.val_accuracy, result.test_accuracy))
+                self.heard(job.number, place, SeedOutcome(result.val_accuracy, result.test_accuracy))
         failed = failures[places[0]] if places else None
         if failed is None or job.number in self._failures:
             self.ended(job.number)

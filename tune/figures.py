@@ -1,13 +1,12 @@
 """The pictures of a search, each as the bytes of a PNG."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rambo.fields import Value
+from rambo.figures import png
 from tune.records import Attempt
 
 SPREAD = 30.0
@@ -30,7 +29,7 @@ def history(attempts: Sequence[Attempt]) -> bytes:
         axes.plot(failed, [0.02] * len(failed), "x", color="tab:red", transform=bottom, label="failed")
     axes.set(xlabel="trial", ylabel="validation accuracy, mean over seeds")
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def importances(shares: Mapping[str, float]) -> bytes:
@@ -41,7 +40,7 @@ def importances(shares: Mapping[str, float]) -> bytes:
     bars = axes.barh(names, [shares[name] for name in names], color=COMPLETE)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.set(xlabel="importance (PED-ANOVA, share)", xlim=(0, 1.1 * max(shares.values(), default=1) or 1))
-    return _png(figure)
+    return png(figure)
 
 
 def slices(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -> bytes:
@@ -55,7 +54,7 @@ def slices(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -
         _points(axes, [_shown(value) for value, _ in mine], [one for _, one in mine])
         axes.set_xlabel(name, fontsize=9)
     panels[0].set_ylabel("validation accuracy")
-    return _png(figure)
+    return png(figure)
 
 
 def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tuple[int, float]]) -> bytes:
@@ -66,7 +65,7 @@ def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tu
     axes.plot(*zip(*best, strict=True), "o-", color=BEST, label="Pareto front") if best else None
     axes.set(xlabel="B, labels bought", ylabel="validation accuracy, mean over seeds")
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _points(axes: Axes, places: Sequence[Value], attempts: Sequence[Attempt]) -> None:
@@ -87,9 +86,3 @@ def _scale(axes: Axes, values: Sequence[Value]) -> None:
 def _shown(value: Value) -> float | str:
     """Numbers as they are; what is chosen from a list by name."""
     return str(value) if isinstance(value, str | bool) else float(value)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()

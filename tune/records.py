@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from cluster.tracking import Entry
+from cluster.tracking.entries import Entry
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, from_nested, override
+from rambo.formats import json_bytes
 from rambo.home import Home
-from rambo.result import to_json
 from tune.space import BUDGET, LAMBDA_OT, LAMBDAS, SWITCH_OT, Objective, Space
 
 State = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
@@ -27,7 +27,7 @@ OFFSET_LAMBDA, OFFSET_PENALTY, OT = "λ_OT(λ1+λ2)/2", "λ_OT·λ3", "OT on"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SeedOutcome:
     """What one seed of a trial gave."""
 
     val_accuracy: float
@@ -50,7 +50,7 @@ class Attempt:
     """What it changes in the base configuration."""
     folders: tuple[str, ...]
     """Where the trial of each seed lives, by the search's seeds; empty where the setting cannot be."""
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SeedOutcome, ...]
     """By the search's seeds, as far as it came."""
     reason: str | None = None
     """Why it failed."""
@@ -74,7 +74,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What a search is: everything that its trials must have in common."""
 
     name: str
@@ -87,7 +87,7 @@ class Plan:
 
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
-        return to_json(
+        return json_bytes(
             {
                 "search": self.name,
                 "objectives": list(self.objectives),
@@ -99,7 +99,7 @@ class Plan:
         )
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Plan":
+    def from_bytes(cls, content: bytes) -> "SearchPlan":
         """`to_bytes` undone."""
         read = json.loads(content)
         space, base = Space.from_described(read["space"]), from_nested(read["base"])
@@ -112,7 +112,7 @@ class Plan:
         read["base"]["data"].pop("source")
         return read
 
-    def check_same(self, old: "Plan") -> None:
+    def check_same(self, old: "SearchPlan") -> None:
         """Raise `InvalidInput` where `old`, of the same name, is another search."""
         mine, theirs = self.identity(), old.identity()
         differing = [name for name in mine if mine[name] != theirs[name]]
@@ -171,13 +171,13 @@ def alone(name: str, home: Home) -> AbstractContextManager[None]:
     return home.lock(f"{search_folder(name)}/lock", busy)
 
 
-def read_plan(home: Home, name: str) -> Plan | None:
+def read_plan(home: Home, name: str) -> SearchPlan | None:
     """The plan of the search called `name`, None where there is none."""
     content = home.read(f"{search_folder(name)}/plan.json")
-    return None if content is None else Plan.from_bytes(content)
+    return None if content is None else SearchPlan.from_bytes(content)
 
 
-def existing_plan(home: Home, name: str) -> Plan:
+def existing_plan(home: Home, name: str) -> SearchPlan:
     """The same, or `InvalidInput` with the searches there are."""
     plan = read_plan(home, name)
     if plan is None:
@@ -186,7 +186,7 @@ def existing_plan(home: Home, name: str) -> Plan:
     return plan
 
 
-def entries(plan: Plan, attempts: Sequence[Attempt]) -> list[Entry]:
+def entries(plan: SearchPlan, attempts: Sequence[Attempt]) -> list[Entry]:
     """What MLflow shows: each trial folder once, under the first trial that has a result of it, else its failure."""
     ended = [one for one in attempts if one.is_finished or (one.state == "FAIL" and one.reason != ORPHANED)]
     found: dict[str, Entry] = {}
@@ -200,6 +200,6 @@ def entries(plan: Plan, attempts: Sequence[Attempt]) -> list[Entry]:
     return list(found.values())
 
 
-def _entry(plan: Plan, attempt: Attempt, folder: str, seed: int, failure: str | None) -> Entry:
+def _entry(plan: SearchPlan, attempt: Attempt, folder: str, seed: int, failure: str | None) -> Entry:
     tags = {"number": str(attempt.number), "state": attempt.state, "seed": str(seed), "search": plan.name}
     return Entry(folder, f"trial {attempt.number}, seed {seed}", tags, failure)

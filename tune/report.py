@@ -1,23 +1,22 @@
 """What a search leaves behind: the best configuration, a table of trials, importances, figures; all from its trials."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 from rambo.fields import to_json
+from rambo.formats import csv_bytes
 from tune import figures
-from tune.records import Attempt, Plan
+from tune.records import Attempt, SearchPlan
 from tune.search import importances
 
 
-def render(plan: Plan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
+def render(plan: SearchPlan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
     """Every file of the report by its name; nothing in it tells when or where the trials ran."""
     finished = [one for one in attempts if one.is_finished]
     points = [plan.coordinates(one) for one in finished]
     shares = importances(points, finished)
     ended = [one for one in attempts if one.state != "RUNNING"]
     files = {"trials.csv": trials_csv(plan, ended)}
-    files["importances.csv"] = _csv([["coordinate", "importance"], *shares.items()])
+    files["importances.csv"] = csv_bytes([["coordinate", "importance"], *shares.items()])
     best = plan.best(attempts)
     if best is not None:
         files["best.json"] = to_json(plan.config(best.fields)).encode()
@@ -30,7 +29,7 @@ def render(plan: Plan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
     return files
 
 
-def trials_csv(plan: Plan, attempts: Sequence[Attempt]) -> bytes:
+def trials_csv(plan: SearchPlan, attempts: Sequence[Attempt]) -> bytes:
     """A row a trial: state, setting, accuracies of each seed and their means, and why it failed."""
     names = list(plan.space.dimensions)
     seeds = [f"{metric}_{seed}" for metric in ("val", "test") for seed in plan.seeds]
@@ -38,10 +37,10 @@ def trials_csv(plan: Plan, attempts: Sequence[Attempt]) -> bytes:
     for one in attempts:
         values = [one.fields.get(name, "") for name in names]
         rows.append([one.number, one.state, *values, *_accuracies(plan, one), one.reason or ""])
-    return _csv(rows)
+    return csv_bytes(rows)
 
 
-def summary_text(plan: Plan, attempts: Sequence[Attempt]) -> str:
+def summary_text(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     """What a person reads of a search, in Markdown."""
     counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
@@ -64,7 +63,7 @@ def summary_text(plan: Plan, attempts: Sequence[Attempt]) -> str:
     return "\n\n".join(lines)
 
 
-def _best_text(plan: Plan, best: Attempt, attempts: Sequence[Attempt]) -> str:
+def _best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
     text = f"Best: trial {best.number}, validation {best.val_accuracy:.4f}, test {best.test_accuracy:.4f}"
     base = [one for one in attempts if one.state == "COMPLETE" and plan.config(one.fields) == plan.config({})]
     if base:
@@ -72,12 +71,12 @@ def _best_text(plan: Plan, best: Attempt, attempts: Sequence[Attempt]) -> str:
     return f"{text}. The best of many is optimistic in what it was chosen by: tune confirm runs it on fresh seeds."
 
 
-def _setting_table(plan: Plan, best: Attempt) -> str:
+def _setting_table(plan: SearchPlan, best: Attempt) -> str:
     rows = [f"| {name} | {_short(best.fields.get(name, '(not read)'))} |" for name in plan.space.dimensions]
     return "\n".join(["| field | best |", "|---|---|", *rows])
 
 
-def _front_table(plan: Plan, attempts: Sequence[Attempt]) -> str:
+def _front_table(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     rows = [
         f"| {one.number} | {plan.budget_of(one)} | {one.val_accuracy:.4f} | {one.test_accuracy:.4f} |"
         for one in plan.front(attempts)
@@ -85,11 +84,11 @@ def _front_table(plan: Plan, attempts: Sequence[Attempt]) -> str:
     return "\n".join(["| trial on the front | B | validation | test |", "|---|---|---|---|", *rows])
 
 
-def _front_files(plan: Plan, finished: Sequence[Attempt]) -> dict[str, bytes]:
+def _front_files(plan: SearchPlan, finished: Sequence[Attempt]) -> dict[str, bytes]:
     best = plan.front(finished)
     rows: list[Iterable[object]] = [["number", "budget", "val_mean", "test_mean"]]
     rows += [[one.number, plan.budget_of(one), one.val_accuracy, one.test_accuracy] for one in best]
-    files = {"front.csv": _csv(rows)}
+    files = {"front.csv": csv_bytes(rows)}
     files |= {f"front/trial_{one.number}.json": to_json(plan.config(one.fields)).encode() for one in best}
     if best:
         line = [(plan.budget_of(one), one.val_accuracy) for one in best]
@@ -97,7 +96,7 @@ def _front_files(plan: Plan, finished: Sequence[Attempt]) -> dict[str, bytes]:
     return files
 
 
-def _accuracies(plan: Plan, one: Attempt) -> list[object]:
+def _accuracies(plan: SearchPlan, one: Attempt) -> list[object]:
     missing = [""] * (len(plan.seeds) - len(one.outcomes))
     means: list[object] = [one.val_accuracy, one.test_accuracy] if one.outcomes else ["", ""]
     val = [outcome.val_accuracy for outcome in one.outcomes]
@@ -106,9 +105,3 @@ def _accuracies(plan: Plan, one: Attempt) -> list[object]:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()

@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.collect import collect
+from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
-from cluster.tracking import Board, Publisher, Summary
-from cluster.trials import Place, known_work, max_workers, settle
+from cluster.tracking.board import Board
+from cluster.tracking.entries import BoardSummary
+from cluster.tracking.publisher import Publisher
 from rambo.config import Config
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.progress import Progress
-from rambo.store import Store
 from tune.driver import Driver, Spent
-from tune.records import Attempt, Plan, alone, entries, search_folder
+from tune.records import Attempt, SearchPlan, alone, entries, search_folder
 from tune.report import render, summary_text
 from tune.search import Search, open_search
 from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
@@ -31,7 +32,7 @@ COLUMNS = ("tags.number", "tags.state", "tags.seed", "metrics.val_accuracy", "me
 class SearchResult:
     """A search after a run."""
 
-    plan: Plan
+    plan: SearchPlan
     best: Config | None
     """The base configuration with the setting of the best complete trial; None where no trial is complete."""
     attempts: tuple[Attempt, ...]
@@ -78,7 +79,7 @@ def search(
         return _Run(plan, settings, place, progress, memory).result(run_seed)
 
 
-def write_report(plan: Plan, attempts: Sequence[Attempt], home: Home) -> Mapping[str, bytes]:
+def write_report(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> Mapping[str, bytes]:
     """Every table and figure of a search, written to its folder where it differs from what stands there."""
     files = render(plan, attempts)
     for name, content in files.items():
@@ -91,7 +92,7 @@ def write_report(plan: Plan, attempts: Sequence[Attempt], home: Home) -> Mapping
 class _Run:
     """One command's part of a search, under its lock."""
 
-    def __init__(self, plan: Plan, settings: Settings, place: Place, progress: Progress, memory: Search) -> None:
+    def __init__(self, plan: SearchPlan, settings: Settings, place: Place, progress: Progress, memory: Search) -> None:
         self._plan, self._settings, self._place = plan, settings, place
         self._progress, self._memory = progress, memory
         self._spent = Spent(place.home, plan.name)
@@ -129,7 +130,7 @@ class _Run:
 
     def _work(self, run_seed: "Evaluate | None") -> None:
         place, limits = self._place, self._settings.limits
-        with connected(max_workers(place)):
+        with connected(place.most_workers):
             from tune.trials import evaluate, run_jobs
 
             share, resources = settle(place, self._progress)
@@ -154,7 +155,7 @@ class _Run:
         """Measure once for all trials what is known before the first of them."""
         place, most = self._place, self._settings.limits.max_trainings
         experiments = known_experiments(self._plan, place.data_dir)
-        work = known_work(experiments, place.data_dir, place.device, Store(place.home))
+        work = place.known_work(experiments)
         spent = self._driver.trainings + max(0, work.num_trainings - self._spent.collected)
         if most is not None and spent > most:
             raise InvalidInput(
@@ -202,7 +203,7 @@ class _Run:
         sentence = f"MLflow at {self._board.uri} did not take {what} ({reason}); the same command shows them later."
         return replace(result, unpublished=sentence)
 
-    def _summary(self, files: Mapping[str, bytes]) -> Summary:
+    def _summary(self, files: Mapping[str, bytes]) -> BoardSummary:
         attempts = self._memory.attempts()
         best = self._plan.best(attempts)
         metrics = {"trials_finished": float(sum(one.is_finished for one in attempts))}
@@ -210,4 +211,4 @@ class _Run:
         metrics["trainings"] = float(self._driver.trainings)
         if best is not None:
             metrics |= {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
-        return Summary(summary_text(self._plan, attempts), files, metrics)
+        return BoardSummary(summary_text(self._plan, attempts), files, metrics)

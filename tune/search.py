@@ -21,8 +21,9 @@ from sqlalchemy.engine import make_url
 
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
+from rambo.formats import first_line
 from rambo.randomness import derive
-from tune.records import ORPHANED, Attempt, Outcome, Plan, State
+from tune.records import ORPHANED, Attempt, SearchPlan, SeedOutcome, State
 from tune.suggest import as_parameters, suggest
 
 SAMPLERS = ("tpe", "gp", "random")
@@ -44,7 +45,7 @@ class Suggestion:
 class Search:
     """A study with the trials that are in hand."""
 
-    def __init__(self, study: optuna.Study, plan: Plan, *, idle: bool = False) -> None:
+    def __init__(self, study: optuna.Study, plan: SearchPlan, *, idle: bool = False) -> None:
         """`idle`: ask for fields that a setting never reads too, as a sampler of one fixed space needs."""
         self._study, self._plan, self._idle = study, plan, idle
         self._hand: dict[int, optuna.Trial] = {}
@@ -67,7 +68,7 @@ class Search:
         """Note where the results of a trial's seeds are kept."""
         self._hand[number].set_user_attr("folders", list(folders))
 
-    def report(self, number: int, outcomes: Sequence[Outcome]) -> None:
+    def report(self, number: int, outcomes: Sequence[SeedOutcome]) -> None:
         """Note what the seeds so far gave; a trial that is run again after its process died may repeat itself."""
         trial, values = self._hand[number], [outcome.val_accuracy for outcome in outcomes]
         trial.set_user_attr("outcomes", [asdict(outcome) for outcome in outcomes])
@@ -130,7 +131,7 @@ class Search:
             self._study.enqueue_trial(as_parameters(self._plan.space, self._plan.base))
 
 
-def open_search(plan: Plan, storage: str, sampler: str, seed: int, home: str | None = None) -> Search:
+def open_search(plan: SearchPlan, storage: str, sampler: str, seed: int, home: str | None = None) -> Search:
     """The search of `plan` in the database at the URL `storage`, made where there is none.
 
     `home`: the root of the home that it is run from, where the database is not the home's own. Raises `InvalidInput`
@@ -143,7 +144,7 @@ def open_search(plan: Plan, storage: str, sampler: str, seed: int, home: str | N
         if kept is None:
             study.set_user_attr("plan", plan.to_bytes().decode())
         else:
-            plan.check_same(Plan.from_bytes(kept.encode()))
+            plan.check_same(SearchPlan.from_bytes(kept.encode()))
         if home is not None:
             _check_home(study, home)
         study.sampler = make_sampler(sampler, derive(seed, "sampler", len(study.get_trials(deepcopy=False))))
@@ -162,7 +163,7 @@ def _check_home(study: optuna.Study, home: str) -> None:
     )
 
 
-def read_search(plan: Plan, storage: str) -> Search:
+def read_search(plan: SearchPlan, storage: str) -> Search:
     """The same to be looked at; raises `InvalidInput` where the database lacks it."""
     with _opened(storage) as database:
         names = optuna.get_all_study_names(database)
@@ -217,7 +218,7 @@ def default_storage(path: str) -> str:
 def _attempt(trial: optuna.trial.FrozenTrial) -> Attempt:
     attributes = trial.user_attrs
     state = next(state for state in get_args(State) if state == trial.state.name)
-    outcomes = tuple(Outcome(**outcome) for outcome in attributes.get("outcomes", ()))
+    outcomes = tuple(SeedOutcome(**outcome) for outcome in attributes.get("outcomes", ()))
     folders = tuple(attributes.get("folders", ()))
     return Attempt(
         number=trial.number,
@@ -264,7 +265,7 @@ def _opened(storage: str) -> Iterator[optuna.storages.RDBStorage]:
             yield optuna.storages.RDBStorage(storage, engine_kwargs=options)
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
         cause = getattr(error, "orig", None) or error.__cause__ or error
-        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        reason = first_line(cause)
         raise InvalidInput(
             f"--storage must be the URL of a database that can be opened, got {_shown(storage)} ({reason}); give "
             "sqlite:////absolute/path.db or postgresql://user:password@host/name."

@@ -12,9 +12,9 @@ from rambo.errors import InvalidInput, require
 from rambo.fields import Value
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
-from rambo.training import SetSpec
+from rambo.training.trainer import SetSpec
 from tune.driver import Limits
-from tune.records import Plan, read_plan, search_folder
+from tune.records import SearchPlan, read_plan, search_folder
 from tune.search import SAMPLERS, default_storage
 from tune.space import BATCH, OBJECTIVES, Objective, Space
 
@@ -60,7 +60,7 @@ class Settings:
         return self.stops and len(self.objectives) == 1
 
 
-def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) -> Plan:
+def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) -> SearchPlan:
     """The plan of a search, checked against the data before anything runs."""
     require(
         settings.objectives in OBJECTIVES,
@@ -73,13 +73,13 @@ def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) ->
         require(limit is None or 0 < limit < math.inf, f"{name} must be positive, got {limit}.")
     search_folder(settings.name)
     space.check(base)
-    plan = Plan(settings.name, space, base, settings.seeds, settings.objectives, "")
+    plan = SearchPlan(settings.name, space, base, settings.seeds, settings.objectives, "")
     data = {prepare(plan.config(changes), data_dir).dataset.slug for changes in _met(plan)}
     require(len(data) == 1, f"--space must leave the data alone, got {' and '.join(sorted(data))}.")
     return replace(plan, data=data.pop())
 
 
-def keep_plan(plan: Plan, home: Home) -> None:
+def keep_plan(plan: SearchPlan, home: Home) -> None:
     """Write plan.json where it is new; refuse another search of the same name."""
     old = read_plan(home, plan.name)
     if old is not None:
@@ -99,7 +99,7 @@ def storage_of(settings: Settings, home: Home) -> str:
     return default_storage(home.path(f"{search_folder(settings.name)}/optuna.db"))
 
 
-def known_experiments(plan: Plan, data_dir: Path) -> list[Prepared]:
+def known_experiments(plan: SearchPlan, data_dir: Path) -> list[Prepared]:
     """Experiments that between them name all sets that can be known before the first trial, for all seeds.
 
     What new values of b bring is known before the first trial that takes them. What `plan.space.unknown` names is
@@ -114,7 +114,7 @@ def known_experiments(plan: Plan, data_dir: Path) -> list[Prepared]:
     return list(known.values())
 
 
-def most_trainings(plan: Plan, data_dir: Path) -> int:
+def most_trainings(plan: SearchPlan, data_dir: Path) -> int:
     """What one trial can need at most, over all seeds: its final trainings, and what is not known before it."""
     repeats = plan.space.dimensions.get("evaluation.repeats")
     final = int(max(repeats.samples())) if repeats else plan.base.evaluation.repeats
@@ -122,7 +122,7 @@ def most_trainings(plan: Plan, data_dir: Path) -> int:
     return len(plan.seeds) * (final + own)
 
 
-def _all_specs(plan: Plan, data_dir: Path) -> Iterator[list[SetSpec]]:
+def _all_specs(plan: SearchPlan, data_dir: Path) -> Iterator[list[SetSpec]]:
     """What is trained before the acquisition of a seed, in the base and wherever most sets are named."""
     sizes = {name: one.samples() for name, one in plan.space.dimensions.items() if name in SIZES}
     settings = [dict(zip(sizes, values, strict=True)) for values in product(*map(_ends, sizes.values()))]
@@ -138,7 +138,7 @@ def _ends(values: Sequence[Value]) -> Sequence[Value]:
     return sorted({min(numbers), max(numbers)}) if len(numbers) == len(values) else values
 
 
-def _met(plan: Plan) -> list[dict[str, Value]]:
+def _met(plan: SearchPlan) -> list[dict[str, Value]]:
     """The corners of the space, in fields that can fail only where they meet the data."""
     met: list[dict[str, Value]] = [{}]
     for changes in plan.space.corners():

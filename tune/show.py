@@ -3,24 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.runtime import least_and_most
-from cluster.trials import Place, estimate, known_work
+from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.store import Store
 from tune.driver import Spent
-from tune.records import Attempt, Plan, read_plan
+from tune.records import Attempt, SearchPlan, read_plan
 from tune.search import read_search
 from tune.settings import Settings, known_experiments, most_trainings, storage_of
 from tune.space import BATCH, Choice, Dimension, Range
 
 
-def plan_text(plan: Plan, settings: Settings, place: Place) -> str:
+def plan_text(plan: SearchPlan, settings: Settings, place: Place) -> str:
     """What `tune run --plan` prints; nothing is trained and nothing written."""
     experiments = known_experiments(plan, place.data_dir)
     store = Store(place.home)
-    work = known_work(experiments, place.data_dir, place.device, store)
+    work = place.known_work(experiments, store)
     finished = sum(one.is_finished for one in _attempts_so_far(plan, settings, place.home))
     left, most = max(0, settings.limits.num_trials - finished), most_trainings(plan, place.data_dir)
     unknown = plan.space.unknown()
@@ -35,8 +34,8 @@ def plan_text(plan: Plan, settings: Settings, place: Place) -> str:
         f"Then up to {most} {kind} a trial, {left * most} in all.",
     ]
     if work.num_trainings and (plan.base.classifier.name != "resnet18" or place.device == "cuda"):
-        pilot = estimate(work, place.device)
-        workers = least_and_most(place.num_workers)[1] if place.num_workers is not None else 1
+        pilot = place.forecast(work)
+        workers = place.most_workers or 1
         total = pilot.seconds_per_set * (work.num_trainings + left * most)
         lines.append(
             f"A pilot here took {pilot.seconds_per_set:.2f} s a set: about {total / workers / 60:.0f} min for all "
@@ -45,7 +44,7 @@ def plan_text(plan: Plan, settings: Settings, place: Place) -> str:
     return "\n".join(lines)
 
 
-def space_text(plan: Plan) -> str:
+def space_text(plan: SearchPlan) -> str:
     """A line a dimension."""
     width = max(map(len, plan.space.dimensions))
     lines = [f"{name:{width}}  {_words(dimension)}" for name, dimension in plan.space.dimensions.items()]
@@ -53,14 +52,14 @@ def space_text(plan: Plan) -> str:
     return "\n".join([*lines, f"Sought: {'; '.join(goals[name] for name in plan.objectives)}."])
 
 
-def batch_lines(plan: Plan, experiments: Sequence[Prepared], place: Place, store: Store) -> list[str]:
+def batch_lines(plan: SearchPlan, experiments: Sequence[Prepared], place: Place, store: Store) -> list[str]:
     """What each value of b brings: its missing trainings, and how many of them no other value needs."""
     sizes = plan.space.dimensions.get(BATCH)
     if not isinstance(sizes, Choice) or len(sizes.values) < 2:
         return []
 
     def missing(wanted: Sequence[Prepared]) -> int:
-        return known_work(wanted, place.data_dir, place.device, store).num_trainings
+        return place.known_work(wanted, store).num_trainings
 
     everything, lines = missing(experiments), []
     for size in sizes.values:
@@ -70,7 +69,7 @@ def batch_lines(plan: Plan, experiments: Sequence[Prepared], place: Place, store
     return lines
 
 
-def status_text(plan: Plan, attempts: Sequence[Attempt], home: Home) -> str:
+def status_text(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> str:
     """What `tune status` prints."""
     words = {"COMPLETE": "complete", "PRUNED": "stopped early", "RUNNING": "running", "FAIL": "failed"}
     counts = [f"{sum(one.state == state for one in attempts)} {word}" for state, word in words.items()]
@@ -88,7 +87,7 @@ def status_text(plan: Plan, attempts: Sequence[Attempt], home: Home) -> str:
     return "\n".join(lines)
 
 
-def _attempts_so_far(plan: Plan, settings: Settings, home: Home) -> list[Attempt]:
+def _attempts_so_far(plan: SearchPlan, settings: Settings, home: Home) -> list[Attempt]:
     """Those of a search that there is already; opening a database that there is not would make one."""
     old = read_plan(home, plan.name)
     if old is None:

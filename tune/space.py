@@ -17,7 +17,7 @@ from typing import Literal
 
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
-from rambo.fields import Value, coerce, fields, flatten, override
+from rambo.fields import Value, changes_measured, coerce, fields, flatten, override
 
 Objective = Literal["accuracy", "budget"]
 OBJECTIVES: tuple[tuple[Objective, ...], ...] = (("accuracy",), ("accuracy", "budget"))
@@ -29,21 +29,6 @@ BATCH, BUDGET = "acquisition.batch_size", "acquisition.budget"
 
 BUDGET_MULTIPLES = (0.5, 1.0, 2.0)
 """Budgets that a search for accuracy and budget tries by default, in units of the base's B."""
-
-MEASURED = (
-    "data.",
-    "classifier.",
-    "training.",
-    "offline.",
-    "pretraining.",
-    "utility.",
-    "evaluation.",
-    "utility_model.extractor",
-    "utility_model.weights",
-    "strategy",
-    BATCH,
-)
-"""Fields that change what can be measured before a trial, or how these begin; OT apart, which is measured or not."""
 
 MOST_KNOWN = 24
 """Combinations of listed values that are measured before the first trial, at most."""
@@ -201,11 +186,6 @@ class Space:
                 listed = ", ".join(f"{name}={value}" for name, value in changes.items() if name in (BATCH, BUDGET))
                 where = f"{listed}: {error}" if listed and "acquisition" in str(error) else str(error)
                 raise InvalidInput(f"--space must hold only values that can be, got {where}") from None
-
-
-def changes_measured(name: str) -> bool:
-    """Whether the field `name` changes what is measured before a trial's acquisition."""
-    return name.startswith(MEASURED)
 
 
 def parse_space(texts: Iterable[str], default: Space) -> Space:

@@ -14,21 +14,23 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from cluster.failures import Failure, death, unforeseen
+from cluster.place import Place, Share, described
 from cluster.runtime import withhold_credentials
-from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, Failure, Place, Share, death, described, run_one, unforeseen
+from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, run_one
 from rambo.config import Config
 from rambo.fields import override
 from rambo.home import Home
 from rambo.progress import Advance
 from rambo.result import read_result
 from tune.driver import Driver
-from tune.records import Outcome
+from tune.records import SeedOutcome
 
-Evaluate = Callable[[str, Config, Mapping[str, str]], Outcome | Failure]
+Evaluate = Callable[[str, Config, Mapping[str, str]], SeedOutcome | Failure]
 """Runs one seed in a trial's process: the folder, the configuration, and what `cluster.trials.described` says."""
 
 
-def evaluate(folder: str, config: Config, place: Mapping[str, str]) -> Outcome | Failure:
+def evaluate(folder: str, config: Config, place: Mapping[str, str]) -> SeedOutcome | Failure:
     """The experiment itself, over the shared store; a result that is there already costs nothing."""
     home = Home(place["home"])
     is_new = read_result(home, folder) is None
@@ -36,7 +38,7 @@ def evaluate(folder: str, config: Config, place: Mapping[str, str]) -> Outcome |
     result = read_result(home, folder)
     if failure is not None or result is None:
         return failure or Failure("error", "it left no result")
-    return Outcome(result.val_accuracy, result.test_accuracy, result.trainings if is_new else 0)
+    return SeedOutcome(result.val_accuracy, result.test_accuracy, result.trainings if is_new else 0)
 
 
 def run_jobs(
@@ -171,15 +173,15 @@ def _trial(
             return
 
 
-def _told(outcome: Outcome | Failure) -> dict[str, Any]:
+def _told(outcome: SeedOutcome | Failure) -> dict[str, Any]:
     """An outcome as Tune passes it on: flat, numbers and text."""
     if isinstance(outcome, Failure):
         return {"cause": outcome.cause, "reason": outcome.reason}
     return {"val": outcome.val_accuracy, "test": outcome.test_accuracy, "trainings": outcome.trainings}
 
 
-def _outcome(told: Mapping[str, Any]) -> Outcome | Failure:
+def _outcome(told: Mapping[str, Any]) -> SeedOutcome | Failure:
     """`_told` undone."""
     if "reason" in told:
         return Failure(told["cause"], told["reason"])
-    return Outcome(told["val"], told["test"], told["trainings"], round(told["seconds"], 3))
+    return SeedOutcome(told["val"], told["test"], told["trainings"], round(told["seconds"], 3))

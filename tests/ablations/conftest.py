@@ -2,9 +2,10 @@
 
 import pytest
 
-from ablations.factors import CONTROLS, make_grid, switches
+from ablations.factors import make_grid, switches
 from ablations.study import Outcome, Study
 from rambo.presets import paper_mnist
+from rambo.strategies.facts import CONTROLS
 
 
 def outcome(accuracy, *, control=False, **changes):

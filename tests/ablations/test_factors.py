@@ -2,11 +2,12 @@ from itertools import product
 
 import pytest
 
-from ablations.factors import CONTROLS, SWITCHES, Factor, make_grid, parse_factor, switches
+from ablations.factors import SWITCHES, Factor, make_grid, parse_factor, switches
 from ablations.recipes import RECIPES
 from rambo.errors import InvalidInput
 from rambo.fields import flatten
 from rambo.presets import preset, quickstart
+from rambo.strategies.facts import CONTROLS
 
 
 def grid(factors, controls=(), seeds=(0, 1), design="factorial", base=None):

@@ -4,17 +4,18 @@ from pathlib import Path
 import pytest
 
 from ablations.factors import make_grid, parse_factor, switches
-from ablations.plans import Plan, existing_plan, make_plan, read_plan, read_study, study_folder
+from ablations.plans import StudyPlan as Plan
+from ablations.plans import existing_plan, make_plan, read_plan, read_study, study_folder
 from ablations.run import Again, Reporting, keep_plan, outdated, run_study, sync_study
 from ablations.verify import differences
-from cluster.tracking import tracking_uri
-from cluster.trials import Place
+from cluster.place import Place
+from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
+from rambo.formats import json_bytes as to_json
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
-from rambo.result import to_json
-from rambo.training import TRAINING_VERSION
+from rambo.training.trainer import TRAINING_VERSION
 
 QUIET = Progress(quiet=True)
 

@@ -8,10 +8,11 @@ import pytest
 
 from ablations.__main__ import read_retuning
 from ablations.factors import make_grid, parse_factor, switches
-from ablations.plans import Plan, make_plan
+from ablations.plans import StudyPlan as Plan
+from ablations.plans import make_plan
 from ablations.report import render
 from ablations.retune import Retuning, cell_searches, followed, retuned_name
-from cluster.trials import Place
+from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.preparation import prepare

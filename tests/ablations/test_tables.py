@@ -17,11 +17,12 @@ from ablations.factors import parse_factor, switches
 from ablations.figures import curves_over_labels
 from ablations.records import cells_csv
 from ablations.report import render
-from ablations.sentences import effect_sentence, p_value, points, provenance, sentences
+from ablations.sentences import effect_sentence, p_value, provenance, sentences
 from ablations.statistics import analyse
 from ablations.study import Study
 from ablations.tables import cell_table, latex, tex
 from rambo.errors import InvalidInput
+from rambo.formats import points
 from rambo.randomness import numpy_generator
 
 NAMES = {

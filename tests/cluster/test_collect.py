@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from cluster.collect import BATCH_SECONDS, Estimate, cut
+from cluster.collect import BATCH_SECONDS, cut
+from cluster.collect import Forecast as Estimate
 from cluster.work import Work
 from cluster.work_queue import QueueState
 from cluster.workers import Pace
-from rambo.training import SetSpec
+from rambo.training.trainer import SetSpec
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from flaky import Flaky
 from cluster.__main__ import main
 from cluster.credentials import masked
 from cluster.inner import Inner, read_inner, shipped_name, try_plan
-from cluster.jobs import Jobs, Position, Resources, read_position
+from cluster.jobs import Jobs, Position, read_position
+from cluster.jobs import Reservation as Resources
 from cluster.runtime import check_nodes, files_of
 from cluster.shipping import LIMIT_BYTES, Shipment, pack
-from cluster.tracking import Board
+from cluster.tracking.board import Board
 from cluster.work_queue import QueueState
 from cluster.workers import Pace
 from rambo.errors import InvalidInput

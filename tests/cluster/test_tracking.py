@@ -15,7 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from cluster.tracking import Board, Entry, Publisher, Summary, tracking_uri
+from cluster.tracking.board import Board
+from cluster.tracking.entries import BoardSummary as Summary
+from cluster.tracking.entries import Entry
+from cluster.tracking.publisher import Publisher
+from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
 from rambo.experiment import Lab, run
 from rambo.fields import override
@@ -23,7 +27,7 @@ from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
 from rambo.result import read_result
-from rambo.utility_model import SetUtilityModel
+from rambo.utility.deep_sets import SetUtilityModel
 
 QUIET = Progress(quiet=True)
 SUMMARY = Summary("# a study\n\n| a table |", {"table.md": b"| a table |", "figures/one.png": b"png"}, {"trials": 2.0})

@@ -12,14 +12,17 @@ import psutil
 import pytest
 import torch
 
+from cluster.failures import Failure, death, read_failure
+from cluster.place import Place, Share
 from cluster.runtime import Resources, connected
-from cluster.trials import Failure, Place, Share, _attempt, death, read_failure, run_trials, unfinished
+from cluster.trials import _attempt, run_trials, unfinished
 from rambo.errors import FitCollapsed, InvalidInput
 from rambo.fields import override
+from rambo.formats import json_bytes as to_json
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
-from rambo.result import read_result, to_json
+from rambo.result import read_result
 from rambo.store import Store
 
 LEDGER = "studies/test/ledger.jsonl"

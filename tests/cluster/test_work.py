@@ -6,9 +6,9 @@ import torch
 
 from cluster.work import Work, missing_work
 from rambo.home import Home
-from rambo.measuring import measure_into
 from rambo.store import Store
-from rambo.training import SetSpec
+from rambo.training.measuring import measure_into
+from rambo.training.trainer import SetSpec
 
 
 def test_missing_work_is_what_the_store_lacks_each_set_once(prepared, tmp_path):

@@ -1,115 +1,188 @@
-"""What every acquisition strategy promises; a new one is added to SELECT and passes."""
+"""What every acquisition strategy promises, each run with what a real experiment hands it; a new one has its record."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reach import reachable
 
-from rambo.acquisition import Request, Selection
-from rambo.config import STRATEGIES
-from rambo.pool import HIDDEN
-from rambo.preparation import Prepared
-from rambo.strategies import SELECT
-from rambo.training import FittedClassifier
+from rambo import config, experiment
+from rambo.data.dataset import Dataset
+from rambo.data.pool import HIDDEN, Split
+from rambo.experiment import Lab, run
+from rambo.fields import override
+from rambo.home import Home
+from rambo.measurement import Measurement
+from rambo.preparation import prepare
+from rambo.progress import Progress
+from rambo.strategies.facts import FACTS, STRATEGIES
+from rambo.strategies.request import NotGrantedError, Request, Selection, load_select
+from rambo.training.measuring import Measurer
+from rambo.training.trainer import Problem, Trainer
 
-
-class PixelScorer:
-    """A û that any pool can use: features are pixels, and brighter sets are better."""
-
-    def __init__(self, images):
-        self._images = images
-
-    def image_features(self, indices):
-        return self._images[indices].reshape(len(indices), -1).astype(np.float32)
-
-    def score_pooled(self, pooled):
-        return pooled.mean(axis=1)
+CPU = torch.device("cpu")
 
 
-def make_request(prepared: Prepared, classifier: FittedClassifier, budget=40, size=20, candidates=60) -> Request:
-    return Request(prepared.pool, classifier, budget, size, candidates, PixelScorer(prepared.pool.images))
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """One store for all strategies: what they share is measured once."""
+    root = tmp_path_factory.mktemp("strategies")
+    return Lab(Home(root), root / "data", progress=Progress(quiet=True))
+
+
+def request_of(name, tiny, lab) -> Request:
+    """What the strategy is handed by an experiment, caught on its way."""
+    caught = []
+
+    def noting(facts):
+        select = load_select(facts)
+        return lambda request, generator: caught.append(request) or select(request, generator)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "load_select", noting)
+        run(prepare(override(tiny, {"strategy": name}), lab.data_dir), lab)
+    [request] = caught
+    return request
+
+
+@pytest.fixture(scope="module")
+def asked(tiny, lab):
+    """The request of each strategy."""
+    return {name: request_of(name, tiny, lab) for name in STRATEGIES}
+
+
+def changed(request, budget=40, size=20, candidates=60, **other) -> Request:
+    return replace(request, budget=budget, batch_size=size, num_candidates=candidates, **other)
 
 
 def select(name, request, seed=0) -> Selection:
-    return SELECT[name](request, np.random.default_rng(seed))
+    return load_select(FACTS[name])(request, np.random.default_rng(seed))
 
 
-def test_every_strategy_of_the_configuration_is_there():
-    assert set(SELECT) == set(STRATEGIES)
-
-
-@pytest.mark.parametrize("name", SELECT)
+@pytest.mark.parametrize("name", STRATEGIES)
 class TestContract:
     @given(data=st.data())
     @settings(max_examples=15, deadline=None)
-    def test_picks_are_different_unlabelled_and_exactly_the_budget(self, name, prepared, classifier, data):
+    def test_picks_are_different_unlabelled_and_exactly_the_budget(self, name, prepared, asked, data):
         size = data.draw(st.sampled_from([1, 5, 20]))
         budget = size * data.draw(st.integers(2, 4))
         candidates = size * data.draw(st.integers(1, 5))
-        picks = select(name, make_request(prepared, classifier, budget, size, candidates), data.draw(st.integers(0, 9)))
+        picks = select(name, changed(asked[name], budget, size, candidates), data.draw(st.integers(0, 9)))
         assert len(picks.indices) == len(set(picks.indices.tolist())) == budget
         assert set(picks.indices) <= set(prepared.pool.unlabelled)
         assert len(picks.iterations) == len(picks.scores) == budget
 
-    def test_the_whole_pool_can_be_bought(self, name, prepared, classifier):
+    def test_the_whole_pool_can_be_bought(self, name, prepared, asked):
         few = prepared.pool.unlabelled[:40]
-        pool = replace(prepared.pool, members=np.sort(np.concatenate([prepared.pool.labelled, few])))
-        request = replace(make_request(prepared, classifier), pool=pool)
+        pool = replace(asked[name].pool, members=np.sort(np.concatenate([prepared.pool.labelled, few])))
+        request = changed(asked[name], pool=pool)
         assert set(select(name, request).indices) == set(few)
 
-    def test_the_same_generator_gives_the_same_picks(self, name, prepared, classifier):
-        request = make_request(prepared, classifier)
+    def test_the_same_generator_gives_the_same_picks(self, name, asked):
+        request = changed(asked[name])
         assert select(name, request, 3).indices.tolist() == select(name, request, 3).indices.tolist()
 
-    def test_no_hidden_label_is_within_reach(self, name, prepared, classifier):
-        request = make_request(prepared, classifier)
-        assert (request.pool.labels[request.pool.unlabelled] == HIDDEN).all()
-        assert (request.pool.labels[prepared.split.test] == HIDDEN).all()
-        arrays = [value for holder in (request, request.pool, classifier) for value in vars(holder).values()]
-        truth = prepared.split.labels
-        assert not any(isinstance(value, np.ndarray) and np.array_equal(value, truth) for value in arrays)
+    def test_no_label_that_it_has_not_declared_is_within_reach(self, name, prepared, asked):
+        request, split = asked[name], prepared.split
+        hidden = [prepared.pool.unlabelled, split.test, split.validation]
+        arrays = [one for one in reachable(request) if isinstance(one, (np.ndarray, torch.Tensor))]
+        for images in hidden[: 2 if "validation_labels" in FACTS[name].grants else 3]:
+            truth = split.labels[images]
+            for array in map(
+                np.asarray, (array.detach() if isinstance(array, torch.Tensor) else array for array in arrays)
+            ):
+                assert not (array.shape == truth.shape and np.array_equal(array, truth))
+                if array.shape == split.labels.shape:
+                    assert not (array[images] == truth).all()
 
-    def test_a_request_is_left_as_it_was(self, name, prepared, classifier):
-        request = make_request(prepared, classifier)
+    def test_nothing_that_trains_f_or_holds_a_label_is_within_reach_of_one_that_did_not_ask(self, name, asked):
+        kinds = [Split, Problem, Measurement, Dataset, config.Config]
+        kinds += [Trainer, Measurer, config.Training] if "training" not in FACTS[name].grants else []
+        found = [type(one) for one in reachable(asked[name]) if isinstance(one, tuple(kinds))]
+        assert found == []
+
+    def test_what_it_has_not_declared_raises_when_touched(self, name, asked):
+        parts = {"utility": "utility", "validation_labels": "validation_labels"}
+        parts |= {"learning_rate": "learning_rate", "training": "train"}
+        for grant, attribute in parts.items():
+            if grant in FACTS[name].grants:
+                assert getattr(asked[name], attribute) is not None
+            else:
+                with pytest.raises(NotGrantedError, match=f"must declare what it uses, got {grant} without"):
+                    getattr(asked[name], attribute)
+
+    def test_a_request_is_left_as_it_was(self, name, asked):
+        request = changed(asked[name])
         before = [request.pool.labels.copy(), request.pool.rounds.copy(), request.pool.members.copy()]
         select(name, request)
         after = [request.pool.labels, request.pool.rounds, request.pool.members]
         assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
 
 
+def test_what_a_record_declares_is_handed_over_and_works(tiny, lab, prepared, monkeypatch):
+    """S_val's labels, f's learning rate and a way to train f, for a strategy that asks for them."""
+    grants = frozenset({"validation_labels", "learning_rate", "training"})
+    monkeypatch.setitem(FACTS, "margin", replace(FACTS["margin"], grants=grants))
+    request = request_of("margin", override(tiny, {"seed": 7}), lab)
+    mine = prepare(override(tiny, {"seed": 7}), Path("unused"))
+    pool = request.pool
+    assert (pool.labels[pool.validation] == HIDDEN).all()
+    assert request.validation_labels.tolist() == mine.split.labels[mine.split.validation].tolist()
+    assert request.learning_rate == tiny.training.learning_rate
+    again = request.train(pool.labelled, pool.labels[pool.labelled], 0)
+    assert np.array_equal(again.margins(pool.unlabelled), request.classifier.margins(pool.unlabelled))
+    more = np.concatenate([pool.labelled, pool.validation])
+    scout = request.train(more, np.concatenate([pool.labels[pool.labelled], request.validation_labels]), 0)
+    assert not np.array_equal(scout.margins(pool.unlabelled), request.classifier.margins(pool.unlabelled))
+
+
 @pytest.mark.parametrize("name", ["rambo", "filtered_random"])
-def test_one_candidate_batch_reproduces_margin_exactly(name, prepared, classifier):
-    request = make_request(prepared, classifier, candidates=20)
-    assert select(name, request).indices.tolist() == select("margin", request).indices.tolist()
+def test_one_candidate_batch_reproduces_margin_exactly(name, asked):
+    picks = select(name, changed(asked[name], candidates=20))
+    assert picks.indices.tolist() == select("margin", changed(asked["margin"])).indices.tolist()
 
 
-def test_random_budgets_are_nested(prepared, classifier):
-    small = select("random", make_request(prepared, classifier, 20))
-    large = select("random", make_request(prepared, classifier, 60))
+def test_random_budgets_are_nested(asked):
+    small = select("random", changed(asked["random"], 20))
+    large = select("random", changed(asked["random"], 60))
     assert large.indices[:20].tolist() == small.indices.tolist()
 
 
-def test_rambo_picks_the_batch_that_scores_best_from_scratch(prepared, classifier):
-    """Running sums against û of the whole set, recomputed for every candidate batch of every iteration."""
-    request = make_request(prepared, classifier, budget=60, size=20, candidates=100)
+def test_rambo_picks_the_batch_that_scores_best_from_scratch(prepared, asked):
+    """Running sums against the learned û of the whole set, recomputed for every candidate batch of every iteration."""
+    request = changed(asked["rambo"], budget=60, size=20, candidates=100)
+    score = from_scratch(request)
     picks = select("rambo", request, 5)
     generator, labelled = np.random.default_rng(5), prepared.pool.labelled
-    left = select("margin", replace(request, budget=140)).indices
+    left = select("margin", changed(asked["margin"], budget=140)).indices
     for iteration in range(3):
         batches = generator.permutation(left[:100]).reshape(-1, 20)
-        whole = [np.concatenate([labelled, batch]) for batch in batches]
-        scores = [PixelScorer(prepared.pool.images).image_features(images).mean() for images in whole]
+        scores = [score(np.concatenate([labelled, batch])) for batch in batches]
         chosen = picks.indices[picks.iterations == iteration]
         assert set(chosen) == set(batches[int(np.argmax(scores))])
-        assert picks.scores[picks.iterations == iteration][0] == pytest.approx(max(scores), rel=1e-5)
+        assert picks.scores[picks.iterations == iteration][0] == pytest.approx(max(scores), rel=1e-4)
         labelled, left = np.concatenate([labelled, chosen]), left[~np.isin(left, chosen)]
 
 
-def test_candidates_are_the_smallest_margins(prepared, classifier):
-    request = make_request(prepared, classifier, candidates=60)
-    margins = dict(zip(request.pool.unlabelled, classifier.margins(request.pool.unlabelled), strict=True))
-    allowed = sorted(margins.values())[: 60 + 20]
+def from_scratch(request):
+    """û of one set, by the model's own forward pass over its images."""
+    scorer = request.granted["utility"]
+    model, [load] = scorer.func.__self__, scorer.args
+
+    @torch.no_grad()
+    def score(images):
+        return float(model(load(np.sort(images))))
+
+    return score
+
+
+def test_candidates_are_the_smallest_margins(asked):
     for name in ("rambo", "filtered_random"):
+        request = changed(asked[name], candidates=60)
+        margins = dict(zip(request.pool.unlabelled, request.classifier.margins(request.pool.unlabelled), strict=True))
+        allowed = sorted(margins.values())[: 60 + 20]
         assert max(margins[index] for index in select(name, request).indices) <= allowed[-1]

@@ -27,9 +27,8 @@ from rambo.errors import InvalidInput
 from rambo.fields import override, to_json
 from rambo.home import Home
 from rambo.measurement import Measurement
-from rambo.preparation import prepare
+from rambo.preparation import planned_distances, prepare
 from rambo.progress import Progress
-from rambo.representation import planned_distances
 from rambo.store import COMPACT_ABOVE, Store
 
 pytestmark = pytest.mark.timeout(900)  # several starts of Ray in a test, on a machine that may have other work
@@ -50,9 +49,9 @@ cluster.collect.BATCH_SECONDS = 1
 """The command, but for the rule that short collections need no Ray; little is lost with a batch."""
 OFTEN = """
 import cluster.collect
-import rambo.measuring
+import rambo.training.measuring
 from cluster.__main__ import main, run_command
-cluster.collect.FLUSH_SECONDS = rambo.measuring.FLUSH_SECONDS = 0.2
+cluster.collect.FLUSH_SECONDS = rambo.training.measuring.FLUSH_SECONDS = 0.2
 """
 """The command, but for how often it writes what it has measured and looks for what others have."""
 ALONE = "cluster.collect.lend_a_hand = lambda *rest: None\n"

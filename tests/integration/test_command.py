@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_experiment import TINY_FLAGS
 
-from rambo.utility_model import SetUtilityModel
+from rambo.utility.deep_sets import SetUtilityModel
 
 
 def rambo(*flags, cwd, check=True):

@@ -19,8 +19,8 @@ import pytest
 from sklearn.datasets import load_digits
 from tiny_experiment import TINY_FLAGS
 
+from cluster.place import Place
 from cluster.runtime import connected
-from cluster.trials import Place
 from rambo.errors import InvalidInput
 from rambo.fields import override, read_config
 from rambo.home import Home

@@ -20,8 +20,8 @@ from tiny_experiment import TINY_FLAGS
 
 from ablations.plans import study_folder
 from rambo.config import Config
+from rambo.data.features import resnet18_features
 from rambo.errors import InvalidInput
-from rambo.features import resnet18_features
 from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare

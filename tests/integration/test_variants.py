@@ -46,7 +46,7 @@ def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
 
 def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
     """What û is fitted to under each label: all measured, the audited ones measured, none."""
-    from rambo import pretraining
+    from rambo.utility import pretraining
 
     fitted = {}
     original = pretraining.fit_utility_model

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 import torch
 
-from rambo import bilevel
-from rambo.bilevel import (
+from rambo.config import Switches, UtilityModel
+from rambo.errors import FitCollapsed
+from rambo.randomness import torch_generator
+from rambo.utility import bilevel
+from rambo.utility.bilevel import (
     HYPERGRADIENTS,
     ConjugateGradient,
     Descent,
     fit_utility_model,
     reverse_mode,
 )
-from rambo.config import Switches, UtilityModel
-from rambo.errors import FitCollapsed
-from rambo.pairs import UtilityPairs, draw_pairs
-from rambo.randomness import torch_generator
-from rambo.utility_model import SetUtilityModel
+from rambo.utility.deep_sets import SetUtilityModel
+from rambo.utility.pairs import UtilityPairs, draw_pairs
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rambo import data
-from rambo.data import Dataset, Normalisation, flip_labels, load_dataset, normalisation, thin_classes
+from rambo.data import dataset as data
+from rambo.data.dataset import Dataset, Normalisation, flip_labels, load_dataset, normalisation, thin_classes
 from rambo.errors import InvalidInput
 
 UNHURRIED = settings(deadline=None)
@@ -44,7 +44,7 @@ def changed(values: np.ndarray, index: tuple[int, ...] | int, value: int) -> np.
 
 def test_importing_data_imports_no_slow_library() -> None:
     slow = ("torch", "torchvision", "sklearn", "scipy", "PIL")
-    program = f"import sys, rambo.data; print([name for name in {slow} if name in sys.modules])"
+    program = f"import sys, rambo.data.dataset; print([name for name in {slow} if name in sys.modules])"
 
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
 
@@ -127,7 +127,7 @@ def test_fingerprint_and_test_images_are_the_same_in_another_process(tmp_path: P
     np.savez(tmp_path / "made.npz", x=made.images, y=made.labels)
     source = f"npz:{tmp_path}/made.npz"
     program = (
-        "from pathlib import Path; from rambo.data import load_dataset, test_indices;"
+        "from pathlib import Path; from rambo.data.dataset import load_dataset, test_indices;"
         f"found = load_dataset({source!r}, Path('unused')); print(found.fingerprint, test_indices(found, 20).tolist())"
     )
 

@@ -27,8 +27,8 @@ import pytest
 import scipy.io
 from torchvision import datasets
 
-from rambo import sources
-from rambo.data import load_dataset
+from rambo.data import sources
+from rambo.data.dataset import load_dataset
 from rambo.errors import InvalidInput
 
 OFFICIAL = ("mnist", "fashion_mnist", "cifar10", "svhn")

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.transforms import v2
 
-from rambo import features
-from rambo.data import Dataset
+from rambo.data import features
+from rambo.data.dataset import Dataset
+from rambo.data.features import cached_features, l2_normalise, pixel_features, resnet18_features, weights_id
 from rambo.errors import InvalidInput
-from rambo.features import cached_features, l2_normalise, pixel_features, resnet18_features, weights_id
 
 State = dict[str, torch.Tensor]
 

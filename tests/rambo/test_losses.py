@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rambo.config import Switches, UtilityModel
 from rambo.errors import InvalidInput
-from rambo.losses import ot_loss, ranknet_loss, regression_loss, total_loss
+from rambo.utility.losses import ot_loss, ranknet_loss, regression_loss, total_loss
 
 numbers = st.floats(-10, 10, width=32)
 pairs = st.lists(st.tuples(numbers, numbers, st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8)

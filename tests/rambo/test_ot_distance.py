@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 
-from rambo.features import l2_normalise, pixel_features
+from rambo.data.features import l2_normalise, pixel_features
 from rambo.home import Home
-from rambo.ot_distance import OTProblem, class_distances, exact_distance, measure_ot, squared_distances
 from rambo.progress import Progress
 from rambo.store import Store
+from rambo.utility.ot_distance import OTProblem, class_distances, exact_distance, measure_ot, squared_distances
 
 points = st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=12)
 
@@ -86,7 +86,7 @@ def test_a_set_agrees_with_a_direct_call_on_the_full_cost(problem):
 def test_values_are_kept_and_read_back(problem, tmp_path, monkeypatch):
     members = np.random.default_rng(0).random((4, 40)) < 0.5
     first = measure_ot(problem, members, Store(Home(tmp_path)), Progress(quiet=True))
-    monkeypatch.setattr("rambo.ot_distance.exact_distance", lambda cost: pytest.fail("computed again"))
+    monkeypatch.setattr("rambo.utility.ot_distance.exact_distance", lambda cost: pytest.fail("computed again"))
     again = measure_ot(problem, members, Store(Home(tmp_path)), Progress(quiet=True))
     assert first.tolist() == again.tolist()
 

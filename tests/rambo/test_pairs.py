@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rambo.errors import InvalidInput
-from rambo.pairs import UtilityPairs, draw_pairs, set_ids, size_range, split_by_size
+from rambo.utility.pairs import UtilityPairs, draw_pairs, set_ids, size_range, split_by_size
 
 
 def make_pairs(sizes, k=30):

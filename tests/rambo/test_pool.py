@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rambo.config import Data
-from rambo.data import Dataset
+from rambo.data.dataset import Dataset
+from rambo.data.pool import HIDDEN, make_split, reveal, start_pool
 from rambo.errors import InvalidInput
-from rambo.pool import HIDDEN, make_split, reveal, start_pool
 
 
 def make_dataset(num_images=300, num_classes=4, official=0):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from rambo import replay
 from rambo.randomness import torch_generator
-from rambo.replay import Replay, supports
+from rambo.training import replay
+from rambo.training.replay import Replay, supports
 
 RATE = 1e-3
 

@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as nps
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from rambo.data import Dataset, load_dataset
+from rambo.data.dataset import Dataset, load_dataset
+from rambo.data.sources import read_npz
 from rambo.errors import InvalidInput
-from rambo.sources import read_npz
 
 GREY = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
 LABELS = np.array([0, 1, 0, 1])

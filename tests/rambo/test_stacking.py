@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from rambo import config
-from rambo.classifiers import build_classifier
-from rambo.data import Normalisation
+from rambo.data.dataset import Normalisation
+from rambo.data.pool import HIDDEN
 from rambo.errors import InvalidInput
-from rambo.learners import EagerLearner
-from rambo.pool import HIDDEN
 from rambo.randomness import torch_generator
-from rambo.stacking import StackedTrainer
-from rambo.training import Problem, SetSpec, Trainer, single_thread
+from rambo.training.classifiers import build_classifier
+from rambo.training.learners import EagerLearner
+from rambo.training.stacking import StackedTrainer
+from rambo.training.trainer import Problem, SetSpec, Trainer, single_thread
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 3

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from rambo import config
-from rambo.classifiers import build_classifier, check_classifier, draw_masks
+from rambo.data.pool import reveal
 from rambo.errors import InvalidInput
-from rambo.pool import reveal
 from rambo.randomness import torch_generator
-from rambo.training import SetSpec, Trainer, weights_of
+from rambo.training.classifiers import build_classifier, check_classifier, draw_masks
+from rambo.training.trainer import SetSpec, Trainer, weights_of
 
 CPU = torch.device("cpu")
 SHAPES = {"smallnet": (1, 8, 8), "lenet5": (1, 28, 28), "mnistnet": (1, 28, 28), "resnet18": (3, 32, 32)}
@@ -52,7 +52,7 @@ from pathlib import Path
 import torch
 from rambo.preparation import prepare
 from rambo.presets import preset
-from rambo.training import Trainer
+from rambo.training.trainer import Trainer
 prepared = prepare(preset("quickstart"), Path("unused"))
 Trainer(prepared.problem(prepared.pool), torch.device("cpu")).train(prepared.specs()["offline pairs"][0])
 print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])

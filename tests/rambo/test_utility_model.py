@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from rambo.config import Switches, UtilityModel
 from rambo.errors import InvalidInput
 from rambo.randomness import torch_generator
-from rambo.utility_model import SetUtilityModel, TrainingForm
+from rambo.utility.deep_sets import SetUtilityModel, TrainingForm
 
 MNIST, DIGITS, FROZEN = (1, 28, 28), (1, 8, 8), (512,)
 
@@ -115,7 +115,7 @@ def test_centring_separates_means_that_are_nearly_equal():
 
 
 def test_the_training_form_agrees_with_evaluation_without_dropout():
-    from rambo.utility_model import SetBatch
+    from rambo.utility.deep_sets import SetBatch
 
     model, inputs = make_model()
     members = torch.rand(6, 12, generator=torch_generator(4)) < 0.5
@@ -127,7 +127,7 @@ def test_the_training_form_agrees_with_evaluation_without_dropout():
 
 
 def test_the_first_convolution_has_true_first_and_second_derivatives():
-    from rambo.utility_model import _ConstantInputConv
+    from rambo.utility.deep_sets import _ConstantInputConv
 
     inputs = torch.randn(2, 1, 6, 6, dtype=torch.float64, generator=torch_generator(0))
     weight = torch.randn(3, 1, 3, 3, dtype=torch.float64, generator=torch_generator(1), requires_grad=True)
@@ -143,7 +143,7 @@ def test_a_model_loads_again_in_a_fresh_process(tmp_path):
     code = """
 import json, sys
 from safetensors.torch import load_file
-from rambo.utility_model import SetUtilityModel
+from rambo.utility.deep_sets import SetUtilityModel
 model = SetUtilityModel.from_description(json.load(open(sys.argv[1] + "/model.json")))
 model.load_state_dict(load_file(sys.argv[1] + "/model.safetensors"))
 print(model(load_file(sys.argv[1] + "/inputs.safetensors")["inputs"]).item().hex())

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from rambo.config import Config
 from rambo.fields import override
-from rambo.pairs import set_ids
-from rambo.utility_samples import agreement_ceiling, interpolate, order_agreement, plan_samples, planned_specs
+from rambo.utility.pairs import set_ids
+from rambo.utility.samples import agreement_ceiling, interpolate, order_agreement, plan_samples, planned_specs
 
 accuracies = st.floats(0, 1)
 

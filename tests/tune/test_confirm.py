@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.trials import Place
+from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.progress import Progress
 from tune.confirm import METRICS, Comparison, compare, comparison_experiments, comparison_text
-from tune.records import Attempt, Outcome, Plan, alone
+from tune.records import Attempt, alone
+from tune.records import SearchPlan as Plan
+from tune.records import SeedOutcome as Outcome
 from tune.space import Choice, Space
 
 FIELD = "acquisition.candidate_batches"

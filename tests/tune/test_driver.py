@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from cluster.trials import Failure
+from cluster.failures import Failure
+from rambo.formats import json_bytes as to_json
 from rambo.home import Home
-from rambo.result import Result, result_json, to_json
-from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Driver, Job, Limits, Spent
-from tune.records import ORPHANED, Outcome, Plan, entries
+from rambo.result import Result, result_json
+from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Driver, Limits, Spent
+from tune.driver import Assignment as Job
+from tune.records import ORPHANED, entries
+from tune.records import SearchPlan as Plan
+from tune.records import SeedOutcome as Outcome
 from tune.search import default_storage, open_search
 from tune.settings import most_trainings
 from tune.space import BATCH, Choice, Range, Space, Whole

@@ -7,7 +7,9 @@ import random
 from pathlib import Path
 
 from rambo.fields import read_config
-from tune.records import ORPHANED, Attempt, Outcome, Plan, entries
+from tune.records import ORPHANED, Attempt, entries
+from tune.records import SearchPlan as Plan
+from tune.records import SeedOutcome as Outcome
 from tune.report import render, summary_text, trials_csv
 from tune.space import BATCH, BUDGET, LAMBDA_OT, LAMBDAS, Choice, Range, Space
 

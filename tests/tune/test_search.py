@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from cluster.trials import Place
+from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.fields import override
 from rambo.home import Home
@@ -15,7 +15,9 @@ from rambo.presets import quickstart
 from rambo.progress import Progress
 from rambo.randomness import derive
 from tune.driver import Limits
-from tune.records import OFFSET_LAMBDA, OFFSET_PENALTY, ORPHANED, OT, Attempt, Outcome, Plan
+from tune.records import OFFSET_LAMBDA, OFFSET_PENALTY, ORPHANED, OT, Attempt
+from tune.records import SearchPlan as Plan
+from tune.records import SeedOutcome as Outcome
 from tune.run import search
 from tune.search import SAMPLERS, default_storage, importances, make_sampler, open_search, read_search
 from tune.settings import Settings, make_plan

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.trials import Place
+from cluster.place import Place
 from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
 from tune.driver import Limits
-from tune.records import Plan
+from tune.records import SearchPlan as Plan
 from tune.settings import Settings, known_experiments, make_plan, most_trainings
 from tune.show import plan_text
 from tune.space import BATCH, Choice, Range, Space, Whole

@@ -1,0 +1,51 @@
+"""Why a trial has no result, and whether another try could end otherwise."""
+
+import json
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rambo.formats import first_line, json_bytes
+from rambo.home import Home
+
+Cause = Literal["collapsed", "memory", "killed", "refused", "error"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial has no result."""
+
+    cause: Cause
+    reason: str
+    """One sentence."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would end the same, as with a fit that collapses."""
+        return self.cause in ("collapsed", "error")
+
+
+def read_failure(home: Home, folder: str) -> Failure | None:
+    """Why the trial of `folder` failed, None if it did not."""
+    content = home.read(f"{folder}/failure.json")
+    return None if content is None else Failure(**json.loads(content))
+
+
+def keep_failure(home: Home, folder: str, failure: Failure) -> None:
+    """Write failure.json into the trial's folder."""
+    home.write(f"{folder}/failure.json", json_bytes(vars(failure)))
+
+
+def death(error_file: str | None, times: int) -> Failure:
+    """Why a trial's process died so many times, by what Ray has written of it; its memory monitor kills with a word."""
+    text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
+    lines = text.strip().splitlines() or ["no message"]
+    cause: Cause = "memory" if "OutOfMemoryError" in text else "killed"
+    return Failure(cause, f"its process died {times} times ({lines[-1].strip()})")
+
+
+def unforeseen(error: Exception) -> Failure:
+    """The failure of a trial that raised `error`, with the place where it did."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return Failure("error", f"{type(error).__name__}: {first_line(error)} ({Path(where.filename).name}:{where.lineno})")

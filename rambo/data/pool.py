@@ -1,0 +1,143 @@
+"""Who is in which split, and which labels have been seen.
+
+Test images are fixed by the data alone; validation, seed set and pool come from the seed. A `Pool` holds a label only
+where it has been revealed, so whoever is handed one cannot reach the others.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rambo import config
+from rambo.arrays import Images, Indices, Labels
+from rambo.data.dataset import Dataset, flip_labels, thin_classes
+from rambo.errors import require
+from rambo.randomness import numpy_generator
+
+HIDDEN = -1
+"""The label of an image that nobody has asked for, and the round of one not labelled yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Disjoint, sorted dataset indices, and the labels an annotator would give (noise included)."""
+
+    test: Indices
+    validation: Indices
+    seed_set: Indices
+    pool: Indices
+    labels: Labels
+    """(N,) labels as an oracle tells them: noisy on seed set and pool where asked, clean on validation and test."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What a strategy may see: all images, the labels revealed so far, S_val; no test label, no hidden label."""
+
+    images: Images
+    """(N, C, H, W)."""
+    labels: Labels
+    """(N,) the label where revealed, else −1."""
+    rounds: Indices
+    """(N,) the round in which an image was labelled: 0 the seed set, 1 the acquisition, −1 not yet."""
+    members: Indices
+    """The images that may be labelled: seed set and pool."""
+    validation: Indices
+    """S_val; its labels are revealed, but it is never trained on."""
+    num_classes: int
+
+    @property
+    def labelled(self) -> Indices:
+        """Sorted indices of the labelled set."""
+        return np.flatnonzero(self.rounds >= 0)
+
+    @property
+    def unlabelled(self) -> Indices:
+        """Sorted indices that a strategy may ask for."""
+        return self.members[self.rounds[self.members] == HIDDEN]
+
+    def without_validation_labels(self) -> "Pool":
+        """The same to who may not see the labels of S_val."""
+        labels = self.labels.copy()
+        labels[self.validation] = HIDDEN
+        return replace(self, labels=labels)
+
+
+def make_split(dataset: Dataset, data: config.Data, seed: int) -> Split:
+    """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data."""
+    test = dataset.fixed(data.num_test).test
+    official = len(dataset.test_candidates) < len(dataset.labels)
+    rest = np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_candidates if official else test)
+    needed = data.num_validation + data.num_seed_labels
+    require(
+        needed < len(rest),
+        f"data.num_validation + data.num_seed_labels must leave a pool of the {len(rest)} images outside the test "
+        f"set, got {data.num_validation} + {data.num_seed_labels}.",
+    )
+    validation, rest = _draw(rest, data.num_validation, dataset, data, seed, "validation")
+    seed_set, pool = _draw(rest, data.num_seed_labels, dataset, data, seed, "seed_set")
+    pool = thin_classes(
+        dataset.labels,
+        pool,
+        dataset.num_classes,
+        data.imbalance_classes,
+        data.imbalance_fraction,
+        numpy_generator(seed, "imbalance"),
+    )
+    noise = numpy_generator(seed, "label_noise")
+    labels = flip_labels(dataset.labels, rest, data.label_noise, dataset.num_classes, noise)
+    _check_classes(labels[seed_set], dataset)
+    return Split(test=test, validation=validation, seed_set=seed_set, pool=pool, labels=labels)
+
+
+def start_pool(dataset: Dataset, split: Split) -> Pool:
+    """The pool before the acquisition: seed set labelled, S_val known, everything else hidden."""
+    labels = np.full(len(dataset.labels), HIDDEN, dtype=np.int64)
+    for known in (split.seed_set, split.validation):
+        labels[known] = split.labels[known]
+    rounds = np.full(len(labels), HIDDEN, dtype=np.int64)
+    rounds[split.seed_set] = 0
+    members = np.sort(np.concatenate([split.seed_set, split.pool]))
+    return Pool(dataset.images, labels, rounds, members, split.validation, dataset.num_classes)
+
+
+def reveal(pool: Pool, split: Split, indices: Indices) -> Pool:
+    """The pool with the labels of `indices` bought in the next round."""
+    require(
+        len(np.unique(indices)) == len(indices) and bool(np.isin(indices, pool.unlabelled).all()),
+        "A batch to label must hold different, unlabelled pool images, got repeated or foreign ones.",
+    )
+    labels, rounds = pool.labels.copy(), pool.rounds.copy()
+    labels[indices] = split.labels[indices]
+    rounds[indices] = pool.rounds.max() + 1
+    return replace(pool, labels=labels, rounds=rounds)
+
+
+def _draw(
+    candidates: Indices, size: int, dataset: Dataset, data: config.Data, seed: int, name: str
+) -> tuple[Indices, Indices]:
+    """`size` of `candidates` and the rest, both sorted; a larger size draws a superset."""
+    order = _random_order(candidates, dataset.labels, data.stratified, numpy_generator(seed, name))
+    return np.sort(order[:size]), np.sort(order[size:])
+
+
+def _random_order(candidates: Indices, labels: Labels, stratified: bool, generator: np.random.Generator) -> Indices:
+    """A random order of `candidates`, each prefix of which has the class shares of the whole where `stratified`."""
+    shuffled = generator.permutation(candidates)
+    if not stratified:
+        return shuffled
+    position = np.empty(len(shuffled))
+    for label in np.unique(labels[shuffled]):
+        mine = np.flatnonzero(labels[shuffled] == label)
+        position[mine] = (np.arange(len(mine)) + generator.random()) / len(mine)
+    return shuffled[np.argsort(position, kind="stable")]
+
+
+def _check_classes(seed_labels: Labels, dataset: Dataset) -> None:
+    missing = sorted(set(range(dataset.num_classes)) - set(seed_labels.tolist()))
+    names = ", ".join(dataset.class_names[label] for label in missing)
+    require(
+        not missing,
+        f"The seed set must hold every class, got {len(seed_labels)} labels without {names}; "
+        "raise data.num_seed_labels, set data.stratified or take another seed.",
+    )

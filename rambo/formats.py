@@ -1,0 +1,67 @@
+"""Text and bytes as every part writes them: JSON, CSV, signed points, the word of an error."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+
+
+def json_bytes(content: object) -> bytes:
+    r"""Indented JSON.
+
+    >>> json_bytes({"k": 200})
+    b'{\n  "k": 200\n}\n'
+    """
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def csv_bytes(rows: Iterable[Iterable[object]]) -> bytes:
+    r"""`rows`, the header among them.
+
+    >>> csv_bytes([["seed", "name"], [0, "a, b"]])
+    b'seed,name\n0,"a, b"\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in percent points, with its sign.
+
+    >>> points(0.0042), points(-0.0142), points(-0.00001)
+    ('+0.42', '−1.42', '0.00')
+    """
+    text = f"{100 * difference:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval in points.
+
+    >>> interval(-0.008, 0.006)
+    '−0.80 to 0.60'
+    """
+    return " to ".join(points(end).removeprefix("+") for end in (low, high))
+
+
+def first_line(error: BaseException) -> str:
+    r"""What an error says first; its type where it says nothing.
+
+    >>> first_line(OSError("no space left\nat all")), first_line(MemoryError())
+    ('no space left', 'MemoryError')
+    """
+    return _lines(error)[0]
+
+
+def last_line(error: BaseException) -> str:
+    r"""What an error says last, which of a remote one is the cause.
+
+    >>> last_line(RuntimeError("ray::look()\nModuleNotFoundError: No module named 'rambo'"))
+    "ModuleNotFoundError: No module named 'rambo'"
+    """
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]

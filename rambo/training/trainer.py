@@ -1,0 +1,233 @@
+"""The primitive that nearly all the cost lies in: train f on a set and measure its accuracy.
+
+`fit` returns the trained classifier, `train` only the measurement. What a measurement depends on is a `Problem` (data,
+labels as used, splits, classifier, training settings) and a `SetSpec` (which images, which training seed);
+`Problem.key` digests both, and nothing else may influence the result.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rambo import config
+from rambo.arrays import Features, Images, Indices, Labels
+from rambo.data.dataset import Normalisation, NormalisedImages
+from rambo.data.pool import HIDDEN
+from rambo.errors import require
+from rambo.identity import described, pairs
+from rambo.measurement import Measurement
+from rambo.randomness import torch_generator
+from rambo.training.classifiers import Network, build_classifier
+from rambo.training.learners import Learner, Learners
+
+TRAINING_VERSION = 1
+"""Raise by hand when the training step changes what it computes; a golden test guards it. Part of every key."""
+
+EVALUATION_BATCH = 500
+"""Images per forward pass outside training."""
+
+
+@dataclass(frozen=True, eq=False)
+class SetSpec:
+    """One training: the images of a set (sorted dataset indices) and the seed of initial weights and shuffling."""
+
+    indices: Indices
+    train_seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indices", np.unique(self.indices))
+        require(len(self.indices) > 0, "A set to train on must hold at least one image, got none.")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything a measurement depends on besides its `SetSpec`."""
+
+    images: Images
+    labels: Labels
+    """(N,) labels as used, −1 where hidden: a set with a hidden label is refused."""
+    fingerprint: str
+    normalisation: Normalisation
+    validation: Indices
+    test: Indices
+    num_classes: int
+    classifier: str
+    training: config.Training
+
+    def key(self, spec: SetSpec) -> str:
+        """32 hex digits that name the measurement of `spec`; raises `InvalidInput` where a label is hidden."""
+        labels = self.labels[spec.indices]
+        require(bool((labels != HIDDEN).all()), "A set to train on must be labelled, got images whose label is hidden.")
+        digest = hashlib.sha256(self._common)
+        digest.update(spec.indices.astype("<i8").tobytes())
+        digest.update(labels.astype("<i8").tobytes())
+        digest.update(str(spec.train_seed).encode())
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def _common(self) -> bytes:
+        normalisation = described("Normalisation", pairs(self.normalisation))
+        training = described("Training", pairs(self.training))
+        common = f"({self.fingerprint!r}, {normalisation}, {self.classifier!r}, {training}, {TRAINING_VERSION})"
+        digest = hashlib.sha256(common.encode())
+        for judged in (self.validation, self.test):
+            digest.update(judged.astype("<i8").tobytes())
+            digest.update(self.labels[judged].astype("<i8").tobytes())
+        return digest.digest()
+
+    def loader(self, device: torch.device) -> NormalisedImages:
+        """Images as f takes them, apart from all labels."""
+        return NormalisedImages(self.images, self.normalisation, device)
+
+    def tensor(self, indices: Indices, device: torch.device) -> Tensor:
+        """Normalised float32 images (n, C, H, W) on `device`."""
+        return self.loader(device)(indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained f as strategies see it: it predicts for images named by their dataset indices, and holds no label."""
+
+    model: Network
+    load_images: Callable[[Indices], Tensor]
+    """Normalised images (n, C, H, W) on the model's device."""
+
+    def probabilities(self, indices: Indices) -> Features:
+        """(n, classes) softmax outputs."""
+        return self._predict(indices, lambda images: self.model(images).softmax(dim=1))
+
+    def features(self, indices: Indices) -> Features:
+        """(n, d) penultimate activations."""
+        return self._predict(indices, self.model.features)
+
+    def margins(self, indices: Indices) -> Features:
+        """(n,) probability of the likeliest class minus that of the second (Margin sampling, B.1)."""
+        if len(indices) == 0:
+            return np.zeros(0, dtype=np.float32)
+        top = np.partition(self.probabilities(indices), -2, axis=1)
+        return top[:, -1] - top[:, -2]
+
+    @torch.inference_mode()
+    def _predict(self, indices: Indices, function: Callable[[Tensor], Tensor]) -> Features:
+        self.model.eval()
+        with single_thread():
+            parts = [
+                function(self.load_images(indices[start : start + EVALUATION_BATCH])).cpu()
+                for start in range(0, len(indices), EVALUATION_BATCH)
+            ]
+        predicted: Features = torch.cat(parts).numpy()
+        return predicted
+
+
+@dataclass(frozen=True, eq=False)
+class FittedClassifier(Predictor):
+    """A trained f with its measurement, which tells of the labels of S_val and of the test set."""
+
+    measurement: Measurement
+
+    @property
+    def predictor(self) -> Predictor:
+        """The same without the measurement."""
+        return Predictor(self.model, self.load_images)
+
+
+class Trainer:
+    """Trains one classifier after another on one device."""
+
+    def __init__(self, problem: Problem, device: torch.device) -> None:
+        self._problem, self._device = problem, device
+        self._learners = Learners(problem.training.learning_rate, device)
+        judged = np.concatenate([problem.validation, problem.test])
+        self._load_images = problem.loader(device)
+        self._judged_images = self._load_images(judged)
+        self._judged_labels = torch.from_numpy(problem.labels[judged]).to(device)
+
+    def train(self, spec: SetSpec) -> Measurement:
+        """The utility of `spec`."""
+        return self.fit(spec).measurement
+
+    def fit(self, spec: SetSpec) -> FittedClassifier:
+        """f trained on `spec` from scratch (§5.1), and its measurement."""
+        start = time.perf_counter()
+        with single_thread():
+            model = self._initial_model(spec.train_seed)
+            learner = self._learners.start(model, self._image_shape, torch_generator(spec.train_seed, "dropout"))
+            epochs = self._run_epochs(learner, spec)
+            correct = (learner.predict(self._judged_images) == self._judged_labels).cpu().numpy()
+            learner.finish()
+        measurement = self._measurement(correct, epochs, time.perf_counter() - start)
+        return FittedClassifier(model, self._load_images, measurement)
+
+    def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier | None:
+        """The classifier whose `weights` were kept as a safetensors file; None where they are spoilt."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        model = self._initial_model(train_seed=0)
+        try:
+            model.load_state_dict(load(weights))
+        except (SafetensorError, RuntimeError):  # no such file, or of another network
+            return None
+        return FittedClassifier(model, self._load_images, measurement)
+
+    @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self._problem.images.shape[1:]
+        return channels, height, width
+
+    def _initial_model(self, train_seed: int) -> Network:
+        problem, generator = self._problem, torch_generator(train_seed, "weights")
+        model = build_classifier(problem.classifier, self._image_shape, problem.num_classes, generator)
+        return model.to(self._device)
+
+    def _run_epochs(self, learner: Learner, spec: SetSpec) -> int:
+        """Train until the running accuracy of an epoch reaches the target; the number of epochs."""
+        settings = self._problem.training
+        images = self._load_images(spec.indices)
+        labels = torch.from_numpy(self._problem.labels[spec.indices]).to(self._device)
+        shuffle = torch_generator(spec.train_seed, "shuffle")
+        epoch, accurate = 0, False
+        while epoch < settings.max_epochs and not accurate:
+            order = torch.randperm(len(labels), generator=shuffle).to(self._device)
+            right = learner.train_epoch(images, labels, order, settings.batch_size)
+            accurate = right >= settings.target_accuracy * len(labels)
+            epoch += 1
+        return epoch
+
+    def _measurement(self, correct: NDArray[np.bool_], epochs: int, seconds: float) -> Measurement:
+        num_validation = len(self._problem.validation)
+        return Measurement(
+            val_accuracy=float(correct[:num_validation].mean()),
+            test_accuracy=float(correct[num_validation:].mean()),
+            val_correct=np.packbits(correct[:num_validation]).tobytes(),
+            epochs=epochs,
+            seconds=seconds,
+            device=self._device.type,
+        )
+
+
+def weights_of(classifier: FittedClassifier) -> bytes:
+    """The weights as a safetensors file."""
+    from safetensors.torch import save
+
+    content: bytes = save({name: value.contiguous().cpu() for name, value in classifier.model.state_dict().items()})
+    return content
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """One thread inside: sums then have one order, so bytes do not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""The utility model û: what it learns from, how it is fitted, what it says of sets."""

@@ -1,0 +1,422 @@
+"""Fitting û: on one level, or with its regulariser learned on a second one (§4.2.1).
+
+    min_λ E(w(λ))  subject to  w(λ) = argmin_w L(w, λ),  L = total loss on D_tr + Ω_λ(w),  E = total loss on D_val
+
+    Ω_λ(w) = ½ Σ_t exp(λ_t) ‖w_t‖², one λ_t for each weight tensor of û, none for biases
+
+D_tr holds the shorter half of the pairs, D_val the longer: λ is chosen for sets longer than those that w was fitted to.
+Weights w (d,) and log penalties λ (p,) are flat vectors throughout. `BilevelProblem` and the hypergradients dE/dλ know
+nothing of set models.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
+
+from rambo.arrays import Floats
+from rambo.config import UtilityModel
+from rambo.errors import FitCollapsed, require
+from rambo.randomness import numpy_generator, torch_generator
+from rambo.utility.deep_sets import Masks, SetBatch, SetUtilityModel, TrainingForm
+from rambo.utility.losses import total_loss
+from rambo.utility.pairs import UtilityPairs, split_by_size
+
+FIRST_LOG_PENALTY = math.log(1e-3)
+"""λ before the first bilevel fit."""
+LEAST_LOG_PENALTY = -12.0
+"""λ is kept above this, and below `_largest_log_penalty`."""
+INNER_GRADIENT_NORM = 0.3
+"""Largest norm of an inner gradient. û_0 is sure of itself where new pairs contradict it: unclipped SGD left float32
+within 20 steps, and at a norm of 1 one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied."""
+
+
+REPEATS, SLOWDOWN = 3, 4.0
+"""A fit that ends with one score for all sets begins anew so often, at a learning rate so many times smaller each time.
+Deviation: at λ_OT ≥ 10 the distance that û does not know yet sends steps so far that units of φ die in most fits."""
+
+
+@runtime_checkable
+class BilevelProblem(Protocol):
+    """Two scalar losses of weights (d,) and hyperparameters (p,)."""
+
+    def inner_loss(self, weights: Tensor, hyper: Tensor) -> Tensor:
+        """L(w, λ), twice differentiable in w, once in λ; may draw new noise (dropout) at each call."""
+
+    def outer_loss(self, weights: Tensor) -> Tensor:
+        """E(w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """T inner steps of SGD: v ← momentum · v + g, w ← w − learning_rate · v, g = ∂L/∂w shortened to `max_norm`.
+
+    The shortening factor counts as a constant in hypergradients.
+    """
+
+    num_steps: int
+    learning_rate: float
+    momentum: float = 0.9
+    max_norm: float = math.inf
+
+
+@dataclass(frozen=True)
+class OuterStep:
+    """Where T inner steps led: w and v (d,), L before each of them, E after the last, and dE/dλ (p,)."""
+
+    weights: Tensor
+    velocity: Tensor
+    inner_losses: list[float]
+    outer_loss: float
+    hypergradient: Tensor
+
+
+class Hypergradient(Protocol):
+    """T inner steps from `weights` and `velocity` under λ = `hyper`, and the derivative of E at their end by λ."""
+
+    def __call__(
+        self, problem: BilevelProblem, weights: Tensor, velocity: Tensor, hyper: Tensor, descent: Descent
+    ) -> OuterStep: ...
+
+
+def reverse_mode(
+    problem: BilevelProblem,
+    weights: Float[Tensor, " d"],
+    velocity: Float[Tensor, " d"],
+    hyper: Float[Tensor, " p"],
+    descent: Descent,
+) -> OuterStep:
+    """Truncated reverse mode (Franceschi et al., 2018): differentiates the T steps, takes their start as given.
+
+    With r_t = dE/dv_t going back from the last step: dE/dλ = Σ_t (∂²L/∂λ∂w)ᵀ r_t, at one Hessian product a step.
+    """
+    walk = _Walk(problem, hyper, descent)
+    weights, velocity = walk.descend(weights, velocity, create_graph=True)
+    outer_loss, by_weights = _value_and_gradient(problem.outer_loss, weights)
+    by_velocity, hypergradient = torch.zeros_like(weights), torch.zeros_like(hyper)
+    while walk.tape:  # popped, so that each step's graph is freed once it has been used
+        start, gradient = walk.tape.pop()
+        by_step = by_velocity - descent.learning_rate * by_weights
+        through_weights, through_hyper = torch.autograd.grad(gradient, (start, walk.hyper), by_step)
+        by_weights, by_velocity = by_weights + through_weights, descent.momentum * by_step
+        hypergradient += through_hyper
+    return OuterStep(weights, velocity, walk.losses, outer_loss, hypergradient)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConjugateGradient:
+    """Implicit differentiation where the T steps end, as if that were a minimum of L.
+
+    dE/dλ = −(∂²L/∂λ∂w)ᵀ (H + damping · I)⁻¹ ∂E/∂w with H = ∂²L/∂w². Conjugate gradients stop once the residual has
+    fallen to `tolerance` of its first norm, after `max_iterations`, or where H + damping · I is not positive along a
+    direction (L need not be convex), and what has been found by then is used.
+    """
+
+    damping: float = 0.01
+    max_iterations: int = 10
+    tolerance: float = 1e-6
+
+    def __call__(
+        self,
+        problem: BilevelProblem,
+        weights: Float[Tensor, " d"],
+        velocity: Float[Tensor, " d"],
+        hyper: Float[Tensor, " p"],
+        descent: Descent,
+    ) -> OuterStep:
+        walk = _Walk(problem, hyper, descent)
+        weights, velocity = walk.descend(weights, velocity, create_graph=False)
+        outer_loss, by_weights = _value_and_gradient(problem.outer_loss, weights)
+        end, gradient = walk.gradient_at(weights, create_graph=True)
+
+        def damped_hessian(direction: Tensor) -> Tensor:
+            (product,) = torch.autograd.grad(gradient, end, direction, retain_graph=True)
+            return product + self.damping * direction
+
+        solution = self._solve(damped_hessian, by_weights)
+        hypergradient = -torch.autograd.grad(gradient, walk.hyper, solution)[0]
+        return OuterStep(weights, velocity, walk.losses[: descent.num_steps], outer_loss, hypergradient)
+
+    def _solve(self, matrix: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
+        solution, residual, direction = torch.zeros_like(right), right, right
+        squared = right.dot(right)
+        goal = self.tolerance**2 * squared
+        for _ in range(self.max_iterations):
+            product = matrix(direction)
+            curvature = direction.dot(product)
+            if squared <= goal or curvature <= 0:
+                break
+            step = squared / curvature
+            solution, residual = solution + step * direction, residual - step * product
+            squared, last = residual.dot(residual), squared
+            direction = residual + squared / last * direction
+        return solution
+
+
+class _Walk:
+    """The inner steps that both hypergradients take; `tape` has each step's weights and ∂L/∂w there."""
+
+    def __init__(self, problem: BilevelProblem, hyper: Tensor, descent: Descent) -> None:
+        self.problem, self.descent = problem, descent
+        self.hyper = hyper.detach().requires_grad_()
+        self.tape: list[tuple[Tensor, Tensor]] = []
+        self.losses: list[float] = []
+
+    def descend(self, weights: Tensor, velocity: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor]:
+        for _ in range(self.descent.num_steps):
+            start, gradient = self.gradient_at(weights, create_graph=create_graph)
+            gradient = gradient * (self.descent.max_norm / gradient.detach().norm()).clamp(max=1)
+            self.tape.append((start, gradient))
+            velocity = self.descent.momentum * velocity + gradient.detach()
+            weights = weights - self.descent.learning_rate * velocity
+        return weights, velocity
+
+    def gradient_at(self, weights: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor]:
+        start = weights.detach().requires_grad_()
+        loss = self.problem.inner_loss(start, self.hyper)
+        self.losses.append(loss.item())
+        return start, torch.autograd.grad(loss, start, create_graph=create_graph)[0]
+
+
+def _value_and_gradient(loss: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[float, Tensor]:
+    weights = weights.detach().requires_grad_()
+    value = loss(weights)
+    return value.item(), torch.autograd.grad(value, weights)[0]
+
+
+HYPERGRADIENTS: dict[str, Hypergradient] = {"reverse": reverse_mode, "cg": ConjugateGradient()}
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What a bilevel fit hands on beside the weights of û: λ, one value for each of its weight tensors."""
+
+    log_penalties: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """After `step` of `num_steps` rounds of T steps: the last L, and E if there is one."""
+
+    step: int
+    num_steps: int
+    inner_loss: float
+    outer_loss: float | None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit went.
+
+    `inner_losses` (steps,) L before each step; `outer_losses` (rounds,) E after each round of T steps; `log_penalties`
+    (rounds, p) λ after each round, for the weight tensors named in `penalised`; `num_skipped` rounds that left λ alone
+    because dE/dλ was not finite. A one-level fit has no E and no λ, and hands on the state that it was given.
+    `num_repeats`: how often it collapsed and began anew; all else is of the last time.
+    """
+
+    inner_losses: Floats
+    outer_losses: Floats
+    log_penalties: Floats
+    penalised: tuple[str, ...]
+    num_skipped: int
+    state: FitState | None
+    num_repeats: int = 0
+
+
+def fit_utility_model(
+    model: SetUtilityModel,
+    seed_inputs: Float[Tensor, "k ..."],
+    pairs: UtilityPairs,
+    *,
+    seed: int,
+    bilevel: bool,
+    state: FitState | None = None,
+    on_step: Callable[[FitProgress], None] = lambda progress: None,
+) -> FitResult:
+    """Fit `model`, from the weights it has, to pairs of subsets of the k images of S_0, and calibrate it.
+
+    One level (`bilevel` False): Adam on all pairs. Bilevel: SGD on the shorter half of the pairs, under the λ that E on
+    the longer half chooses meanwhile. A fit that ties most pairs is repeated with a smaller learning rate, `REPEATS`
+    times; raises `FitCollapsed` if the last does so too.
+    """
+    require(len(pairs) >= 1, "A fit of the utility model needs at least 1 pair, got 0.")
+    shorter, longer = split_by_size(pairs, numpy_generator(seed, "split")) if bilevel else (pairs, pairs)
+    inner, outer = _PairBatch.of(shorter, seed_inputs), _PairBatch.of(longer, seed_inputs)
+    start = parameters_to_vector(TrainingForm(model).parameters()).detach().clone()
+    for repeat in range(REPEATS + 1):
+        form = TrainingForm(model)
+        vector_to_parameters(start.clone(), form.parameters())
+        problem = _SetProblem(form, inner, outer, torch_generator(seed, "dropout"), slowdown=SLOWDOWN**repeat)
+        result = _fit_bilevel(problem, state, on_step) if bilevel else _fit_one_level(problem, state, on_step)
+        model.eval().calibrate(seed_inputs)
+        try:
+            _check_spread(model, seed_inputs, pairs)
+        except FitCollapsed:
+            if repeat == REPEATS:
+                raise
+        else:
+            break
+    return replace(result, num_repeats=repeat)
+
+
+@dataclass(frozen=True)
+class _PairBatch:
+    """n pairs as tensors: the batch of their 2n sets, utility (n, 2), ot (n, 2) or None."""
+
+    sets: SetBatch
+    utility: Tensor
+    ot: Tensor | None
+
+    @classmethod
+    def of(cls, pairs: UtilityPairs, seed_inputs: Tensor) -> "_PairBatch":
+        def tensor(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(values).to(seed_inputs.device)
+
+        sets = SetBatch.of(seed_inputs, tensor(pairs.members).flatten(0, 1))
+        return cls(sets, tensor(pairs.utility), None if pairs.ot is None else tensor(pairs.ot))
+
+
+class _SetProblem:
+    """The `BilevelProblem` of a set model and two lots of pairs, with learning rates divided by `slowdown`."""
+
+    def __init__(
+        self,
+        form: TrainingForm,
+        inner: _PairBatch,
+        outer: _PairBatch,
+        generator: torch.Generator,
+        *,
+        slowdown: float = 1.0,
+    ) -> None:
+        self.form, self.inner, self.outer, self.generator = form, inner, outer, generator
+        given, self.switches = form.model.settings, form.model.switches
+        rates = given.learning_rate / slowdown, given.inner_learning_rate / slowdown
+        self.settings = replace(given, learning_rate=rates[0], inner_learning_rate=rates[1])
+        self.shapes = {name: parameter.shape for name, parameter in form.named_parameters()}
+        self.penalised = tuple(name for name, shape in self.shapes.items() if len(shape) > 1)
+
+    def inner_loss(self, weights: Tensor, hyper: Tensor) -> Tensor:
+        parts = self._parts(weights)
+        squares = torch.stack([parts[name].square().sum() for name in self.penalised])
+        return self.noisy_loss(weights) + hyper.exp().dot(squares) / 2
+
+    def noisy_loss(self, weights: Tensor) -> Tensor:
+        """L without Ω, under new dropout masks."""
+        num_images = len(self.inner.sets.seen) + len(self.inner.sets.rest)
+        return self._loss(weights, self.inner, self.form.model.draw_masks(num_images, self.generator))
+
+    def outer_loss(self, weights: Tensor) -> Tensor:
+        return self._loss(weights, self.outer, ())
+
+    def _loss(self, weights: Tensor, pairs: _PairBatch, masks: Masks) -> Tensor:
+        outputs = functional_call(self.form, self._parts(weights), (pairs.sets, masks))
+        score, ot = outputs.score.view(-1, 2), None if outputs.ot is None else outputs.ot.view(-1, 2)
+        return total_loss(score, pairs.utility, ot, pairs.ot, settings=self.settings, switches=self.switches)
+
+    def _parts(self, weights: Tensor) -> dict[str, Tensor]:
+        parts = weights.split([shape.numel() for shape in self.shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+
+def _fit_one_level(problem: _SetProblem, state: FitState | None, on_step: Callable[[FitProgress], None]) -> FitResult:
+    settings, parameters = problem.settings, list(problem.form.parameters())
+    weights = parameters_to_vector(parameters).detach()
+    optimiser = torch.optim.Adam([weights], lr=settings.learning_rate)
+    losses: list[float] = []
+    for number in range(1, settings.num_outer_steps + 1):
+        for _ in range(settings.num_inner_steps):
+            loss, weights.grad = _value_and_gradient(problem.noisy_loss, weights)
+            losses.append(loss)
+            optimiser.step()
+        on_step(FitProgress(number, settings.num_outer_steps, losses[-1], None))
+    vector_to_parameters(weights, parameters)
+    no_penalties = np.empty((0, len(problem.penalised)))
+    return FitResult(np.array(losses), np.empty(0), no_penalties, problem.penalised, 0, state)
+
+
+def _fit_bilevel(problem: _SetProblem, state: FitState | None, on_step: Callable[[FitProgress], None]) -> FitResult:
+    settings, parameters = problem.settings, list(problem.form.parameters())
+    descent = Descent(
+        num_steps=settings.num_inner_steps, learning_rate=settings.inner_learning_rate, max_norm=INNER_GRADIENT_NORM
+    )
+    weights = parameters_to_vector(parameters).detach()
+    velocity = torch.zeros_like(weights)
+    first, largest = weights.new_tensor(_first_penalties(problem, state)), _largest_log_penalty(settings, descent)
+    penalties = _LogPenalties(first, settings.outer_learning_rate, largest)
+    steps: list[OuterStep] = []
+    for number in range(1, settings.num_outer_steps + 1):
+        steps.append(HYPERGRADIENTS[settings.hypergradient](problem, weights, velocity, penalties.value, descent))
+        weights, velocity = steps[-1].weights, steps[-1].velocity
+        penalties.update(steps[-1].hypergradient)
+        on_step(FitProgress(number, settings.num_outer_steps, steps[-1].inner_losses[-1], steps[-1].outer_loss))
+    vector_to_parameters(weights, parameters)
+    return FitResult(
+        np.concatenate([step.inner_losses for step in steps]),
+        np.array([step.outer_loss for step in steps]),
+        np.array(penalties.trajectory),
+        problem.penalised,
+        penalties.num_skipped,
+        FitState(tuple(penalties.trajectory[-1])),
+    )
+
+
+def _first_penalties(problem: _SetProblem, state: FitState | None) -> tuple[float, ...]:
+    if state is None:
+        return (FIRST_LOG_PENALTY,) * len(problem.penalised)
+    require(
+        len(state.log_penalties) == len(problem.penalised),
+        f"A fit's state must have {len(problem.penalised)} penalties for this model, got {len(state.log_penalties)}.",
+    )
+    return state.log_penalties
+
+
+def _largest_log_penalty(settings: UtilityModel, descent: Descent) -> float:
+    """The λ at which Ω alone shrinks a weight by a factor e in one fit: e^λ · N · η / (1 − μ) = 1 over its N steps.
+
+    Labels by Eq. 4 can carry no signal at all. The best û on longer pairs is then a constant, and with a bound of 4 in
+    place of this one λ rose until every ReLU of φ was dead, in each of three seeds: one score for all sets, for good.
+    """
+    num_steps = settings.num_outer_steps * settings.num_inner_steps
+    return math.log((1 - descent.momentum) / (descent.learning_rate * num_steps))
+
+
+class _LogPenalties:
+    """λ under Adam, with dE/dλ clipped to norm 1; passes over what is not finite."""
+
+    def __init__(self, value: Tensor, learning_rate: float, largest: float) -> None:
+        self.value, self.largest = value, largest
+        self.optimiser = torch.optim.Adam([value], lr=learning_rate)
+        self.trajectory: list[list[float]] = []
+        self.num_skipped = 0
+
+    def update(self, gradient: Tensor) -> None:
+        if gradient.isfinite().all():
+            self.value.grad = gradient
+            clip_grad_norm_([self.value], 1.0)
+            self.optimiser.step()
+            self.value.clamp_(LEAST_LOG_PENALTY, self.largest)
+        else:
+            self.num_skipped += 1
+        self.trajectory.append(self.value.tolist())
+
+
+def _check_spread(model: SetUtilityModel, seed_inputs: Tensor, pairs: UtilityPairs) -> None:
+    members = torch.from_numpy(pairs.members).to(seed_inputs.device).flatten(0, 1)
+    scores = model.score_sets(model.image_features(seed_inputs), members).view(-1, 2)
+    # Within pairs: with φ dead for all but a few images, all pairs can tie while one set stands apart from the rest.
+    difference = (scores[:, 0] - scores[:, 1]).abs().median().item()
+    noise = 100 * torch.finfo(scores.dtype).eps * max(1.0, scores.abs().max().item())
+    if not difference > noise:  # a NaN tells nothing apart either
+        raise FitCollapsed(
+            f"The scores of a fitted utility model must differ within most of its {len(scores)} pairs by more than "
+            f"rounding ({noise:.1e}), got a median difference of {difference:.1e}; lower "
+            "utility_model.inner_learning_rate or utility_model.learning_rate."
+        )

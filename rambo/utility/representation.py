@@ -1,0 +1,52 @@
+"""Images as û and the OT distance see them: learned from pixels (A.1), or through a frozen ResNet-18 (A.2)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rambo.arrays import Features, Indices
+from rambo.config import UtilityModel
+from rambo.data.dataset import Dataset, NormalisedImages
+from rambo.data.features import cached_features, l2_normalise, pixel_features, weights_id
+from rambo.data.pool import Split
+from rambo.utility.ot_distance import OTProblem
+
+
+class Representation:
+    """The inputs of û and the features of the ground cost, of images named by dataset indices; it holds no label."""
+
+    def __init__(
+        self, dataset: Dataset, images: NormalisedImages, settings: UtilityModel, data_dir: Path, device: torch.device
+    ) -> None:
+        self._images, self._device = images, device
+        self._frozen: Features | None = None
+        self._feature_id = "pixels"
+        if settings.extractor == "resnet18":
+            self._feature_id = f"resnet18-{weights_id(settings.weights)}"
+            folder = data_dir / "features"
+            self._frozen = cached_features(dataset, settings.weights, device, folder, cache_dir=data_dir)
+
+    def inputs(self, indices: Indices) -> Tensor:
+        """(m, C, H, W) normalised images, or (m, 512) frozen features."""
+        if self._frozen is None:
+            return self._images(indices)
+        return torch.from_numpy(self._frozen[indices]).to(self._device)
+
+    def ot_problem(self, split: Split, fingerprint: str) -> OTProblem:
+        """The OT distances between subsets of S_0 and S_val."""
+        return OTProblem(
+            fingerprint=fingerprint,
+            feature_id=self._feature_id,
+            seed_set=split.seed_set,
+            seed_labels=split.labels[split.seed_set],
+            seed_features=self._ground_features(split.seed_set),
+            validation=split.validation,
+            validation_labels=split.labels[split.validation],
+            validation_features=self._ground_features(split.validation),
+        )
+
+    def _ground_features(self, indices: Indices) -> Features:
+        frozen = self._frozen
+        raw = pixel_features(self._images.images[indices]) if frozen is None else frozen[indices]
+        return l2_normalise(raw)
