@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ablations.factors import Factor, Grid, make_grid, parse_factor, switches
-from ablations.plans import Key, existing_plan, make_plan, read_study, study_folder
+from ablations.plans import Key, existing_plan, make_plan, named_study, read_study
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
 from ablations.run import (
@@ -22,8 +22,9 @@ from ablations.run import (
 from ablations.show import plan_text, status_text
 from ablations.statistics import check_versions
 from ablations.verify import differences
+from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
-from cluster.tracking.server import serve, server_address
+from cluster.tracking.server import serve
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
@@ -70,8 +71,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     name = options.study or options.recipe or options.preset or "study"
     prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
-    study_folder(name)
-    place = read_place(options, home, f"{study_folder(name)}/ledger.jsonl")
+    place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
     retuning = read_retuning(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
@@ -86,7 +86,7 @@ def run_command_run(options: argparse.Namespace) -> None:
         fixed = ended
         check_versions(versions_then(plan, home, list(prepared.values())), reporting.allow_mixed)
         plan, prepared = retune(plan, searches, place, progress)
-        place = replace(place, ledger=f"{study_folder(plan.name)}/ledger.jsonl")
+        place = replace(place, ledger=named_study(plan.name, home).ledger)
         ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
         unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
         num_run = fixed.num_run + ended.num_run
@@ -107,7 +107,7 @@ def run_command_report(options: argparse.Namespace) -> None:
     files = write_report(study, home, read_reporting(options, home, study.name))
     print(files["table.md"].decode())
     print(files["sentences.txt"].decode())
-    print(home.path(study_folder(study.name)))
+    print(named_study(study.name, home).path())
 
 
 def run_command_verify(options: argparse.Namespace) -> None:
@@ -212,12 +212,12 @@ def show(ended: Ended, home: Home) -> None:
     print(ended.files["sentences.txt"].decode())
     if ended.unpublished is not None:
         print(ended.unpublished)
-    server = server_address(home)
-    look = f"Look at {f'python -m ablations ui --home {home.root}, then' if server is None else server}"
-    print(f"{ended.num_run} trials were run now.{f' {look}' if ended.pages else ''}")
-    for page in ended.pages or ():
-        print(f"  {server or 'http://127.0.0.1:5000'}{page}")
-    print(home.path(f"{study_folder(study.name)}/report.html"))
+    named = named_study(study.name, home)
+    look = where_to_look(named, ended.pages)
+    print(" ".join([f"{ended.num_run} trials were run now.", *look[:1]]))
+    for page in look[1:]:
+        print(page)
+    print(named.path("report.html"))
     if study.failures or (study.fixed is not None and study.fixed.failures):
         sys.exit(1)
 

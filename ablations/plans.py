@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from ablations.factors import Cell, Factor, Grid
 from ablations.study import Outcome, Study
 from cluster.failures import read_failure
+from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
-from rambo.errors import InvalidInput, require
+from rambo.errors import require
 from rambo.fields import from_nested
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -17,6 +18,8 @@ from rambo.result import Result, read_result
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
+
+STUDY = Kind("study", "studies", "ablations")
 
 CELL_SEPARATOR = "; "
 """Between the cells that share a trial, in its tag `cell` in MLflow."""
@@ -107,26 +110,20 @@ def make_plan(name: str, grid: Grid, prepared: Mapping[Key, Prepared]) -> StudyP
     return StudyPlan(name, grid, {key: one.folder for key, one in prepared.items()})
 
 
-def study_folder(name: str) -> str:
-    """Where a study is kept, relative to the home; raises `InvalidInput` for a name that is no plain file name."""
-    plain = all(letter.isalnum() or letter in "-_." for letter in name) and name.strip(".") != ""
-    require(plain, f"--study must be a name of letters, digits, '-', '_' and '.', got {name!r}.")
-    return f"studies/{name}"
+def named_study(name: str, home: Home) -> Named:
+    """The study called `name`, there or not; raises `InvalidInput` for a name that is no plain file name."""
+    return Named(STUDY, name, home)
 
 
 def read_plan(home: Home, name: str) -> StudyPlan | None:
     """The plan of the study called `name`, None where there is none."""
-    content = home.read(f"{study_folder(name)}/plan.json")
+    content = named_study(name, home).plan()
     return None if content is None else StudyPlan.from_bytes(content)
 
 
 def existing_plan(home: Home, name: str) -> StudyPlan:
     """The same, or `InvalidInput` with the studies there are."""
-    plan = read_plan(home, name)
-    if plan is None:
-        there = ", ".join(home.folders("studies")) or "none"
-        raise InvalidInput(f"--study must name a study of {home.root}, got {name}; there: {there}.")
-    return plan
+    return StudyPlan.from_bytes(named_study(name, home).existing_plan())
 
 
 def read_study(plan: StudyPlan, home: Home) -> Study:

@@ -19,7 +19,7 @@ from rambo.fields import Value
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from tune.driver import Limits
-from tune.records import read_plan, search_folder
+from tune.records import named_search, read_plan
 from tune.run import search
 from tune.settings import Settings, known_experiments, make_plan
 from tune.space import LAMBDA_OT, Choice, Range, Space, default_space, parse_space
@@ -90,7 +90,7 @@ def retune(
     with connected(place.most_workers):  # one Ray for all
         for number, one in enumerate(searches, start=1):
             progress.say(f"search {number} of {len(searches)}: {one.cell.name}")
-            its = replace(place, ledger=f"{search_folder(one.settings.name)}/ledger.jsonl")
+            its = replace(place, ledger=named_search(one.settings.name, place.home).ledger)
             result = search(one.base, one.space, one.settings, its, progress=progress)
             best = result.plan.best(result.attempts)
             if best is None:

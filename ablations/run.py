@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from ablations.plans import Key, StudyPlan, read_plan, read_study, study_folder
+from ablations.plans import Key, StudyPlan, named_study, read_plan, read_study
 from ablations.report import render
 from ablations.statistics import check_versions
 from ablations.study import Study
+from cluster.named import Showing
 from cluster.place import Place
-from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary
-from cluster.tracking.publisher import Publisher
 from cluster.trials import run_trials, unfinished
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -90,10 +89,10 @@ def run_study(
     Raises `InvalidInput` where the study is another's or being run already, and where its trials would be of several
     training versions, unless `reporting` allows that or `again` brings them up to date.
     """
-    home, folder = place.home, study_folder(plan.name)
+    home = place.home
     home.check_writable()
     busy = f"--study {plan.name} must be run by one command at a time, got a second; wait for the first to end."
-    with home.lock(f"{folder}/lock", busy):
+    with named_study(plan.name, home).alone(busy):
         check_plan(plan, home)
         if again.outdated:
             for trial in outdated(plan, home):
@@ -101,46 +100,47 @@ def run_study(
         missing = unfinished(list(prepared.values()), home, retry_failed=again.failed)
         check_versions(versions_then(plan, home, missing), reporting.allow_mixed)
         keep_plan(plan, home)
-        board = Board(home, f"ablations/{plan.name}", view_columns(plan))
-        publisher = Publisher(board, progress)
+        showing = show_study(plan, home, progress)
 
         def publish(one: Prepared) -> None:
             for entry in plan.entries(home, one.folder):
-                publisher.publish(entry)
+                showing.publish(entry)
 
         try:
             for entry in plan.entries(home):
-                publisher.publish(entry)
+                showing.publish(entry)
             run_trials(missing, place, progress=progress, on_end=publish)
             progress.say("writing tables and figures")
             files = write_report(read_study(plan, home), home, reporting)
-            return _conclude(plan, home, files, board, publisher, num_run=len(missing))
+            return _conclude(plan, home, files, showing, num_run=len(missing))
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
-            publisher.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
+            showing.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
             raise
 
 
 def sync_study(plan: StudyPlan, home: Home, reporting: Reporting, progress: Progress) -> Ended:
     """Show in MLflow what the trial folders hold, and run nothing; raises `InvalidInput` as `render` does."""
     busy = f"--study {plan.name} must be synced while nothing runs it, got one that is running."
-    with home.lock(f"{study_folder(plan.name)}/lock", busy):
+    with named_study(plan.name, home).alone(busy):
         files = write_report(read_study(plan, home), home, reporting)
-        board = Board(home, f"ablations/{plan.name}", view_columns(plan))
-        publisher = Publisher(board, progress)
+        showing = show_study(plan, home, progress)
         for entry in plan.entries(home):
-            publisher.publish(entry)
-        return _conclude(plan, home, files, board, publisher, num_run=0)
+            showing.publish(entry)
+        return _conclude(plan, home, files, showing, num_run=0)
 
 
-def _conclude(
-    plan: StudyPlan, home: Home, files: Mapping[str, bytes], board: Board, publisher: Publisher, *, num_run: int
-) -> Ended:
+def show_study(plan: StudyPlan, home: Home, progress: Progress) -> Showing:
+    """The study's experiment in MLflow."""
+    sync = f"python -m ablations sync --study {plan.name}"
+    cure = f"nothing is lost: once that is mended, {sync} shows them there."
+    return Showing(named_study(plan.name, home), view_columns(plan), progress, cure=cure)
+
+
+def _conclude(plan: StudyPlan, home: Home, files: Mapping[str, bytes], showing: Showing, *, num_run: int) -> Ended:
     """The report in MLflow, beside whatever of the trials is not there yet."""
     study = read_study(plan, home)
-    left = publisher.close(summary_of(study, files), "FINISHED" if not study.missing else "FAILED")
-    unpublished = None if publisher.reason is None else unpublished_sentence(plan, board, left, publisher.reason)
-    pages = (board.page(), board.parent_page()) if board.is_open else None
-    return Ended(study, files, num_run, unpublished, pages)
+    shown = showing.close(summary_of(study, files), "FINISHED" if not study.missing else "FAILED")
+    return Ended(study, files, num_run, shown.unpublished, shown.pages)
 
 
 def outdated(plan: StudyPlan, home: Home) -> list[str]:
@@ -168,32 +168,27 @@ def check_plan(plan: StudyPlan, home: Home) -> None:
 
 def keep_plan(plan: StudyPlan, home: Home) -> None:
     """Write plan.json where it is new or larger than the one there is; refuse to lose trials."""
-    name = f"{study_folder(plan.name)}/plan.json"
     check_plan(plan, home)
-    if home.read(name) != plan.to_bytes():
-        home.write(name, plan.to_bytes())
+    named_study(plan.name, home).keep({"plan.json": plan.to_bytes()})
 
 
 def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str, bytes]:
     """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there."""
     files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
-    for name, content in {**files, REPORTING: json_bytes(asdict(reporting))}.items():
-        path = f"{study_folder(study.name)}/{name}"
-        if home.read(path) != content:
-            home.write(path, content)
+    named_study(study.name, home).keep({**files, REPORTING: json_bytes(asdict(reporting))})
     return files
 
 
 def kept_reporting(home: Home, name: str) -> Reporting:
     """How the study called `name` was judged when its tables were last written."""
-    content = home.read(f"{study_folder(name)}/{REPORTING}")
+    content = named_study(name, home).read(REPORTING)
     return Reporting() if content is None else Reporting(**json.loads(content))
 
 
 def standing(plan: StudyPlan, home: Home) -> dict[str, bytes]:
     """The tables and sentences that the last report has left, for the description of a run that was interrupted."""
-    read = {name: home.read(f"{study_folder(plan.name)}/{name}") for name in DESCRIPTION}
-    return {name: content for name, content in read.items() if content is not None}
+    named = named_study(plan.name, home)
+    return {name: content for name in DESCRIPTION if (content := named.read(name)) is not None}
 
 
 def summary_of(study: Study, files: Mapping[str, bytes]) -> BoardSummary:
@@ -215,12 +210,3 @@ def summary_of(study: Study, files: Mapping[str, bytes]) -> BoardSummary:
 def view_columns(plan: StudyPlan) -> list[str]:
     """Columns of the experiment's page: the factors, then what came of them."""
     return [*(f"params.{factor.name}" for factor in plan.grid.factors), *COLUMNS]
-
-
-def unpublished_sentence(plan: StudyPlan, board: Board, left: int, reason: str) -> str:
-    """What to do about results that MLflow did not take."""
-    what = f"{left} trials" if left else "the study's summary"
-    return (
-        f"MLflow at {board.uri} did not take {what} ({reason}); nothing is lost: once that is mended, "
-        f"python -m ablations sync --study {plan.name} shows them there."
-    )

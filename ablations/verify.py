@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ablations.plans import StudyPlan, read_study, study_folder
+from ablations.plans import StudyPlan, named_study, read_study
 from ablations.report import render
 from ablations.run import Reporting
 from cluster.failures import read_failure
@@ -16,9 +16,6 @@ from rambo.home import Home
 from rambo.result import Result, read_result
 from rambo.utility.samples import order_agreement
 
-UNCHECKED = ("data.source", "data.image_size", "seed")
-"""Fields whose value may be written in several ways, or that are checked by themselves."""
-
 
 def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     """One sentence for everything that does not agree; none where all does."""
@@ -26,7 +23,7 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     study = read_study(plan, home)
     files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
     for name, content in files.items():
-        kept = home.read(f"{study_folder(plan.name)}/{name}")
+        kept = named_study(plan.name, home).read(name)
         if kept is None:
             found.append(f"{name} is missing.")
         elif kept != content:

@@ -166,9 +166,3 @@ class Home:
             self._fs.rm_file(self._place(name))
         except FileNotFoundError:
             return
-
-
-def local_folder(home: Home) -> Path:
-    """The home as a local folder; raises `InvalidInput` for a URL."""
-    require(home.is_local, f"--home must be a local folder here, got {home.root}.")
-    return Path(home.root)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
@@ -15,11 +16,11 @@ from rambo.preparation import prepare
 from rambo.progress import Progress
 from tune.confirm import compare, comparison_text
 from tune.driver import Limits
-from tune.records import existing_plan, search_folder
+from tune.records import existing_plan, named_search
 from tune.report import summary_text
 from tune.run import SearchResult, search, write_report
-from tune.search import SAMPLERS, default_storage, read_search
-from tune.settings import Settings, make_plan
+from tune.search import SAMPLERS, read_search
+from tune.settings import Settings, make_plan, storage_of
 from tune.show import plan_text, status_text
 from tune.space import OBJECTIVES, Objective, Space, default_space, parse_space
 
@@ -77,7 +78,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     require(len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several.")
     settings, base, home = read_settings(options, seeds), configs[0], Home(options.home)
     space = read_space(options, base, settings.objectives)
-    place = read_place(options, home, f"{search_folder(settings.name)}/ledger.jsonl")
+    place = read_place(options, home, named_search(settings.name, home).ledger)
     if options.plan:
         print(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
     else:
@@ -88,29 +89,29 @@ def run_command_status(options: argparse.Namespace) -> None:
     """tune status."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    print(status_text(plan, read_search(plan, read_storage(options, home)).attempts(), home))
+    print(status_text(plan, read_search(plan, storage_of(options.study, options.storage, home)).attempts(), home))
 
 
 def run_command_confirm(options: argparse.Namespace) -> None:
     """tune confirm."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    attempts = read_search(plan, read_storage(options, home)).attempts()
+    attempts = read_search(plan, storage_of(options.study, options.storage, home)).attempts()
     if options.source is not None:
         plan = replace(plan, base=override(plan.base, {"data.source": options.source}))
-    place, seeds = read_place(options, home, f"{search_folder(plan.name)}/ledger.jsonl"), parse_seeds(options.seeds)
+    place, seeds = read_place(options, home, named_search(plan.name, home).ledger), parse_seeds(options.seeds)
     print(comparison_text(plan, compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))))
-    print(home.path(f"{search_folder(plan.name)}/confirm.csv"))
+    print(named_search(plan.name, home).path("confirm.csv"))
 
 
 def run_command_report(options: argparse.Namespace) -> None:
     """tune report."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    attempts = read_search(plan, read_storage(options, home)).attempts()
+    attempts = read_search(plan, storage_of(options.study, options.storage, home)).attempts()
     write_report(plan, attempts, home)
     print(summary_text(plan, attempts))
-    print(home.path(search_folder(plan.name)))
+    print(named_search(plan.name, home).path())
 
 
 def run_command_ui(options: argparse.Namespace) -> None:
@@ -153,11 +154,6 @@ def read_space(options: argparse.Namespace, base: Config, objectives: Sequence[s
     return parse_space(options.space, default)
 
 
-def read_storage(options: argparse.Namespace, home: Home) -> str:
-    """The URL of the study's database."""
-    return options.storage or default_storage(home.path(f"{search_folder(options.study)}/optuna.db"))
-
-
 def show(result: SearchResult, home: Home) -> None:
     """The best, why the search ended, and where to look."""
     print(summary_text(result.plan, result.attempts))
@@ -165,11 +161,10 @@ def show(result: SearchResult, home: Home) -> None:
     print(f"{result.trainings} trainings.")
     if result.unpublished is not None:
         print(result.unpublished)
-    if result.pages is not None:
-        print(f"Look at python -m tune ui --home {home.root}, then")
-        print(f"  http://127.0.0.1:5000{result.pages[0]}")
-        print(f"  http://127.0.0.1:5000{result.pages[1]}")
-    print(home.path(f"{search_folder(result.plan.name)}/best.json"))
+    named = named_search(result.plan.name, home)
+    for line in where_to_look(named, result.pages):
+        print(line)
+    print(named.path("best.json"))
 
 
 def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:

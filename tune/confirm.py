@@ -15,7 +15,7 @@ from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import read_result
-from tune.records import Attempt, SearchPlan, alone, search_folder
+from tune.records import Attempt, SearchPlan, alone, named_search
 
 METRICS = ("test_accuracy", "val_accuracy")
 
@@ -69,7 +69,7 @@ def compare(
         {metric: values[: len(seeds)] for metric, values in columns.items()},
         {metric: values[len(seeds) :] for metric, values in columns.items()},
     )
-    place.home.write(f"{search_folder(plan.name)}/confirm.csv", _csv(found))
+    named_search(plan.name, place.home).keep({"confirm.csv": _csv(found)})
     return found
 
 

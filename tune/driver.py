@@ -17,7 +17,7 @@ from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.result import read_result
 from tune.halving import goes_on
-from tune.records import Attempt, SearchPlan, SeedOutcome, search_folder
+from tune.records import Attempt, SearchPlan, SeedOutcome, named_search
 from tune.search import Search
 from tune.space import BUDGET
 
@@ -42,12 +42,15 @@ class Limits:
     max_trainings: int | None = None
 
 
+SPENT = "spent.json"
+
+
 class Spent:
     """What a search has spent, kept where a killed driver cannot lose it."""
 
     def __init__(self, home: Home, name: str) -> None:
-        self._home, self._name = home, f"{search_folder(name)}/spent.json"
-        kept = json.loads(home.read(self._name) or b"{}")
+        self._named = named_search(name, home)
+        kept = json.loads(self._named.read(SPENT) or b"{}")
         self._before: float = kept.get("seconds", 0.0)
         self.collected: int = kept.get("collected", 0)
         """Trainings of the collections that went before the first trial."""
@@ -70,7 +73,8 @@ class Spent:
     def keep(self) -> None:
         """Write down what is spent."""
         self._ticked = time.monotonic()
-        self._home.write(self._name, json_bytes({"seconds": round(self.seconds, 3), "collected": self.collected}))
+        content = json_bytes({"seconds": round(self.seconds, 3), "collected": self.collected})
+        self._named.keep({SPENT: content})
 
     def collect(self, missing: int) -> None:
         """Count a collection before it begins; what a killed one has left over is not counted again."""

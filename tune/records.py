@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
 from rambo.config import Config
-from rambo.errors import InvalidInput, require
+from rambo.errors import require
 from rambo.fields import Value, from_nested, override
 from rambo.formats import json_bytes
 from rambo.home import Home
 from tune.space import BUDGET, LAMBDA_OT, LAMBDAS, SWITCH_OT, Objective, Space
+
+SEARCH = Kind("search", "searches", "tune")
 
 State = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 """As Optuna has it."""
@@ -158,32 +161,26 @@ class SearchPlan:
         return found
 
 
-def search_folder(name: str) -> str:
-    """Where a search is kept, relative to the home; raises `InvalidInput` for a name that is no plain file name."""
-    plain = all(letter.isalnum() or letter in "-_." for letter in name) and name.strip(".") != ""
-    require(plain, f"--study must be a name of letters, digits, '-', '_' and '.', got {name!r}.")
-    return f"searches/{name}"
+def named_search(name: str, home: Home) -> Named:
+    """The search called `name`, there or not; raises `InvalidInput` for a name that is no plain file name."""
+    return Named(SEARCH, name, home)
 
 
 def alone(name: str, home: Home) -> AbstractContextManager[None]:
     """Hold the search called `name` for this command; raises `InvalidInput` on entry where another holds it."""
     busy = f"--study {name} must be searched or confirmed by one command at a time, got a second; wait for the first."
-    return home.lock(f"{search_folder(name)}/lock", busy)
+    return named_search(name, home).alone(busy)
 
 
 def read_plan(home: Home, name: str) -> SearchPlan | None:
     """The plan of the search called `name`, None where there is none."""
-    content = home.read(f"{search_folder(name)}/plan.json")
+    content = named_search(name, home).plan()
     return None if content is None else SearchPlan.from_bytes(content)
 
 
 def existing_plan(home: Home, name: str) -> SearchPlan:
     """The same, or `InvalidInput` with the searches there are."""
-    plan = read_plan(home, name)
-    if plan is None:
-        there = ", ".join(home.folders("searches")) or "none"
-        raise InvalidInput(f"--study must name a search of {home.root}, got {name}; there: {there}.")
-    return plan
+    return SearchPlan.from_bytes(named_search(name, home).existing_plan())
 
 
 def entries(plan: SearchPlan, attempts: Sequence[Attempt]) -> list[Entry]:

@@ -5,17 +5,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.collect import collect
+from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
-from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary
-from cluster.tracking.publisher import Publisher
 from rambo.config import Config
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.progress import Progress
 from tune.driver import Driver, Spent
-from tune.records import Attempt, SearchPlan, alone, entries, search_folder
+from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
 from tune.search import Search, open_search
 from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
@@ -72,7 +71,7 @@ def search(
         keep_plan(plan, home)
         with home.lock("searches/storage.lock"):  # two that make one database at once break it
             shared = None if settings.storage is None else home.root
-            storage = storage_of(settings, home)
+            storage = storage_of(settings.name, settings.storage, home)
             memory = open_search(plan, storage, settings.sampler, settings.sampler_seed, shared)
         memory.close_orphans()
         memory.start_from_base()
@@ -82,10 +81,7 @@ def search(
 def write_report(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> Mapping[str, bytes]:
     """Every table and figure of a search, written to its folder where it differs from what stands there."""
     files = render(plan, attempts)
-    for name, content in files.items():
-        path = f"{search_folder(plan.name)}/{name}"
-        if home.read(path) != content:
-            home.write(path, content)
+    named_search(plan.name, home).keep(files)
     return files
 
 
@@ -97,8 +93,9 @@ class _Run:
         self._progress, self._memory = progress, memory
         self._spent = Spent(place.home, plan.name)
         fields = [f"params.{name}" for name in plan.space.dimensions]
-        self._board = Board(place.home, f"tune/{plan.name}", [*fields, *COLUMNS]) if settings.publishes else None
-        self._publisher = Publisher(self._board, progress) if self._board else None
+        named, cure = named_search(plan.name, place.home), "the same command shows them later."
+        columns = [*fields, *COLUMNS]
+        self._showing = Showing(named, columns, progress, cure=cure) if settings.publishes else None
         self._driver = Driver(
             memory,
             plan,
@@ -124,8 +121,8 @@ class _Run:
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
             self._memory.close_orphans()
             self._spent.keep()
-            if self._publisher:
-                self._publisher.close(self._summary({}), "KILLED")
+            if self._showing:
+                self._showing.close(self._summary({}), "KILLED")
             raise
 
     def _work(self, run_seed: "Evaluate | None") -> None:
@@ -170,10 +167,10 @@ class _Run:
     def _publish(self, number: int | None) -> None:
         """Show a trial that has ended in MLflow; None shows all that have."""
         self._num_run += number is not None
-        if self._publisher:
+        if self._showing:
             for entry in entries(self._plan, self._memory.attempts()):
                 if number is None or entry.tags["number"] == str(number):
-                    self._publisher.publish(entry)
+                    self._showing.publish(entry)
 
     def _conclude(self, ended: str) -> SearchResult:
         attempts = self._memory.attempts()
@@ -189,19 +186,10 @@ class _Run:
             trainings=self._driver.trainings,
             seconds=self._spent.seconds,
         )
-        return result if self._publisher is None else self._show(result)
-
-    def _show(self, result: SearchResult) -> SearchResult:
-        """Show the search's own page; what MLflow did not take is said."""
-        assert self._publisher is not None
-        assert self._board is not None
-        left = self._publisher.close(self._summary(result.files))
-        reason = self._publisher.reason
-        if reason is None:
-            return replace(result, pages=(self._board.page(), self._board.parent_page()))
-        what = f"{left} trials" if left else "the search's summary"
-        sentence = f"MLflow at {self._board.uri} did not take {what} ({reason}); the same command shows them later."
-        return replace(result, unpublished=sentence)
+        if self._showing is None:
+            return result
+        shown = self._showing.close(self._summary(files))
+        return replace(result, unpublished=shown.unpublished, pages=shown.pages)
 
     def _summary(self, files: Mapping[str, bytes]) -> BoardSummary:
         attempts = self._memory.attempts()

@@ -14,7 +14,7 @@ from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.training.trainer import SetSpec
 from tune.driver import Limits
-from tune.records import SearchPlan, read_plan, search_folder
+from tune.records import SearchPlan, named_search, read_plan
 from tune.search import SAMPLERS, default_storage
 from tune.space import BATCH, OBJECTIVES, Objective, Space
 
@@ -71,7 +71,6 @@ def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) ->
     require(limits.num_trials >= 1, f"--num-trials must be at least 1, got {limits.num_trials}.")
     for name, limit in (("--time-budget", limits.time_budget), ("--max-trainings", limits.max_trainings)):
         require(limit is None or 0 < limit < math.inf, f"{name} must be positive, got {limit}.")
-    search_folder(settings.name)
     space.check(base)
     plan = SearchPlan(settings.name, space, base, settings.seeds, settings.objectives, "")
     data = {prepare(plan.config(changes), data_dir).dataset.slug for changes in _met(plan)}
@@ -85,18 +84,18 @@ def keep_plan(plan: SearchPlan, home: Home) -> None:
     if old is not None:
         plan.check_same(old)
     else:
-        home.write(f"{search_folder(plan.name)}/plan.json", plan.to_bytes())
+        named_search(plan.name, home).keep({"plan.json": plan.to_bytes()})
 
 
-def storage_of(settings: Settings, home: Home) -> str:
-    """The URL of the study's database."""
-    if settings.storage is not None:
-        return settings.storage
+def storage_of(name: str, storage: str | None, home: Home) -> str:
+    """The URL of the database of the search called `name`: `storage`, else SQLite in its folder."""
+    if storage is not None:
+        return storage
     require(
         home.is_local,
         f"--storage must name a database where --home is a URL, got none with {home.root}; give postgresql://….",
     )
-    return default_storage(home.path(f"{search_folder(settings.name)}/optuna.db"))
+    return default_storage(named_search(name, home).path("optuna.db"))
 
 
 def known_experiments(plan: SearchPlan, data_dir: Path) -> list[Prepared]:

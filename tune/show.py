@@ -93,11 +93,11 @@ def _attempts_so_far(plan: SearchPlan, settings: Settings, home: Home) -> list[A
     if old is None:
         return []
     plan.check_same(old)
-    path = storage_of(settings, home).removeprefix("sqlite:///")
+    path = storage_of(plan.name, settings.storage, home).removeprefix("sqlite:///")
     if settings.storage is None and not Path(path).exists():
         return []
     try:
-        return read_search(plan, storage_of(settings, home)).attempts()
+        return read_search(plan, storage_of(plan.name, settings.storage, home)).attempts()
     except InvalidInput:
         return []
 

@@ -43,6 +43,8 @@ class StrategyFacts:
     """What it is handed; all else is out of its reach."""
     proposes_batches: bool = False
     """Whether it picks batch by batch among the M candidates that the margin filter lets through."""
+    own: tuple[str, ...] = ()
+    """Fields, or whole sections, that it reads beside those of all strategies of its sort."""
     is_control: bool = False
     """Whether studies run it beside the method unless told otherwise."""
 
@@ -59,7 +61,7 @@ class StrategyFacts:
     def reads(self, field: str) -> bool:
         """Whether the configuration's `field` can change its result."""
         batches = BATCHES if self.proposes_batches else ()
-        read = (*EVERY, *batches, *(UTILITY if self.learns_utility else ()))
+        read = (*EVERY, *self.own, *batches, *(UTILITY if self.learns_utility else ()))
         return any(field == one or (one.endswith(".") and field.startswith(one)) for one in read)
 
 

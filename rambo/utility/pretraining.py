@@ -11,7 +11,7 @@ from rambo.arrays import Floats, Members
 from rambo.config import Config
 from rambo.progress import Progress
 from rambo.randomness import derive
-from rambo.tracker import Tracker
+from rambo.tracker import JsonLinesTracker
 from rambo.training.trainer import single_thread
 from rambo.utility.bilevel import FitProgress, FitResult, FitState, fit_utility_model
 from rambo.utility.deep_sets import SetUtilityModel
@@ -60,7 +60,13 @@ class LearnedUtility:
 
 
 def learn_utility(
-    config: Config, plan: SamplePlan, evidence: Evidence, inputs: Tensor, *, tracker: Tracker, progress: Progress
+    config: Config,
+    plan: SamplePlan,
+    evidence: Evidence,
+    inputs: Tensor,
+    *,
+    tracker: JsonLinesTracker,
+    progress: Progress,
 ) -> LearnedUtility:
     """û fitted to offline pairs, then along the growing sets; `inputs` (k, …) are the seed images as û takes them."""
     learner = _Learner(config, evidence, inputs, tracker, progress)
@@ -79,7 +85,7 @@ class _Learner:
     """û as it is fitted stage by stage, the accumulated pairs D, and the unit of the OT targets."""
 
     def __init__(
-        self, config: Config, evidence: Evidence, inputs: Tensor, tracker: Tracker, progress: Progress
+        self, config: Config, evidence: Evidence, inputs: Tensor, tracker: JsonLinesTracker, progress: Progress
     ) -> None:
         self._config, self._evidence, self._inputs = config, evidence, inputs
         self._tracker, self._progress = tracker, progress
@@ -206,7 +212,7 @@ def _pairwise(values: Tensor) -> Floats:
     return paired
 
 
-def _log_fit(result: FitResult, stage: str, tracker: Tracker) -> None:
+def _log_fit(result: FitResult, stage: str, tracker: JsonLinesTracker) -> None:
     """L after each step; E and λ after each round of inner steps; how often the fit began anew."""
     for step, loss in enumerate(result.inner_losses, start=1):
         tracker.log(stage, step, {"inner_loss": float(loss)})

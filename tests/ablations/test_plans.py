@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from ablations.factors import make_grid, parse_factor, switches
+from ablations.plans import STUDY, existing_plan, make_plan, read_plan, read_study
 from ablations.plans import StudyPlan as Plan
-from ablations.plans import existing_plan, make_plan, read_plan, read_study, study_folder
 from ablations.run import Again, Reporting, keep_plan, outdated, run_study, sync_study
 from ablations.verify import differences
 from cluster.place import Place
@@ -153,7 +153,7 @@ def test_a_study_says_what_its_folders_hold(tiny, tmp_path):
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../up", "a b", "x\n"])
 def test_a_study_s_name_never_leaves_its_folder(name):
     with pytest.raises(InvalidInput, match="--study must be a name of letters"):
-        study_folder(name)
+        STUDY.folder_of(name)
 
 
 def test_a_study_that_is_not_there_is_refused_with_those_that_are(tmp_path):

@@ -18,7 +18,7 @@ import requests
 from hypothesis import given
 from tiny_experiment import TINY_FLAGS
 
-from ablations.plans import study_folder
+from ablations.plans import STUDY
 from rambo.config import Config
 from rambo.data.features import resnet18_features
 from rambo.errors import InvalidInput
@@ -26,7 +26,7 @@ from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.store import Store
-from tune.records import search_folder
+from tune.records import SEARCH
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("rambo", "cluster", "tune", "ablations", "benchmarks")
@@ -288,7 +288,7 @@ def test_a_pickle_in_place_of_a_learned_model_is_refused_in_one_sentence(canary,
 ODD = ["..", ".", "", "../up", "a/b", "/etc", "a\\b", "~", "a b", "a\nb", "con\0", "..-/..", "%2e%2e", "C:x", "$HOME"]
 
 
-@pytest.mark.parametrize("folder_of", [study_folder, search_folder])
+@pytest.mark.parametrize("folder_of", [STUDY.folder_of, SEARCH.folder_of])
 def test_odd_names_of_studies_and_searches_are_refused(folder_of):
     for name in ODD:
         with pytest.raises(InvalidInput, match="--study must be a name of letters"):
@@ -297,7 +297,7 @@ def test_odd_names_of_studies_and_searches_are_refused(folder_of):
 
 @given(st.text())
 def test_a_name_that_is_taken_stays_in_its_folder(name):
-    for folder_of, parent in ((study_folder, "studies"), (search_folder, "searches")):
+    for folder_of, parent in ((STUDY.folder_of, "studies"), (SEARCH.folder_of, "searches")):
         try:
             folder = folder_of(name)
         except InvalidInput:

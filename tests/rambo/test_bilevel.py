@@ -9,14 +9,9 @@ from rambo.config import Switches, UtilityModel
 from rambo.errors import FitCollapsed
 from rambo.randomness import torch_generator
 from rambo.utility import bilevel
-from rambo.utility.bilevel import (
-    HYPERGRADIENTS,
-    ConjugateGradient,
-    Descent,
-    fit_utility_model,
-    reverse_mode,
-)
+from rambo.utility.bilevel import fit_utility_model
 from rambo.utility.deep_sets import SetUtilityModel
+from rambo.utility.hypergradients import HYPERGRADIENTS, ConjugateGradient, Descent, reverse_mode
 from rambo.utility.pairs import UtilityPairs, draw_pairs
 
 

@@ -1,0 +1,139 @@
+"""Work with a name in a home, such as a study or a search: its folder, lock, ledger, plan and report, and its pages.
+
+What such work computes is its own room's; how it is kept and shown is the same for all.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from cluster.tracking.board import Board
+from cluster.tracking.entries import BoardSummary, Entry
+from cluster.tracking.publisher import Publisher
+from cluster.tracking.server import server_address
+from rambo.errors import InvalidInput, require
+from rambo.home import Home
+from rambo.progress import Progress
+
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Where the `ui` commands serve the pages of a database."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of named work."""
+
+    noun: str
+    """In sentences: study, search."""
+    folder: str
+    """Its place in the home."""
+    module: str
+    """`python -m` this; its experiments in MLflow begin with it."""
+
+    def folder_of(self, name: str) -> str:
+        """Where what is called `name` is kept, relative to the home.
+
+        Raises `InvalidInput` for a name that is no plain file name.
+        """
+        plain = all(letter.isalnum() or letter in "-_." for letter in name) and name.strip(".") != ""
+        require(plain, f"--study must be a name of letters, digits, '-', '_' and '.', got {name!r}.")
+        return f"{self.folder}/{name}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """One piece of named work in a home; raises `InvalidInput` for a name that is no plain file name."""
+
+    kind: Kind
+    name: str
+    home: Home
+
+    def __post_init__(self) -> None:
+        self.kind.folder_of(self.name)
+
+    @property
+    def folder(self) -> str:
+        """Relative to the home."""
+        return self.kind.folder_of(self.name)
+
+    @property
+    def ledger(self) -> str:
+        """Where every start and end of its trials is appended."""
+        return f"{self.folder}/ledger.jsonl"
+
+    def path(self, name: str = "") -> str:
+        """The full path or URL of one of its files, as shown to people."""
+        return self.home.path(f"{self.folder}/{name}".rstrip("/"))
+
+    def alone(self, busy: str) -> AbstractContextManager[None]:
+        """Hold it for this command; raises `InvalidInput` with `busy` on entry where another holds it."""
+        return self.home.lock(f"{self.folder}/lock", busy)
+
+    def read(self, name: str) -> bytes | None:
+        """One of its files, None where it is not there."""
+        return self.home.read(f"{self.folder}/{name}")
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Write `files` by name, those that differ from what is there."""
+        for name, content in files.items():
+            if self.read(name) != content:
+                self.home.write(f"{self.folder}/{name}", content)
+
+    def plan(self) -> bytes | None:
+        """plan.json, None where there is no such work yet."""
+        return self.read("plan.json")
+
+    def existing_plan(self) -> bytes:
+        """The same, or `InvalidInput` with the names there are."""
+        content = self.plan()
+        if content is None:
+            there = ", ".join(self.home.folders(self.kind.folder)) or "none"
+            raise InvalidInput(
+                f"--study must name a {self.kind.noun} of {self.home.root}, got {self.name}; there: {there}."
+            )
+        return content
+
+    def board(self, columns: Sequence[str]) -> Board:
+        """Its experiment in MLflow."""
+        return Board(self.home, f"{self.kind.module}/{self.name}", columns)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What MLflow has of it at the end."""
+
+    unpublished: str | None
+    """What it did not take, one sentence; None if it has everything."""
+    pages: tuple[str, str] | None
+    """The table of runs, and the parent's own page; None where MLflow never answered."""
+
+
+class Showing:
+    """Named work while it is shown in MLflow, from a thread of its own."""
+
+    def __init__(self, named: Named, columns: Sequence[str], progress: Progress, *, cure: str) -> None:
+        """`cure` ends the sentence on what MLflow did not take: what shows it later."""
+        self._named, self._cure = named, cure
+        self._board = named.board(columns)
+        self._publisher = Publisher(self._board, progress)
+
+    def publish(self, entry: Entry) -> None:
+        """Show a trial soon."""
+        self._publisher.publish(entry)
+
+    def close(self, summary: BoardSummary, status: str = "FINISHED") -> Shown:
+        """Show all that is left, and `summary` above it."""
+        left, reason = self._publisher.close(summary, status), self._publisher.reason
+        what = f"{left} trials" if left else f"the {self._named.kind.noun}'s summary"
+        unpublished = f"MLflow at {self._board.uri} did not take {what} ({reason}); {self._cure}"
+        pages = (self._board.page(), self._board.parent_page()) if self._board.is_open else None
+        return Shown(None if reason is None else unpublished, pages)
+
+
+def where_to_look(named: Named, pages: Sequence[str] | None) -> list[str]:
+    """What leads to `pages`: how to start a server where there is none, then the address of each."""
+    if not pages:
+        return []
+    server = server_address(named.home)
+    start = f"python -m {named.kind.module} ui --home {named.home.root}, then" if server is None else server
+    return [f"Look at {start}", *(f"  {server or LOCAL_SERVER}{page}" for page in pages)]

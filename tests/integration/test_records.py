@@ -1,0 +1,115 @@
+"""What was recorded keeps its names: every id and key under benchmarks/records, worked out anew by today's code.
+
+The images are not here. Labels, fingerprint and moments, which are all that ids and keys take of a data set, are.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ablations.plans import StudyPlan
+from rambo import preparation
+from rambo.data import dataset as data
+from rambo.data.pool import reveal
+from rambo.fields import from_nested
+from rambo.home import Home
+from rambo.preparation import planned_distances, prepare
+from rambo.store import Store
+from tune.records import SearchPlan
+from tune.search import default_storage, read_search
+
+RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
+TABLE4 = RECORDS / "table4"
+NOWHERE = Path("unused")
+
+REPLACED = 39
+"""Final trainings of 13 trials that were run again before they were recorded: the store keeps what was measured."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mnist():
+    """The data set without its pixels."""
+    kept = np.load(RECORDS / "mnist_10k_identity.npz")
+    labels = kept["labels"].astype(np.int64)
+    images = np.zeros((len(labels), 1, 28, 28), dtype=np.uint8)
+    names = tuple(map(str, range(10)))
+    dataset = data.Dataset("mnist_10k", images, labels, names, test_candidates=np.arange(len(labels)))
+    dataset.__dict__["fingerprint"] = str(kept["fingerprint"])
+    moments = data.Normalisation(tuple(map(float, kept["mean"])), tuple(map(float, kept["std"])))
+    dataset.__dict__["_fixed"] = {1000: data.Fixed(data.test_indices(dataset, 1000), moments)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, "_dataset", lambda *arguments: dataset)
+        yield dataset
+
+
+@pytest.fixture(scope="module")
+def trials(mnist):
+    """The folder of every trial of Table 4, and the experiment that its config.json stands for."""
+    found = {}
+    for path in sorted(TABLE4.glob("trials/*/*/*/config.json"), key=lambda path: int(path.parent.name)):
+        config = from_nested(json.loads(path.read_text()))
+        found[path.parent] = prepare(config, NOWHERE)
+    return found
+
+
+def test_every_trial_lies_in_the_folder_that_its_configuration_names(trials):
+    assert len(trials) == 110
+    for folder, prepared in trials.items():
+        assert prepared.folder == str(folder.relative_to(TABLE4))
+
+
+def test_every_measurement_has_the_key_that_its_trial_asks_for(trials):
+    keys = set()
+    for prepared in {one.known_id: one for one in trials.values()}.values():
+        problem = prepared.problem(prepared.pool)
+        keys |= {problem.key(spec) for specs in prepared.specs().values() for spec in specs}
+    for folder, prepared in trials.items():
+        with (folder / "selected.csv").open() as file:
+            picks = np.array([int(row["index"]) for row in csv.DictReader(file)])
+        after = reveal(prepared.pool, prepared.split, picks)
+        problem = prepared.problem(after)
+        keys |= {problem.key(spec) for spec in prepared.repeats(after)}
+    kept = kept_keys("measurements")
+    assert keys <= kept
+    assert len(kept) == len(keys) + REPLACED == 14982
+
+
+def test_every_ot_value_has_the_key_that_its_trial_asks_for(trials):
+    keys = set()
+    for prepared in {one.known_id: one for one in trials.values()}.values():
+        for problem, members in planned_distances(prepared, NOWHERE, torch.device("cpu")):
+            keys |= {problem.key(row) for row in members}
+    assert keys == kept_keys("ot")
+    assert len(keys) == 14999
+
+
+def test_every_trial_of_the_searches_lies_where_its_setting_says():
+    folder = RECORDS / "search" / "paper_mnist"
+    plan = SearchPlan.from_bytes((folder / "plan.json").read_bytes())
+    attempts = read_search(plan, default_storage(str(folder / "optuna.db"))).attempts()
+    placed = [one for one in attempts if one.folders]
+    assert len(placed) == 54
+    for one in placed:
+        expected = tuple(prepare(plan.config(one.fields, seed), NOWHERE).folder for seed in plan.seeds)
+        assert one.folders == expected
+
+
+@pytest.mark.parametrize("plan", [TABLE4 / "studies/table4/plan.json", RECORDS / "search/lambda_ot/plan.json"], ids=str)
+def test_every_trial_of_the_studies_lies_where_its_cell_says(plan):
+    content = plan.read_bytes()
+    study = StudyPlan.from_bytes(content)
+    for cell, seed, config in study.grid.trials():
+        assert study.folders[cell.name, seed] == prepare(config, NOWHERE).folder
+    assert study.to_bytes() == content
+
+
+def kept_keys(table):
+    """All keys of a table of the store."""
+    store = Store(Home(TABLE4), compact=False)
+    kept = {"measurements": store._measurements, "ot": store._ot}[table]
+    kept.lookup([], [])
+    return set(kept._index)
