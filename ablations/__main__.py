@@ -49,8 +49,8 @@ component is judged beside what the rest can do when tuned without it.
 NOTHING = "Everything this needs is in the trial folders; nothing is trained."
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the subcommand that the command line names."""
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = Parser(prog="python -m ablations", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
@@ -61,7 +61,12 @@ def main(arguments: Sequence[str]) -> None:
     _add(commands, "ui", "start MLflow's pages on the home", reporting=False).add_argument(
         "--port", type=int, default=5000, help="on this machine alone (default %(default)s)"
     )
-    options = parse(parser, arguments)
+    return parse(parser, arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the subcommand that the command line names."""
+    options = read(arguments)
     COMMANDS[options.command](options)
 
 

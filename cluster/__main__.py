@@ -44,8 +44,8 @@ Passwords belong into the environment that Ray is started in on the nodes, never
 """
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the subcommand that the command line names."""
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for; `inner` is the command to be submitted, if any."""
     parser = Parser(prog="python -m cluster", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_collect(commands)
@@ -59,6 +59,12 @@ def main(arguments: Sequence[str]) -> None:
     here, inner = _parted(arguments)
     options = parse(parser, here)
     options.inner = inner
+    return options
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the subcommand that the command line names."""
+    options = read(arguments)
     COMMANDS[options.command](options)
 
 

@@ -11,9 +11,9 @@ import torch
 from rambo.arrays import Images, Members
 from rambo.preparation import Prepared, planned_distances
 from rambo.store import Store
-from rambo.training.measuring import missing_specs
+from rambo.training.measuring import missing_by_key
 from rambo.training.trainer import Problem, SetSpec
-from rambo.utility.ot_distance import OTProblem, missing_ot
+from rambo.utility.ot_distance import OTProblem, missing_ot_by_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +115,11 @@ class Work:
 
 def known_work(experiments: Iterable[Prepared], data_dir: Path, device: torch.device, store: Store) -> Work:
     """All that the store lacks of what is known before any trial runs; what experiments share is looked at once."""
-    different = {one.known_id: one for one in experiments}.values()
-    trainings = ((one.problem(one.pool), specs) for one in different for specs in one.specs().values())
-    distances = (found for one in different for found in planned_distances(one, data_dir, device))
+    trainings, distances = [], []
+    for one in {one.known_id: one for one in experiments}.values():
+        problem = one.problem(one.pool)
+        trainings += [(problem, specs) for specs in one.specs().values()]
+        distances += planned_distances(one, data_dir, device)
     return missing_work(trainings, distances, store)
 
 
@@ -131,7 +133,7 @@ def missing_work(
     seen_ot: set[str] = set()
     problems, specs = [], []
     for problem, wanted in trainings:
-        missing = {problem.key(spec): spec for spec in missing_specs(problem, wanted, store)}
+        missing = missing_by_key(problem, wanted, store)
         fresh = [spec for key, spec in missing.items() if key not in seen]
         seen |= missing.keys()
         if fresh:
@@ -139,7 +141,7 @@ def missing_work(
             specs.append(tuple(sorted(fresh, key=lambda spec: -len(spec.indices))))
     ot_problems, members = [], []
     for ot_problem, rows in distances:
-        absent = {ot_problem.key(row): row for row in missing_ot(ot_problem, rows, store)}
+        absent = missing_ot_by_key(ot_problem, rows, store)
         fresh_rows = [row for key, row in absent.items() if key not in seen_ot]
         seen_ot |= absent.keys()
         if fresh_rows:

@@ -27,8 +27,8 @@ The same command again finishes what is missing and repeats nothing.
 """
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run what the command line asks for."""
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = Parser(
         prog="python -m rambo",
         description=DESCRIPTION,
@@ -38,7 +38,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--plan", action="store_true", help="show what would be trained, and train nothing")
     add_config_flags(parser)
     add_lab_flags(parser)
-    options = parse(parser, arguments)
+    return parse(parser, arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run what the command line asks for."""
+    options = read(arguments)
     prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
     home = Home(options.home)
     if options.plan:

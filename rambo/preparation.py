@@ -23,7 +23,7 @@ from rambo.utility.ot_distance import OTProblem
 from rambo.utility.representation import Representation
 from rambo.utility.samples import SamplePlan, plan_samples, planned_specs, train_seed
 
-NEIGHBOURS = 8
+NEIGHBOURS = 16
 """Splits that are kept for the experiments that come next; a megabyte each for 30 000 images."""
 
 

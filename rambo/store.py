@@ -12,7 +12,7 @@ import socket
 import time
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Store:
         """The measurements there are for `keys`."""
         found, columns = self._measurements.lookup(keys, _FIELDS)
         return {key: Measurement(*row) for key, row in zip(found, zip(*columns, strict=True), strict=True)}
+
+    def known_measurements(self, keys: Iterable[str]) -> set[str]:
+        """Those of `keys` that there are measurements for, which need not be decoded for that."""
+        return self._measurements.known(keys)
 
     def put_measurements(self, records: Mapping[str, Measurement]) -> None:
         """Keep `records`; they are on disk when this returns."""
@@ -110,6 +114,11 @@ class _Table:
         found = [key for wanted in rows.values() for key in wanted]
         parts = [self._chunks[chunk].take(list(wanted.values())) for chunk, wanted in rows.items()]
         return found, [[value for part in parts for value in part[name].to_pylist()] for name in names]
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Those of `keys` that there are."""
+        self._refresh()
+        return {key for key in keys if key in self._index}
 
     def append(self, rows: Sequence[Mapping[str, object]]) -> None:
         if rows:

@@ -58,8 +58,8 @@ The best of many trials is optimistic in what it was chosen by; this is what it 
 NOTHING = "Everything this needs is in the home and in the search's storage; nothing is trained."
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the subcommand that the command line names."""
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = Parser(prog="python -m tune", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
@@ -67,7 +67,12 @@ def main(arguments: Sequence[str]) -> None:
     _add_confirm(commands)
     _add(commands, "report", "write the tables and figures anew")
     _add(commands, "ui", "start MLflow's pages on the home")
-    options = parse(parser, arguments)
+    return parse(parser, arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the subcommand that the command line names."""
+    options = read(arguments)
     COMMANDS[options.command](options)
 
 

@@ -113,6 +113,11 @@ def trained(
 
 def missing_specs(problem: Problem, specs: Iterable[SetSpec], store: Store) -> list[SetSpec]:
     """Those of `specs` that the store lacks, each once: what every plan and count calls a training."""
+    return list(missing_by_key(problem, specs, store).values())
+
+
+def missing_by_key(problem: Problem, specs: Iterable[SetSpec], store: Store) -> dict[str, SetSpec]:
+    """The same by the key of each."""
     by_key = {problem.key(spec): spec for spec in specs}
-    known = store.measurements(list(by_key))
-    return [spec for key, spec in by_key.items() if key not in known]
+    known = store.known_measurements(by_key)
+    return {key: spec for key, spec in by_key.items() if key not in known}

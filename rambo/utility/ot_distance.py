@@ -86,10 +86,15 @@ def measure_ot(problem: OTProblem, members: Members, store: Store, progress: Pro
 
 def missing_ot(problem: OTProblem, members: Members, store: Store) -> Members:
     """Those rows of `members` (s, k) whose distance the store lacks, each once."""
+    absent = list(missing_ot_by_key(problem, members, store).values())
+    return np.array(absent, dtype=bool).reshape(-1, members.shape[-1])
+
+
+def missing_ot_by_key(problem: OTProblem, members: Members, store: Store) -> dict[str, Members]:
+    """The same rows (k,) by the key of each."""
     by_key = {problem.key(row): row for row in members}
     known = store.ot_values(list(by_key))
-    absent = [row for key, row in by_key.items() if key not in known]
-    return np.array(absent, dtype=bool).reshape(-1, members.shape[-1])
+    return {key: row for key, row in by_key.items() if key not in known}
 
 
 def exact_distance(cost: Floats) -> float:

@@ -98,7 +98,8 @@ def draw_pairs(
             pair[:] = False
             for row in pair:
                 row[generator.choice(positions, size=size, replace=False)] = True
-            if not np.array_equal(pair[0], pair[1]) and not exclude.intersection(set_ids(pair)):
+            excluded = bool(exclude) and not exclude.isdisjoint(set_ids(pair))
+            if not excluded and not np.array_equal(pair[0], pair[1]):
                 break
         else:
             raise InvalidInput(

@@ -15,7 +15,7 @@ from rambo.randomness import derive, numpy_generator
 from rambo.training.trainer import SetSpec
 from rambo.utility.pairs import draw_pairs, set_ids
 
-NEIGHBOURS = 8
+NEIGHBOURS = 16
 """Plans of samples that are kept for the experiments that come next; .3 MB each on MNIST, 5 at k = 3500."""
 
 

@@ -1,0 +1,125 @@
+"""README and docs: links lead somewhere, paragraphs are short, and every command that is shown can be typed."""
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from ablations.__main__ import read_grid
+from cluster.inner import read_inner
+from rambo.cli import parse_seeds, read_configs
+from rambo.fields import override
+from rambo.presets import quickstart
+from tune.__main__ import read_settings, read_space
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+MODULES = ("rambo", "cluster", "tune", "ablations", "benchmarks")
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+def anchor(heading):
+    """As GitHub makes one of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_to_something(page):
+    for target in LINK.findall(page.read_text()):
+        if "://" in target:
+            continue
+        path, _, fragment = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{target} in {name(page)}"
+        if fragment:
+            assert fragment in map(anchor, HEADING.findall(there.read_text())), f"{target} in {name(page)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_paragraph_is_longer_than_five_lines(page):
+    text = re.sub(r"```.*?```", "\n", page.read_text(), flags=re.DOTALL)
+    for part in re.split(r"\n\s*\n|\n(?=- )|(?<=\n)#.*\n", text):
+        lines = [line for line in part.strip().splitlines() if not line.startswith("|")]
+        assert len(lines) <= 5, f"{name(page)}: {lines[0]}"
+
+
+def test_the_first_screen_has_what_it_is_a_picture_and_the_two_commands():
+    first = (ROOT / "README.md").read_text().splitlines()[:35]
+    assert any(line.startswith("![") for line in first)
+    assert [line.split("#")[0].strip() for line in first if line.startswith("make ")] == ["make demo", "make test"]
+
+
+def commands():
+    """Every command of ours in a code block, or in the cell of a table, without its comment; `…` ends what is shown."""
+    for page in PAGES:
+        text = page.read_text()
+        blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+        shown = blocks.splitlines() + re.findall(r"\| `(python -m [^`]+)` \|", text)
+        for line in shown:
+            found = re.search(rf"python -m ({'|'.join(MODULES)})\b.*", line)
+            if found:
+                yield pytest.param(found[0], id=f"{page.name}: {found[0][:60]}")
+
+
+COMMANDS = list(commands())
+PLANS = [one.values[0] for one in COMMANDS if "quickstart" in one.values[0] and "--plan" in one.values[0]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_typed(command):
+    """By its own parser; what it asks for is a configuration that can be."""
+    words = shlex.split(command.replace("$FLAGS", "--preset paper_mnist"), comments=True)
+    words = words[: words.index("…")] if "…" in words else words
+    words = words[: words.index("|")] if "|" in words else words
+    module, arguments = words[2], words[3:]
+    if module == "benchmarks":
+        assert (ROOT / "benchmarks" / f"{arguments[0]}.py").exists() or arguments[0] == "all"
+        return
+    options = import_module(f"{module}.__main__").read(without_help(arguments))
+    kind = getattr(options, "command", "rambo")
+    if module == "cluster" and kind == "submit":
+        if len(options.inner) > 4:
+            assert read_inner([*options.inner, *([] if "--home" in options.inner else ["--home=/shared/runs"])])
+    elif (module, kind) == ("ablations", "run"):
+        assert read_grid(options).cells
+    elif (module, kind) == ("tune", "run"):
+        seeds = tuple(config.seed for config in read_configs(options))
+        digits = override(quickstart(), {"acquisition.budget": 100})
+        assert read_space(options, digits, read_settings(options, seeds).objectives).dimensions
+    elif (module, kind) == ("tune", "confirm"):
+        assert parse_seeds(options.seeds)
+    elif kind in ("rambo", "collect") and not asks_for_help(arguments):
+        assert read_configs(options)
+
+
+def asks_for_help(arguments):
+    return "--help" in arguments
+
+
+def without_help(arguments):
+    """Help would end the process; that it is there is told by the preset in its place."""
+    return [
+        *(word for word in arguments if word != "--help"),
+        *(["--preset=quickstart"] if "--help" in arguments else []),
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        command.values[0]
+        for command in commands()
+        if "quickstart" in command.values[0] and "--plan" in command.values[0]
+    ],
+)
+def test_plans_that_are_shown_are_printed(command, tmp_path, capsys):
+    words = shlex.split(command, comments=True)
+    import_module(f"{words[2]}.__main__").main([*words[3:], f"--home={tmp_path}"])
+    assert capsys.readouterr().out
