@@ -1,4 +1,4 @@
-"""How time, memory and bytes grow: the store with its records, acquisition with the pool, a collection with its sets.
+"""How time, memory and bytes grow: of the store with its records, of acquisition, of a collection, of a plan.
 
 python -m benchmarks growth
 """
@@ -12,25 +12,33 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 
+from ablations.factors import Factor, make_grid
+from ablations.plans import make_plan
 from benchmarks.records import keep, table
+from cluster.trials import unfinished
+from cluster.work import known_work
+from rambo.arrays import Features, Indices
 from rambo.cli import Parser
-from rambo.data.pool import HIDDEN, Indices, Pool
+from rambo.data.pool import HIDDEN, Pool
 from rambo.fields import override
 from rambo.home import Home
 from rambo.measurement import Measurement
 from rambo.preparation import prepare
-from rambo.presets import quickstart
+from rambo.presets import paper_mnist, quickstart
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.strategies.request import Floats, Request, select_by_utility
+from rambo.strategies.rambo import select_by_utility
+from rambo.strategies.request import Request
 from rambo.training.measuring import measure_into
-from rambo.training.trainer import FittedClassifier, SetSpec
+from rambo.training.trainer import Predictor, SetSpec
+from rambo.utility.scoring import RunningMeans
 
 CPU = torch.device("cpu")
 NUM_LABELLED = 200
@@ -38,13 +46,14 @@ NUM_FEATURES = 128
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure all three; print tables and keep them."""
+    """Measure all four; print tables and keep them."""
     parser = Parser(
         prog="python -m benchmarks growth", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--records", default="1000,100000", help="records in the store (default %(default)s)")
     parser.add_argument("--pools", default="10000,100000,1000000", help="images in the pool (default %(default)s)")
     parser.add_argument("--sets", default="100,1000,10000", help="small sets to measure (default %(default)s)")
+    parser.add_argument("--cells", default="200,2000", help="cells of a plan, seeds included (default %(default)s)")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.case is not None:
@@ -65,7 +74,13 @@ def main(arguments: Sequence[str]) -> None:
         for where in ("in-process", "workers")
     ]
     table("Peak memory of a collection", ("sets", "where", "seconds", "driver, MiB", "largest worker, MiB"), sets)
-    keep("growth", {"store": store, "acquisition": pools, "memory": sets})
+    plans = [
+        (int(count), number, *child(f"plan {count} {number}").values())
+        for count in options.cells.split(",")
+        for number in (1, 3)
+    ]
+    table("A plan, data of 10 000 images of 28 x 28", ("cells", "data sets", *PLAN_COLUMNS), plans)
+    keep("growth", {"store": store, "acquisition": pools, "memory": sets, "plans": plans})
 
 
 def store_row(count: int) -> tuple[object, ...]:
@@ -105,34 +120,22 @@ def child(case: str) -> dict[str, float]:
 
 
 def run_case(case: str) -> None:
-    """`acquire POOL BUDGET M/b`, `in-process SETS` or `workers SETS`."""
+    """`acquire POOL BUDGET M/b`, `plan CELLS SETS`, `in-process SETS` or `workers SETS`."""
     torch.set_num_threads(1)
     kind, *rest = case.split()
     if kind == "acquire":
         print(json.dumps(acquire(int(rest[0]), int(rest[1]), rest[2])))
+    elif kind == "plan":
+        print(json.dumps(plan_cells(int(rest[0]), int(rest[1]))))
     else:
         print(json.dumps(collect_small(int(rest[0]), workers=kind == "workers")))
 
 
 @dataclass(frozen=True, eq=False)
-class _GivenFeatures:
-    """û whose image features are known: what is left is the acquisition itself."""
-
-    features: Floats
-    direction: Floats
-
-    def image_features(self, indices: Indices) -> Floats:
-        return self.features[indices]
-
-    def score_pooled(self, pooled: Floats) -> Floats:
-        return pooled @ self.direction
-
-
-@dataclass(frozen=True, eq=False)
 class _GivenMargins:
-    values: Floats
+    values: Features
 
-    def margins(self, indices: Indices) -> Floats:
+    def margins(self, indices: Indices) -> Features:
         return self.values[indices]
 
 
@@ -145,15 +148,53 @@ def acquire(size: int, budget: int, reach: str) -> dict[str, float]:
     rounds[:NUM_LABELLED] = 0
     everyone = np.arange(total)
     pool = Pool(np.zeros((0, 1, 8, 8), dtype=np.uint8), rounds, rounds, everyone, everyone[:0], 10)
-    classifier: FittedClassifier = _GivenMargins(rng.random(total, dtype=np.float32))  # type: ignore[assignment]
-    scorer = _GivenFeatures(features, rng.standard_normal(NUM_FEATURES).astype(np.float32))
+    classifier: Predictor = _GivenMargins(rng.random(total, dtype=np.float32))  # type: ignore[assignment]
+    direction = rng.standard_normal(NUM_FEATURES).astype(np.float32)
+    scorer = partial(RunningMeans, image_features=features.__getitem__, score_pooled=lambda pooled: pooled @ direction)
     candidates = size if reach == "all" else int(reach) * 50
-    request = Request(pool, classifier, budget, 50, candidates, scorer)
+    request = Request(pool, classifier, budget, 50, candidates, {"utility": scorer})
     before = peak_mib()
     start = time.perf_counter()
     select_by_utility(request, rng)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "mib": peak_mib() - before}
+
+
+PLAN_COLUMNS = ("loading, s", "preparing, s", "what is missing, s", "MiB added")
+
+
+def plan_cells(count: int, num_sets: int) -> dict[str, float]:
+    """Seconds and memory of a plan of `count` cells over ten seeds, of RAMBO and random on `num_sets` data sets."""
+    with tempfile.TemporaryDirectory() as folder:
+        sources = [_random_images(Path(folder, f"set{number}.npz"), number) for number in range(num_sets)]
+        base = override(paper_mnist(), {"data.source": sources[0]})
+        start = time.perf_counter()
+        for source in sources:
+            prepare(override(base, {"data.source": source}), Path(folder))
+        loading, before = time.perf_counter() - start, peak_mib()
+        lambdas = [0.001 * (number + 1) for number in range(max(1, count // (10 * 5 * num_sets)))]
+        levels = {
+            "data.source": tuple(sources),
+            "acquisition.budget": (300, 500, 700, 900, 1000),
+            "utility_model.lambda_ot": tuple(lambdas),
+        }
+        factors = [Factor(name, several) for name, several in levels.items() if len(several) > 1]
+        grid = make_grid(base, factors, controls=[], seeds=range(10), design="factorial")
+        start = time.perf_counter()
+        prepared = {(cell.name, seed): prepare(config, Path(folder)) for cell, seed, config in grid.trials()}
+        make_plan("growth", grid, prepared).to_bytes()
+        preparing = time.perf_counter() - start
+        start, home = time.perf_counter(), Home(Path(folder, "home"))
+        known_work(unfinished(list(prepared.values()), home), Path(folder), CPU, Store(home))
+        missing = time.perf_counter() - start
+    return {"loading": loading, "preparing": preparing, "missing": missing, "mib": peak_mib() - before}
+
+
+def _random_images(path: Path, seed: int) -> str:
+    """A source of 10 000 images in ten classes."""
+    rng = np.random.default_rng(seed)
+    np.savez(path, x=rng.integers(0, 256, (10_000, 28, 28), dtype=np.uint8), y=np.arange(10_000) % 10)
+    return f"npz:{path}"
 
 
 def collect_small(count: int, *, workers: bool) -> dict[str, float]:

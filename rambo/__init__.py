@@ -18,5 +18,5 @@ f          classifier                                         `classifier.name`
 û, φ       utility model, its set embedding                   `rambo.utility.deep_sets`
 =========  ===========================================================================================
 
-Read `rambo.experiment` first; then in the way data takes: `data`, `pool`, `utility_samples`, `bilevel`, `acquisition`.
+Read `rambo.experiment` first; then in the way data takes: `data`, `preparation`, `training`, `utility`, `strategies`.
 """

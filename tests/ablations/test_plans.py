@@ -4,14 +4,13 @@ from pathlib import Path
 import pytest
 
 from ablations.factors import make_grid, parse_factor, switches
-from ablations.plans import STUDY, existing_plan, make_plan, read_plan, read_study
-from ablations.plans import StudyPlan as Plan
+from ablations.plans import STUDY, StudyPlan, existing_plan, make_plan, read_plan, read_study
 from ablations.run import Again, Reporting, keep_plan, outdated, run_study, sync_study
 from ablations.verify import differences
 from cluster.place import Place
 from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
-from rambo.formats import json_bytes as to_json
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
@@ -34,7 +33,7 @@ def plan_of(base, factors, seeds=(0,), controls=("random",), name="study"):
 
 def test_a_plan_is_read_back_as_it_was_written(tiny):
     plan = plan_of(tiny, [*switches(), parse_factor("acquisition.candidate_batches=2,all")], seeds=(0, 3))
-    again = Plan.from_bytes(plan.to_bytes())
+    again = StudyPlan.from_bytes(plan.to_bytes())
     assert again == plan
     assert again.to_bytes() == plan.to_bytes()
 
@@ -51,7 +50,7 @@ def failed_study(tiny, home):
     """Four cells of three trials, all of which failed for good: nothing to train."""
     plan = plan_of(tiny, [parse_factor("switches.ot"), parse_factor("utility_model.lambda_1=.5,1")], controls=())
     for folder in set(plan.folders.values()):
-        home.write(f"{folder}/failure.json", to_json({"cause": "error", "reason": "it broke"}))
+        home.write(f"{folder}/failure.json", json_bytes({"cause": "error", "reason": "it broke"}))
     return plan
 
 
@@ -105,8 +104,8 @@ def test_an_interrupt_leaves_the_study_s_page_its_table(tiny, tmp_path):
 def test_what_would_mix_training_versions_is_refused_before_anything_runs(tiny, tmp_path):
     home, plan = Home(tmp_path), plan_of(tiny, [parse_factor("switches.ot")])
     folder, old = plan.folders["random", 0], TRAINING_VERSION - 1
-    home.write(f"{folder}/result.json", to_json(RESULT))
-    home.write(f"{folder}/environment.json", to_json({"training_version": old}))
+    home.write(f"{folder}/result.json", json_bytes(RESULT))
+    home.write(f"{folder}/environment.json", json_bytes({"training_version": old}))
     place = Place(home, Path("unused"), "cpu", "ledger.jsonl")
     sentence = f"version {old} in 1 trial; version {TRAINING_VERSION} in 2 trials; run it with --rerun-outdated"
     with pytest.raises(InvalidInput, match=sentence):
@@ -139,9 +138,9 @@ def test_a_study_says_what_its_folders_hold(tiny, tmp_path):
     home, plan = Home(tmp_path), plan_of(tiny, [parse_factor("switches.ot")], seeds=(0, 1))
     assert read_study(plan, home).missing == [(cell, seed) for cell in plan.grid.cells for seed in (0, 1)]
     folder = plan.folders["OT=on", 1]
-    home.write(f"{folder}/result.json", to_json(RESULT))
-    home.write(f"{folder}/environment.json", to_json({"training_version": 7, "commit": "c0ffee"}))
-    home.write(f"{plan.folders['random', 0]}/failure.json", to_json({"cause": "killed", "reason": "it died"}))
+    home.write(f"{folder}/result.json", json_bytes(RESULT))
+    home.write(f"{folder}/environment.json", json_bytes({"training_version": 7, "commit": "c0ffee"}))
+    home.write(f"{plan.folders['random', 0]}/failure.json", json_bytes({"cause": "killed", "reason": "it died"}))
     study = read_study(plan, home)
     [outcome] = study.outcomes.values()
     assert (outcome.test_accuracy, outcome.training_version, outcome.commit) == (0.5, 7, "c0ffee")

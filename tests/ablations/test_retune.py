@@ -8,8 +8,7 @@ import pytest
 
 from ablations.__main__ import read_retuning
 from ablations.factors import make_grid, parse_factor, switches
-from ablations.plans import StudyPlan as Plan
-from ablations.plans import make_plan
+from ablations.plans import StudyPlan, make_plan
 from ablations.report import render
 from ablations.retune import Retuning, cell_searches, followed, retuned_name
 from cluster.place import Place
@@ -82,10 +81,10 @@ def test_a_plan_with_retuned_cells_is_read_back_and_may_change_when_a_search_goe
     def at(value):
         grid = plan.grid.tuned({"OT=on": {LAMBDA_OT: value}})
         folders = {(c.name, s): prepare(config, Path("unused")).folder for c, s, config in grid.trials()}
-        return Plan(retuned_name("study"), grid, folders, fixed="study")
+        return StudyPlan(retuned_name("study"), grid, folders, fixed="study")
 
     first, second = at(0.1), at(10.0)
-    assert Plan.from_bytes(first.to_bytes()) == first
+    assert StudyPlan.from_bytes(first.to_bytes()) == first
     assert set(first.folders) == set(plan.folders)
     changed = {key for key, folder in first.folders.items() if folder != plan.folders[key]}
     assert changed == {("OT=on", 0), ("OT=on", 1)}

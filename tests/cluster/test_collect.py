@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from cluster.collect import BATCH_SECONDS, cut
-from cluster.collect import Forecast as Estimate
+from cluster.collect import BATCH_SECONDS, Forecast, cut
 from cluster.work import Work
 from cluster.work_queue import QueueState
 from cluster.workers import Pace
@@ -16,14 +15,14 @@ def work(prepared):
 
 
 def test_batches_of_quick_sets_leave_each_worker_several(work):
-    batches = cut(work, Estimate(1e-4, 100, 1e-5, 60), num_workers=5)
+    batches = cut(work, Forecast(1e-4, 100, 1e-5, 60), num_workers=5)
     sizes = [len(batch) for batch in batches]
     assert sizes[:21] == [3] * 20 + [5]
     assert sum(sizes[20:]) == 100
 
 
 def test_batches_shrink_towards_the_end_so_that_workers_end_together(work):
-    sizes = [len(batch) for batch in cut(work, Estimate(1e-4, 100, 1e-5, 60), num_workers=5)][20:]
+    sizes = [len(batch) for batch in cut(work, Forecast(1e-4, 100, 1e-5, 60), num_workers=5)][20:]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-5:] == [1] * 5
     left = 100
@@ -33,12 +32,12 @@ def test_batches_shrink_towards_the_end_so_that_workers_end_together(work):
 
 
 def test_a_batch_of_slow_sets_is_over_soon(work):
-    batches = cut(work, Estimate(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=1)
+    batches = cut(work, Forecast(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=1)
     assert [len(batch) for batch in batches] == [1] * 60 + [2] * 49 + [1] * 2
 
 
 def test_a_gpu_gets_batches_that_fill_it(work):
-    batches = cut(work, Estimate(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=2, least=64)
+    batches = cut(work, Forecast(BATCH_SECONDS / 2, 100, 3 * BATCH_SECONDS, 60), num_workers=2, least=64)
     assert [len(batch) for batch in batches] == [1] * 60 + [64, 36]
 
 
@@ -50,7 +49,7 @@ def test_a_gpu_s_pilot_is_a_stack_of_the_problem_with_most_to_do(work):
 
 
 def test_an_estimate_counts_trainings_and_ot_distances():
-    assert Estimate(2.0, 10, 0.5, 20).seconds(3) == 10.0
+    assert Forecast(2.0, 10, 0.5, 20).seconds(3) == 10.0
 
 
 def test_pace_says_done_rate_time_left_and_workers():

@@ -15,8 +15,7 @@ from flaky import Flaky
 from cluster.__main__ import main
 from cluster.credentials import masked
 from cluster.inner import Inner, read_inner, shipped_name, try_plan
-from cluster.jobs import Jobs, Position, read_position
-from cluster.jobs import Reservation as Resources
+from cluster.jobs import Jobs, Position, Reservation, read_position
 from cluster.runtime import check_nodes, files_of
 from cluster.shipping import LIMIT_BYTES, Shipment, pack
 from cluster.tracking.board import Board
@@ -347,7 +346,7 @@ def at_work(three_nodes, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-password-51d0")
     jobs, code = Jobs(three_nodes), Shipment({"rambo/x.py": write(tmp_path / "x.py")})
     inner = Inner(("sh", "-c", SAYING, "run", "--seeds=0-1"), "tiny", Home(tmp_path / "home"), None, ())
-    job, is_new = jobs.submit(inner, code, Resources())
+    job, is_new = jobs.submit(inner, code, Reservation())
     assert is_new
     deadline = time.monotonic() + 60
     while jobs.position(jobs.get(job.id)).seconds_left is None:
@@ -360,22 +359,22 @@ def at_work(three_nodes, tmp_path, monkeypatch):
 def test_one_job_at_a_time_works_on_a_study(at_work, tmp_path):
     jobs, inner, code, known = at_work
     beside = Shipment({**code.files, "study.log": write(tmp_path / "study.log")})
-    job, is_new = jobs.submit(inner, beside, Resources())
+    job, is_new = jobs.submit(inner, beside, Reservation())
     assert (job.id, is_new) == (known, False)
     other = replace(inner, words=(*inner.words[:4], "--seeds=0-3"))
     changed = Shipment({"rambo/x.py": write(tmp_path / "y.py", b"changed")})
     for one, files in ((other, code), (inner, changed)):
         with pytest.raises(InvalidInput) as caught:
-            jobs.submit(one, files, Resources())
+            jobs.submit(one, files, Reservation())
         assert str(caught.value) == (
             f"Only one job at a time must work on tiny in {tmp_path}/home, got {known}, which is RUNNING with another "
             "command or other code; wait for it, stop it, or choose another --study."
         )
     for free in (replace(other, home=Home(tmp_path / "other")), replace(other, study="b"), collecting(other)):
         with pytest.raises(InvalidInput, match="must fit on one node"):  # so nothing else was in the way
-            jobs.submit(free, code, Resources(num_gpus=1))
+            jobs.submit(free, code, Reservation(num_gpus=1))
     assert jobs.stop(known)[0].status == "STOPPED"
-    job, is_new = jobs.submit(other, code, Resources())
+    job, is_new = jobs.submit(other, code, Reservation())
     assert is_new
     jobs.stop(job.id)
 
@@ -410,9 +409,9 @@ def test_jobs_show_how_far_they_are(at_work, three_nodes, capsys):
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        (Resources(num_gpus=1), "got 0 CPU, 1 GPU, 0.0 GiB where the nodes have 1 CPU, 0 GPU, "),
-        (Resources(num_cpus=2), "got 2 CPU, 0 GPU, 0.0 GiB where the nodes have 1 CPU, 0 GPU, "),
-        (Resources(memory_bytes=2**50), "got 0 CPU, 0 GPU, 1048576.0 GiB where the nodes have 1 CPU, 0 GPU, "),
+        (Reservation(num_gpus=1), "got 0 CPU, 1 GPU, 0.0 GiB where the nodes have 1 CPU, 0 GPU, "),
+        (Reservation(num_cpus=2), "got 2 CPU, 0 GPU, 0.0 GiB where the nodes have 1 CPU, 0 GPU, "),
+        (Reservation(memory_bytes=2**50), "got 0 CPU, 0 GPU, 1048576.0 GiB where the nodes have 1 CPU, 0 GPU, "),
     ],
 )
 def test_a_driver_that_fits_on_no_node_is_refused(three_nodes, tmp_path, wanted, sentence):

@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import load
 
 from cluster.tracking.board import Board
-from cluster.tracking.entries import BoardSummary as Summary
-from cluster.tracking.entries import Entry
+from cluster.tracking.entries import BoardSummary, Entry
 from cluster.tracking.publisher import Publisher
 from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
@@ -30,7 +29,9 @@ from rambo.result import read_result
 from rambo.utility.deep_sets import SetUtilityModel
 
 QUIET = Progress(quiet=True)
-SUMMARY = Summary("# a study\n\n| a table |", {"table.md": b"| a table |", "figures/one.png": b"png"}, {"trials": 2.0})
+SUMMARY = BoardSummary(
+    "# a study\n\n| a table |", {"table.md": b"| a table |", "figures/one.png": b"png"}, {"trials": 2.0}
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from cluster.runtime import Resources, connected
 from cluster.trials import _attempt, run_trials, unfinished
 from rambo.errors import FitCollapsed, InvalidInput
 from rambo.fields import override
-from rambo.formats import json_bytes as to_json
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
@@ -196,5 +196,5 @@ def test_each_cause_of_failure_is_told_apart(tiny, tmp_path, monkeypatch, error,
 def test_a_failure_that_may_pass_is_tried_again_by_the_next_command(prepared, tmp_path):
     home = Home(tmp_path)
     for cause, waiting in (("killed", 1), ("memory", 1), ("refused", 1), ("collapsed", 0), ("error", 0)):
-        home.write(f"{prepared.folder}/failure.json", to_json(vars(Failure(cause, "why"))))
+        home.write(f"{prepared.folder}/failure.json", json_bytes(vars(Failure(cause, "why"))))
         assert len(unfinished([prepared, prepared], home)) == waiting

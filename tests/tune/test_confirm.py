@@ -10,9 +10,7 @@ from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.progress import Progress
 from tune.confirm import METRICS, Comparison, compare, comparison_experiments, comparison_text
-from tune.records import Attempt, alone
-from tune.records import SearchPlan as Plan
-from tune.records import SeedOutcome as Outcome
+from tune.records import Attempt, SearchPlan, SeedOutcome, alone
 from tune.space import Choice, Space
 
 FIELD = "acquisition.candidate_batches"
@@ -20,12 +18,12 @@ FIELD = "acquisition.candidate_batches"
 
 @pytest.fixture
 def plan(tiny):
-    return Plan("quick", Space({FIELD: Choice((2, 3))}), tiny, (0, 1), ("accuracy",), "digits")
+    return SearchPlan("quick", Space({FIELD: Choice((2, 3))}), tiny, (0, 1), ("accuracy",), "digits")
 
 
 def attempts(values):
     return [
-        Attempt(number, "COMPLETE", {FIELD: level}, (), (Outcome(value, value), Outcome(value, value)))
+        Attempt(number, "COMPLETE", {FIELD: level}, (), (SeedOutcome(value, value), SeedOutcome(value, value)))
         for number, (level, value) in enumerate(values)
     ]
 

@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 
 from cluster.failures import Failure
-from rambo.formats import json_bytes as to_json
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.result import Result, result_json
-from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Driver, Limits, Spent
-from tune.driver import Assignment as Job
-from tune.records import ORPHANED, entries
-from tune.records import SearchPlan as Plan
-from tune.records import SeedOutcome as Outcome
+from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Assignment, Driver, Limits, Spent
+from tune.records import ORPHANED, SearchPlan, SeedOutcome, entries
 from tune.search import default_storage, open_search
 from tune.settings import most_trainings
 from tune.space import BATCH, Choice, Range, Space, Whole
@@ -29,7 +26,7 @@ class Bench:
         self, tiny, folder: Path, limits: Limits, space: Space = SPACE, *, stops=True, objectives=("accuracy",)
     ):
         self.home = Home(folder)
-        self.plan = Plan("test", space, tiny, (0, 1), objectives, "digits")
+        self.plan = SearchPlan("test", space, tiny, (0, 1), objectives, "digits")
         self.search = open_search(self.plan, default_storage(str(folder / "optuna.db")), "random", 0)
         self.search.close_orphans()
         self.ended: list[int] = []
@@ -50,7 +47,7 @@ class Bench:
         """One trial whose seeds give `values`, as far as it is let."""
         job = self.driver.next(9)
         for place, value in enumerate(values):
-            if not self.driver.heard(job.number, place, Outcome(value, value, trainings)):
+            if not self.driver.heard(job.number, place, SeedOutcome(value, value, trainings)):
                 break
         self.driver.ended(job.number)
         return job.number
@@ -118,8 +115,8 @@ def test_what_is_measured_already_is_told_and_not_run(tiny, tmp_path):
     job = bench.driver.next(9)
     for folder, accuracy in zip(job.folders, (0.6, 0.8), strict=True):
         bench.finish(folder, accuracy)
-    bench.driver.heard(job.number, 0, Outcome(0.6, 0.5, 7))
-    bench.driver.heard(job.number, 1, Outcome(0.8, 0.5, 7))
+    bench.driver.heard(job.number, 0, SeedOutcome(0.6, 0.5, 7))
+    bench.driver.heard(job.number, 1, SeedOutcome(0.8, 0.5, 7))
     bench.driver.ended(job.number)
     other = bench.driver.next(9)
     assert other.fields != job.fields
@@ -137,7 +134,7 @@ def test_what_is_measured_already_is_told_and_not_run(tiny, tmp_path):
 def test_a_failure_that_another_try_would_repeat_is_told_and_not_run(tiny, tmp_path):
     bench = Bench(tiny, tmp_path, Limits(5), Space({"acquisition.candidate_batches": Choice((2,))}))
     job = bench.driver.next(9)
-    bench.home.write(f"{job.folders[1]}/failure.json", to_json(vars(Failure("collapsed", "all scores are equal"))))
+    bench.home.write(f"{job.folders[1]}/failure.json", json_bytes(vars(Failure("collapsed", "all scores are equal"))))
     bench.driver.heard(job.number, 0, Failure("collapsed", "all scores are equal"))
     bench.driver.ended(job.number)
     assert bench.driver.next(9) is None
@@ -151,11 +148,11 @@ def test_a_known_failure_keeps_the_results_of_the_seeds_before_it(tiny, tmp_path
     bench = Bench(tiny, tmp_path, Limits(5), Space({"acquisition.candidate_batches": Choice((2,))}))
     job = bench.driver.next(9)
     bench.finish(job.folders[0], 0.6)
-    bench.home.write(f"{job.folders[1]}/failure.json", to_json(vars(Failure("collapsed", "all scores are equal"))))
+    bench.home.write(f"{job.folders[1]}/failure.json", json_bytes(vars(Failure("collapsed", "all scores are equal"))))
     bench.driver.died(job.number, "its process died 4 times")
     assert bench.driver.next(9) is None
     told = bench.search.attempts()[1:]
-    assert {one.outcomes for one in told} == {(Outcome(0.6, 0.5),)}
+    assert {one.outcomes for one in told} == {(SeedOutcome(0.6, 0.5),)}
     shown = {entry.tags["seed"]: entry.failure for entry in entries(bench.plan, told)}
     assert shown == {"0": None, "1": "all scores are equal"}
 
@@ -164,7 +161,7 @@ TWO = Space({"acquisition.candidate_batches": Choice((2, 3))})
 """Every third setting, at the latest, is one that is in hand."""
 
 
-def both(bench: Bench) -> list[Job]:
+def both(bench: Bench) -> list[Assignment]:
     """A job of each of the two settings; all else that may be asked for is put aside."""
     jobs = [bench.driver.next(9) for _ in range(2)]
     assert len({tuple(job.folders) for job in jobs}) == 2
@@ -179,7 +176,7 @@ def test_a_setting_in_hand_is_not_run_a_second_time_but_told_what_its_twin_gave(
     for job, value in zip(jobs, (0.6, 0.7), strict=True):
         for place, folder in enumerate(job.folders):
             bench.finish(folder, value)
-            bench.driver.heard(job.number, place, Outcome(value, 0.5, 7))
+            bench.driver.heard(job.number, place, SeedOutcome(value, 0.5, 7))
         assert not bench.driver.is_done
         bench.driver.ended(job.number)
         assert bench.driver.next(9) is None
@@ -197,7 +194,7 @@ def test_a_setting_put_aside_is_run_when_its_twin_has_left_no_results(tiny, tmp_
     bench = Bench(tiny, tmp_path, Limits(6), TWO)
     first, second = both(bench)
     bench.finish(first.folders[0], 0.6)
-    bench.driver.heard(first.number, 0, Outcome(0.6, 0.5))
+    bench.driver.heard(first.number, 0, SeedOutcome(0.6, 0.5))
     bench.driver.died(first.number, "its process died 4 times")
     assert bench.driver.next(1) is None, "the other one fills the room"
     again = bench.driver.next(2)
@@ -206,7 +203,7 @@ def test_a_setting_put_aside_is_run_when_its_twin_has_left_no_results(tiny, tmp_
     for job in (again, second):
         for place, folder in enumerate(job.folders):
             bench.finish(folder, 0.6)
-            bench.driver.heard(job.number, place, Outcome(0.6, 0.5))
+            bench.driver.heard(job.number, place, SeedOutcome(0.6, 0.5))
         bench.driver.ended(job.number)
     while (more := bench.driver.next(9)) is not None:
         pytest.fail(f"{more} has its results")
@@ -219,7 +216,7 @@ def test_a_sampler_that_insists_on_what_is_in_hand_is_asked_a_bounded_number_of_
     for _ in range(3):
         assert bench.driver.next(2) is None
     assert (bench.driver.num_running, bench.driver.num_in_hand) == (1, 1 + MOST_ASIDE)
-    bench.home.write(f"{job.folders[0]}/failure.json", to_json(vars(Failure("collapsed", "all scores are equal"))))
+    bench.home.write(f"{job.folders[0]}/failure.json", json_bytes(vars(Failure("collapsed", "all scores are equal"))))
     bench.driver.heard(job.number, 0, Failure("collapsed", "all scores are equal"))
     bench.driver.ended(job.number)
     before = len(bench.states())
@@ -272,9 +269,9 @@ def test_no_more_are_handed_out_than_there_is_room_or_need_for(tiny, tmp_path):
 def test_a_process_that_died_says_again_what_it_has_said(tiny, tmp_path):
     bench = Bench(tiny, tmp_path, Limits(3))
     job = bench.driver.next(9)
-    assert bench.driver.heard(job.number, 0, Outcome(0.5, 0.5, 9))
-    assert bench.driver.heard(job.number, 0, Outcome(0.5, 0.5, 0))
-    bench.driver.heard(job.number, 1, Outcome(0.7, 0.5, 9))
+    assert bench.driver.heard(job.number, 0, SeedOutcome(0.5, 0.5, 9))
+    assert bench.driver.heard(job.number, 0, SeedOutcome(0.5, 0.5, 0))
+    bench.driver.heard(job.number, 1, SeedOutcome(0.7, 0.5, 9))
     bench.driver.ended(job.number)
     assert bench.driver.trainings == 18
     assert bench.states() == ["COMPLETE"]
@@ -304,7 +301,7 @@ def test_accuracy_and_budget_give_a_front(tiny, tmp_path):
         job = bench.driver.next(9)
         accuracy = {40: 0.5, 60: 0.4, 80: 0.7}[job.fields["acquisition.budget"]] + job.number / 1000
         for place in range(2):
-            bench.driver.heard(job.number, place, Outcome(accuracy, accuracy))
+            bench.driver.heard(job.number, place, SeedOutcome(accuracy, accuracy))
         bench.driver.ended(job.number)
     front = bench.plan.front(bench.search.attempts())
     assert [bench.plan.budget_of(one) for one in front] == [40, 80]

@@ -7,9 +7,7 @@ import random
 from pathlib import Path
 
 from rambo.fields import read_config
-from tune.records import ORPHANED, Attempt, entries
-from tune.records import SearchPlan as Plan
-from tune.records import SeedOutcome as Outcome
+from tune.records import ORPHANED, Attempt, SearchPlan, SeedOutcome, entries
 from tune.report import render, summary_text, trials_csv
 from tune.space import BATCH, BUDGET, LAMBDA_OT, LAMBDAS, Choice, Range, Space
 
@@ -30,7 +28,7 @@ def attempts(count: int = 20) -> list[Attempt]:
         if fields[LAMBDA_OT]:
             fields |= {name: 10 ** rng.uniform(-2, 1) for name in LAMBDAS}
         seeds = 1 if number % 3 == 2 else 2
-        outcomes = tuple(Outcome(rng.random() * 0.1 + 0.8, 0.9) for _ in range(seeds))
+        outcomes = tuple(SeedOutcome(rng.random() * 0.1 + 0.8, 0.9) for _ in range(seeds))
         folders = (f"trials/d/{number}/0", f"trials/d/{number}/1")
         found.append(Attempt(number, "PRUNED" if seeds == 1 else "COMPLETE", fields, folders, outcomes))
     failed = Attempt(count, "FAIL", found[0].fields, ("trials/d/f/0", "trials/d/f/1"), (), "it broke, badly")
@@ -38,12 +36,12 @@ def attempts(count: int = 20) -> list[Attempt]:
     return [*found, failed, orphan]
 
 
-def plan(tiny, space=SPACE, objectives=("accuracy",)) -> Plan:
-    return Plan("test", space, tiny, (0, 1), objectives, "digits")
+def plan(tiny, space=SPACE, objectives=("accuracy",)) -> SearchPlan:
+    return SearchPlan("test", space, tiny, (0, 1), objectives, "digits")
 
 
 def test_a_plan_survives_its_file(tiny):
-    assert Plan.from_bytes(plan(tiny).to_bytes()) == plan(tiny)
+    assert SearchPlan.from_bytes(plan(tiny).to_bytes()) == plan(tiny)
 
 
 def test_the_report_is_the_same_bytes_again_and_the_best_can_be_run(tiny, tmp_path):
@@ -83,7 +81,7 @@ def test_a_search_without_a_complete_trial_has_a_table_and_no_best(tiny):
 def test_two_objectives_leave_a_front_with_a_configuration_for_each(tiny, tmp_path):
     space = Space({BUDGET: Choice((40, 60)), BATCH: Choice((10, 20))})
     made = [
-        Attempt(n, "COMPLETE", {BUDGET: budget, BATCH: 20}, (), (Outcome(value, 0.5),) * 2)
+        Attempt(n, "COMPLETE", {BUDGET: budget, BATCH: 20}, (), (SeedOutcome(value, 0.5),) * 2)
         for n, (budget, value) in enumerate([(40, 0.7), (60, 0.6), (60, 0.8), (40, 0.65)])
     ]
     files = render(plan(tiny, space, ("accuracy", "budget")), made)

@@ -15,9 +15,7 @@ from rambo.presets import quickstart
 from rambo.progress import Progress
 from rambo.randomness import derive
 from tune.driver import Limits
-from tune.records import OFFSET_LAMBDA, OFFSET_PENALTY, ORPHANED, OT, Attempt
-from tune.records import SearchPlan as Plan
-from tune.records import SeedOutcome as Outcome
+from tune.records import OFFSET_LAMBDA, OFFSET_PENALTY, ORPHANED, OT, Attempt, SearchPlan, SeedOutcome
 from tune.run import search
 from tune.search import SAMPLERS, default_storage, importances, make_sampler, open_search, read_search
 from tune.settings import Settings, make_plan
@@ -27,8 +25,8 @@ from tune.suggest import as_parameters, suggest
 SPACE = default_space(quickstart(), 10, 1000, ["accuracy"])
 
 
-def plan(name: str = "test", **changes) -> Plan:
-    return replace(Plan(name, SPACE, quickstart(), (0, 1), ("accuracy",), "digits-0"), **changes)
+def plan(name: str = "test", **changes) -> SearchPlan:
+    return replace(SearchPlan(name, SPACE, quickstart(), (0, 1), ("accuracy",), "digits-0"), **changes)
 
 
 def storage(folder: Path) -> str:
@@ -39,8 +37,8 @@ def study(folder: Path, name: str = "test") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage(folder))
 
 
-def outcomes(*values: float) -> list[Outcome]:
-    return [Outcome(value, value - 0.1) for value in values]
+def outcomes(*values: float) -> list[SeedOutcome]:
+    return [SeedOutcome(value, value - 0.1) for value in values]
 
 
 def test_optuna_is_told_the_truth(tmp_path):

@@ -9,7 +9,7 @@ from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
 from tune.driver import Limits
-from tune.records import SearchPlan as Plan
+from tune.records import SearchPlan
 from tune.settings import Settings, known_experiments, make_plan, most_trainings
 from tune.show import plan_text
 from tune.space import BATCH, Choice, Range, Space, Whole
@@ -18,10 +18,10 @@ NOWHERE = Path("unused")
 RATE = "training.learning_rate"
 
 
-def plan(tiny, space: dict) -> Plan:
+def plan(tiny, space: dict) -> SearchPlan:
     """Of a base that b = 20 and b = 30 both fit."""
     base = override(tiny, {"acquisition.budget": 60})
-    return Plan("test", Space(space), base, (0, 1), ("accuracy",), "digits")
+    return SearchPlan("test", Space(space), base, (0, 1), ("accuracy",), "digits")
 
 
 def test_a_range_that_changes_what_is_measured_is_collected_at_the_base_and_nowhere_else(tiny):
