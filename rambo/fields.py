@@ -129,13 +129,16 @@ def from_nested(content: Mapping[str, Any], base: Config | None = None) -> Confi
 
 def with_absolute_paths(config: Config) -> Config:
     """The same experiment for a process that works in another folder."""
-    changes = {}
-    kind, colon, path = config.data.source.partition(":")
-    if colon:
-        changes["data.source"] = f"{kind}:{Path(path).expanduser().resolve()}"
+    changes = {"data.source": absolute_source(config.data.source)}
     if config.utility_model.weights not in ("imagenet", "random"):
         changes["utility_model.weights"] = str(Path(config.utility_model.weights).expanduser().resolve())
     return override(config, changes)
+
+
+def absolute_source(source: str) -> str:
+    """`data.source` as any folder's processes read it; the names of known data sets stay."""
+    kind, colon, path = source.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else source
 
 
 def to_json(config: Config) -> str:

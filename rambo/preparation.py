@@ -16,7 +16,7 @@ from rambo.config import Config, Data
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import require
-from rambo.fields import changes_measured, digest_of, effective_fields
+from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields
 from rambo.training.classifiers import check_classifier
 from rambo.training.trainer import Problem, SetSpec
 from rambo.utility.ot_distance import OTProblem
@@ -99,7 +99,7 @@ class Prepared:
 
 def prepare(config: Config, data_dir: Path) -> Prepared:
     """Load, split, check; raises `InvalidInput` for whatever does not fit, before anything is trained."""
-    dataset = _dataset(config.data.source, data_dir, config.data.image_size)
+    dataset = _dataset(absolute_source(config.data.source), data_dir.resolve(), config.data.image_size)
     channels, height, width = dataset.images.shape[1:]
     check_classifier(config.classifier.name, (channels, height, width))
     available = len(_start(dataset, config.data, config.seed)[1].unlabelled)

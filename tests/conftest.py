@@ -9,6 +9,7 @@ import shapes  # noqa: F401  # first: it looks at what is imported from here on
 import torch
 from tiny_experiment import TINY
 
+from cluster.tracking.server import calm
 from rambo.config import Config
 from rambo.fields import override
 from rambo.preparation import Prepared, prepare
@@ -17,6 +18,9 @@ from rambo.training.trainer import FittedClassifier, SetSpec, Trainer
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
+
+calm()
+"""MLflow is as quiet as our commands make it, whichever test imports it first."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A suite started in the background has Ctrl-C ignored, and the commands that it starts would inherit that."""

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from here import run_here
 from tiny_experiment import TINY_FLAGS
 
+from cluster.runtime import connected
 from rambo.home import Home
 
 STUDY_FLAGS = [
@@ -30,8 +32,14 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ablations", *arguments]
 
 
-def ablations(*arguments: str, cwd: Path, check: bool = True):
+def in_a_process(*arguments: str, cwd: Path):
     answer = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=PATIENCE)
+    assert answer.returncode == 0, answer.stderr
+    return answer
+
+
+def ablations(*arguments: str, cwd: Path, check: bool = True):
+    answer = run_here("ablations", *arguments, cwd=cwd)
     assert not check or answer.returncode == 0, answer.stderr
     return answer
 
@@ -66,7 +74,14 @@ def active(root: Path):
 def finished(tmp_path_factory):
     """A study of four cells and a control, two seeds."""
     root = tmp_path_factory.mktemp("finished")
-    return root, run("--seeds=0-1", cwd=root)
+    return root, in_a_process("run", *STUDY_FLAGS, *STUDY, "--seeds=0-1", cwd=root)
+
+
+@pytest.fixture(scope="module")
+def two_cpus():
+    """One Ray for all trials that are run in this process."""
+    with connected(2) as resources:
+        yield resources
 
 
 def test_a_study_leaves_tables_figures_a_page_and_every_trial_in_mlflow(finished):
@@ -154,7 +169,7 @@ def test_trials_of_another_training_version_are_refused(finished, outdated):
 
 
 @pytest.mark.long
-def test_trials_of_another_training_version_are_marked_or_run_again(finished, outdated):
+def test_trials_of_another_training_version_are_marked_or_run_again(finished, two_cpus, outdated):
     marked = run("--seeds=0-1", "--allow-mixed", cwd=outdated)
     assert "0 trials were run now" in marked.stdout
     assert "Mind: this study should have one training version" in marked.stdout
@@ -164,7 +179,7 @@ def test_trials_of_another_training_version_are_marked_or_run_again(finished, ou
     assert files(outdated) == files(finished[0])
 
 
-def test_one_factor_at_a_time_and_strategies_as_levels_run_as_the_factorial_does(finished, tmp_path):
+def test_one_factor_at_a_time_and_strategies_as_levels_run_as_the_factorial_does(finished, two_cpus, tmp_path):
     """On the trials and the store of the study above: what is new of them is the controls' and one cell's."""
     import shutil
 
@@ -227,7 +242,7 @@ def test_status_and_plan_tell_what_is_done_and_what_is_not(finished, tmp_path):
     assert "10 to run" in fresh.stdout
 
 
-def test_a_seed_more_runs_only_its_trials(finished, tmp_path):
+def test_a_seed_more_runs_only_its_trials(finished, two_cpus, tmp_path):
     import shutil
 
     shutil.copytree(finished[0] / "home", tmp_path / "home")
@@ -250,7 +265,7 @@ def test_trials_are_shared_between_studies(finished, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, tmp_path):
+def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, two_cpus, tmp_path):
     """Its fixed cells are there already; the searches take other seeds, and another N changes the retuned study."""
     import shutil
 
@@ -365,13 +380,13 @@ def test_killed_at_every_stage_a_study_ends_as_if_nothing_had_happened(tmp_path)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     undisturbed.mkdir()
     killed.mkdir()
-    ablations("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=undisturbed)
+    in_a_process("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=undisturbed)
     rng = random.Random(0)
     count = int(os.environ.get("KILLS", "3"))
     order = sorted((list(STAGES) * count)[:count], key=list(STAGES).index)
     hit = [kill_in(stage, killed, rng) for stage in order]
     print(f"killed in: {', '.join(hit)}")
-    ablations("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=killed)
+    in_a_process("run", *STUDY_FLAGS, *STUDY, *SLOW, "--seeds=0-1", cwd=killed)
     assert hit == order
     assert files(killed) == files(undisturbed)
     assert "RUNNING" not in {one.info.status for one in shown(killed)}

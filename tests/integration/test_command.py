@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from here import run_here
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_experiment import TINY_FLAGS
@@ -18,10 +19,16 @@ from tiny_experiment import TINY_FLAGS
 from rambo.utility.deep_sets import SetUtilityModel
 
 
-def rambo(*flags, cwd, check=True):
+def in_a_process(*flags, cwd):
     command = [sys.executable, "-m", "rambo", *flags]
     environment = {**os.environ, "PYTHONWARNINGS": "error:::rambo"}
     answer = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=280)
+    assert answer.returncode == 0, answer.stderr
+    return answer
+
+
+def rambo(*flags, cwd, check=True):
+    answer = run_here("rambo", *flags, cwd=cwd)
     assert not check or answer.returncode == 0, answer.stderr
     return answer
 
@@ -30,7 +37,7 @@ def rambo(*flags, cwd, check=True):
 def finished(tmp_path_factory):
     """A finished tiny run: its folder, its home and what it printed."""
     root = tmp_path_factory.mktemp("finished")
-    answer = rambo(*TINY_FLAGS, "--home", "home", cwd=root)
+    answer = in_a_process(*TINY_FLAGS, "--home", "home", cwd=root)
     return Path(answer.stdout.splitlines()[-1]), root, answer
 
 
@@ -89,7 +96,7 @@ def test_the_second_run_does_nothing_and_prints_the_same(finished):
 
 
 def test_the_same_seed_in_another_process_gives_the_same_bytes(finished, tmp_path):
-    other = rambo(*TINY_FLAGS, "--home", "home", cwd=tmp_path)
+    other = in_a_process(*TINY_FLAGS, "--home", "home", cwd=tmp_path)
     folder = Path(other.stdout.splitlines()[-1])
     for name in ("selected.csv", "held_out.csv", "metrics.jsonl", "utility_model.safetensors"):
         assert (folder / name).read_bytes() == (finished[0] / name).read_bytes(), name
