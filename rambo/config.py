@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from rambo.errors import require
+from rambo.identity import later
 from rambo.strategies.facts import FACTS, STRATEGIES, StrategyFacts
 
 
@@ -151,6 +152,13 @@ class UtilityModel:
     """Step size of Adam on λ (gradient norm clipped at 1)."""
     hypergradient: Literal["reverse", "cg"] = "reverse"
     """reverse (truncated reverse mode through the T steps) | cg (implicit, conjugate gradient with damping)."""
+    one_level: Literal["adam", "adam_penalised", "sgd_half"] = later("adam", as_before="adam")
+    """Fits while bilevel is off: adam (all pairs) | adam_penalised (all pairs, Ω at the first λ) | sgd_half (the steps
+    of a bilevel fit on the shorter half, without Ω). What the bilevel switch changes beside λ, one thing at a time."""
+    penalty_cap: Literal["fit", "wide"] = later("fit", as_before="fit")
+    """Where λ ends: fit (Ω alone shrinks a weight by e in one fit) | wide (4)."""
+    inner_gradient_norm: float = later(0.3, as_before=0.3)
+    """Largest norm of a gradient of the inner SGD; inf leaves gradients as they are."""
 
     def __post_init__(self) -> None:
         require(0 <= self.dropout < 1, f"utility_model.dropout must lie in [0, 1), got {self.dropout}.")
@@ -159,6 +167,8 @@ class UtilityModel:
             require(0 <= value < float("inf"), f"utility_model.{name} must be finite and at least 0, got {value}.")
         for name in ("learning_rate", "inner_learning_rate", "outer_learning_rate"):
             _positive(f"utility_model.{name}", getattr(self, name))
+        norm = self.inner_gradient_norm
+        require(norm > 0, f"utility_model.inner_gradient_norm must be positive (inf: no bound), got {norm}.")
         _at_least("utility_model.num_outer_steps", self.num_outer_steps, 1)
         _at_least("utility_model.num_inner_steps", self.num_inner_steps, 1)
 

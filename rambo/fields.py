@@ -202,9 +202,12 @@ def _unread_by_utility_model(config: Config) -> tuple[str, ...]:
     unread: tuple[str, ...] = ()
     if not config.switches.ot or config.utility_model.lambda_ot == 0:
         unread += ("switches.ot", "utility_model.lambda_")
-    if not config.switches.bilevel:
-        unread += ("utility_model.inner_learning_rate", "utility_model.outer_learning_rate")
-        unread += ("utility_model.hypergradient",)
+    if config.switches.bilevel:
+        unread += ("utility_model.one_level",)
+    else:
+        unread += ("utility_model.outer_learning_rate", "utility_model.hypergradient", "utility_model.penalty_cap")
+        if config.utility_model.one_level != "sgd_half":
+            unread += ("utility_model.inner_learning_rate", "utility_model.inner_gradient_norm")
     if config.utility_model.extractor == "conv":
         unread += ("utility_model.weights",)
     return unread

@@ -11,7 +11,7 @@ Weights w (d,) and log penalties λ (p,) are flat vectors throughout.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,14 +34,16 @@ FIRST_LOG_PENALTY = math.log(1e-3)
 """λ before the first bilevel fit."""
 LEAST_LOG_PENALTY = -12.0
 """λ is kept above this, and below `_largest_log_penalty`."""
-INNER_GRADIENT_NORM = 0.3
-"""Largest norm of an inner gradient. û_0 is sure of itself where new pairs contradict it: unclipped SGD left float32
-within 20 steps, and at a norm of 1 one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied."""
-
+WIDE_LOG_PENALTY = 4.0
+"""The upper end of λ where `utility_model.penalty_cap` is wide."""
 
 REPEATS, SLOWDOWN = 3, 4.0
 """A fit that ends with one score for all sets begins anew so often, at a learning rate so many times smaller each time.
 Deviation: at λ_OT ≥ 10 the distance that û does not know yet sends steps so far that units of φ die in most fits."""
+
+
+OneLevel = Literal["adam", "adam_penalised", "sgd_half"]
+"""As `utility_model.one_level`."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +89,26 @@ def fit_utility_model(
     *,
     seed: int,
     bilevel: bool,
+    one_level: OneLevel = "adam",
     state: FitState | None = None,
     on_step: Callable[[FitProgress], None] = lambda progress: None,
 ) -> FitResult:
     """Fit `model`, from the weights it has, to pairs of subsets of the k images of S_0, and calibrate it.
 
-    One level (`bilevel` False): Adam on all pairs. Bilevel: SGD on the shorter half of the pairs, under the λ that E on
-    the longer half chooses meanwhile. A fit that ties most pairs is repeated with a smaller learning rate, `REPEATS`
-    times; raises `FitCollapsed` if the last does so too.
+    One level (`bilevel` False): as `one_level` says, Adam on all pairs by default. Bilevel: SGD on the shorter half of
+    the pairs, under the λ that E on the longer half chooses meanwhile. A fit that ties most pairs is repeated with a
+    smaller learning rate, `REPEATS` times; raises `FitCollapsed` if the last does so too.
     """
     require(len(pairs) >= 1, "A fit of the utility model needs at least 1 pair, got 0.")
-    shorter, longer = split_by_size(pairs, numpy_generator(seed, "split")) if bilevel else (pairs, pairs)
+    halved = bilevel or one_level == "sgd_half"
+    shorter, longer = split_by_size(pairs, numpy_generator(seed, "split")) if halved else (pairs, pairs)
     inner, outer = _PairBatch.of(shorter, seed_inputs), _PairBatch.of(longer, seed_inputs)
     start = parameters_to_vector(TrainingForm(model).parameters()).detach().clone()
     for repeat in range(REPEATS + 1):
         form = TrainingForm(model)
         vector_to_parameters(start.clone(), form.parameters())
         problem = _SetProblem(form, inner, outer, torch_generator(seed, "dropout"), slowdown=SLOWDOWN**repeat)
-        result = _fit_bilevel(problem, state, on_step) if bilevel else _fit_one_level(problem, state, on_step)
+        result = (_fit_bilevel if bilevel else ONE_LEVEL[one_level])(problem, state, on_step)
         model.eval().calibrate(seed_inputs)
         try:
             _check_spread(model, seed_inputs, pairs)
@@ -152,6 +156,14 @@ class _SetProblem:
         self.shapes = {name: parameter.shape for name, parameter in form.named_parameters()}
         self.penalised = tuple(name for name, shape in self.shapes.items() if len(shape) > 1)
 
+    def weights(self) -> Tensor:
+        """(d,) a copy of the model's weights."""
+        return parameters_to_vector(self.form.parameters()).detach()
+
+    def keep(self, weights: Tensor) -> None:
+        """Put `weights` (d,) into the model."""
+        vector_to_parameters(weights, self.form.parameters())
+
     def inner_loss(self, weights: Tensor, hyper: Tensor) -> Tensor:
         parts = self._parts(weights)
         squares = torch.stack([parts[name].square().sum() for name in self.penalised])
@@ -175,28 +187,84 @@ class _SetProblem:
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
 
-def _fit_one_level(problem: _SetProblem, state: FitState | None, on_step: Callable[[FitProgress], None]) -> FitResult:
-    settings, parameters = problem.settings, list(problem.form.parameters())
-    weights = parameters_to_vector(parameters).detach()
-    optimiser = torch.optim.Adam([weights], lr=settings.learning_rate)
-    losses: list[float] = []
+OnStep = Callable[[FitProgress], None]
+
+
+def _fit_by_adam(problem: _SetProblem, state: FitState | None, on_step: OnStep) -> FitResult:
+    weights = problem.weights()
+    optimiser = torch.optim.Adam([weights], lr=problem.settings.learning_rate)
+
+    def step() -> float:
+        loss, weights.grad = value_and_gradient(problem.noisy_loss, weights)
+        optimiser.step()
+        return loss
+
+    return _stepped(problem, state, on_step, step, weights)
+
+
+def _fit_by_penalised_adam(problem: _SetProblem, state: FitState | None, on_step: OnStep) -> FitResult:
+    """Under Ω at the λ that bilevel fits begin with."""
+    weights = problem.weights()
+    penalties = weights.new_full((len(problem.penalised),), FIRST_LOG_PENALTY)
+    optimiser = torch.optim.Adam([weights], lr=problem.settings.learning_rate)
+
+    def step() -> float:
+        loss, weights.grad = value_and_gradient(lambda at: problem.inner_loss(at, penalties), weights)
+        optimiser.step()
+        return loss
+
+    return _stepped(problem, state, on_step, step, weights)
+
+
+def _fit_by_sgd(problem: _SetProblem, state: FitState | None, on_step: OnStep) -> FitResult:
+    """The inner steps of a bilevel fit, on the pairs that it takes them on, without Ω."""
+    descent, weights = _descent(problem.settings), problem.weights()
+    velocity = torch.zeros_like(weights)
+
+    def step() -> float:
+        loss, gradient = value_and_gradient(problem.noisy_loss, weights)
+        velocity.mul_(descent.momentum).add_(gradient * (descent.max_norm / gradient.norm()).clamp(max=1))
+        weights.sub_(descent.learning_rate * velocity)
+        return loss
+
+    return _stepped(problem, state, on_step, step, weights)
+
+
+def _stepped(
+    problem: _SetProblem, state: FitState | None, on_step: OnStep, step: Callable[[], float], weights: Tensor
+) -> FitResult:
+    """As many steps as a bilevel fit takes, each of which changes `weights` and returns L before."""
+    settings, losses = problem.settings, []
     for number in range(1, settings.num_outer_steps + 1):
-        for _ in range(settings.num_inner_steps):
-            loss, weights.grad = value_and_gradient(problem.noisy_loss, weights)
-            losses.append(loss)
-            optimiser.step()
+        losses += [step() for _ in range(settings.num_inner_steps)]
         on_step(FitProgress(number, settings.num_outer_steps, losses[-1], None))
-    vector_to_parameters(weights, parameters)
+    problem.keep(weights)
     no_penalties = np.empty((0, len(problem.penalised)))
     return FitResult(np.array(losses), np.empty(0), no_penalties, problem.penalised, 0, state)
 
 
-def _fit_bilevel(problem: _SetProblem, state: FitState | None, on_step: Callable[[FitProgress], None]) -> FitResult:
-    settings, parameters = problem.settings, list(problem.form.parameters())
-    descent = Descent(
-        num_steps=settings.num_inner_steps, learning_rate=settings.inner_learning_rate, max_norm=INNER_GRADIENT_NORM
+ONE_LEVEL: dict[OneLevel, Callable[[_SetProblem, FitState | None, OnStep], FitResult]] = {
+    "adam": _fit_by_adam,
+    "adam_penalised": _fit_by_penalised_adam,
+    "sgd_half": _fit_by_sgd,
+}
+
+
+def _descent(settings: UtilityModel) -> Descent:
+    """The inner steps between two updates of λ.
+
+    û_0 is sure of itself where new pairs contradict it: unclipped SGD left float32 within 20 steps, and at a norm of 1
+    one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied.
+    """
+    return Descent(
+        num_steps=settings.num_inner_steps,
+        learning_rate=settings.inner_learning_rate,
+        max_norm=settings.inner_gradient_norm,
     )
-    weights = parameters_to_vector(parameters).detach()
+
+
+def _fit_bilevel(problem: _SetProblem, state: FitState | None, on_step: OnStep) -> FitResult:
+    settings, descent, weights = problem.settings, _descent(problem.settings), problem.weights()
     velocity = torch.zeros_like(weights)
     first, largest = weights.new_tensor(_first_penalties(problem, state)), _largest_log_penalty(settings, descent)
     penalties = _LogPenalties(first, settings.outer_learning_rate, largest)
@@ -206,7 +274,7 @@ def _fit_bilevel(problem: _SetProblem, state: FitState | None, on_step: Callable
         weights, velocity = steps[-1].weights, steps[-1].velocity
         penalties.update(steps[-1].hypergradient)
         on_step(FitProgress(number, settings.num_outer_steps, steps[-1].inner_losses[-1], steps[-1].outer_loss))
-    vector_to_parameters(weights, parameters)
+    problem.keep(weights)
     return FitResult(
         np.concatenate([step.inner_losses for step in steps]),
         np.array([step.outer_loss for step in steps]),
@@ -233,6 +301,8 @@ def _largest_log_penalty(settings: UtilityModel, descent: Descent) -> float:
     Labels by Eq. 4 can carry no signal at all. The best û on longer pairs is then a constant, and with a bound of 4 in
     place of this one λ rose until every ReLU of φ was dead, in each of three seeds: one score for all sets, for good.
     """
+    if settings.penalty_cap == "wide":
+        return WIDE_LOG_PENALTY
     num_steps = settings.num_outer_steps * settings.num_inner_steps
     return math.log((1 - descent.momentum) / (descent.learning_rate * num_steps))
 

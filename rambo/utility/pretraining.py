@@ -18,6 +18,9 @@ from rambo.utility.deep_sets import SetUtilityModel
 from rambo.utility.pairs import UtilityPairs
 from rambo.utility.samples import SamplePlan, agreement_ceiling, interpolate, num_measured, order_agreement
 
+OFFLINE = "offline"
+"""The stage of û_0, whose fit is the same whatever is switched."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -103,7 +106,7 @@ class _Learner:
             return
         utility = self._evidence.utility(plan.offline, 0, "offline pairs")
         pairs = UtilityPairs(plan.offline, utility, self._ot_targets(plan.offline))
-        self._fit(pairs, "offline", bilevel=False)
+        self._fit(pairs, OFFLINE, bilevel=False)
 
     def iterate(self, plan: SamplePlan, iteration: int) -> float | None:
         """Stage 1, one iteration: new pairs into D, û fitted to all of D; how often Eq. 4 agreed with training."""
@@ -182,6 +185,7 @@ class _Learner:
                 pairs if self._config.switches.ranknet else _standardised(pairs),
                 seed=derive(self._config.seed, "fit", stage),
                 bilevel=bilevel,
+                one_level="adam" if stage == OFFLINE else self._config.utility_model.one_level,
                 state=self._state,
                 on_step=count,
             )
