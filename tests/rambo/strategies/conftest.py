@@ -1,0 +1,17 @@
+"""A request as a strategy is handed it, without what only some are granted."""
+
+import pytest
+
+from rambo.strategies.request import Request
+
+
+@pytest.fixture
+def request_for_forty(prepared, classifier):
+    """B = 40 in batches of 10 among the 30 smallest margins."""
+    return Request(
+        pool=prepared.pool.without_validation_labels(),
+        classifier=classifier.predictor,
+        budget=40,
+        batch_size=10,
+        num_candidates=30,
+    )

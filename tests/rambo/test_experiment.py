@@ -1,0 +1,86 @@
+"""Settings that no preset uses, each run end to end in this process."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from rambo.data.pool import HIDDEN
+from rambo.experiment import request_for, run
+from rambo.fields import override
+from rambo.preparation import prepare
+from rambo.result import read_result
+from rambo.store import Store
+from rambo.strategies.facts import FACTS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"utility.label": "trained"},
+        {"utility.label": "hybrid"},
+        {"utility.num_audited": 0},
+        {"utility_model.hypergradient": "cg"},
+        {"utility_model.centre": False},
+        {"offline.num_pairs": 0},
+        {"acquisition.candidate_batches": "all"},
+        {"data.label_noise": 0.2, "data.imbalance_classes": 0.3, "data.imbalance_fraction": 0.2},
+        {"data.stratified": True, "strategy": "filtered_random"},
+        {"classifier.name": "mnistnet", "strategy": "margin"},
+    ],
+)
+def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
+    prepared = prepare(override(tiny, changes), lab.data_dir)
+    result = run(prepared, lab)
+    assert asdict(read_result(lab.home, prepared.folder)) == asdict(result)
+    assert result.num_labelled == 100
+    assert (result.pair_accuracy is None) == ("strategy" in changes)
+    assert (result.label_agreement is None) == ("strategy" in changes or changes.get("utility.num_audited") == 0)
+
+
+def test_a_finished_experiment_is_read_and_nothing_is_done_again(lab, tiny, monkeypatch):
+    prepared = prepare(override(tiny, {"strategy": "random"}), lab.data_dir)
+    result = run(prepared, lab)
+
+    def refuse(*given):
+        raise AssertionError("a finished folder is written to")
+
+    monkeypatch.setattr(lab.home, "write", refuse)
+    assert run(prepared, lab) == result
+
+
+def test_a_folder_has_a_result_only_once_it_has_all_else(lab, tiny, monkeypatch):
+    prepared = prepare(override(tiny, {"strategy": "random", "seed": 3}), lab.data_dir)
+    written, write = [], lab.home.write
+    monkeypatch.setattr(lab.home, "write", lambda name, content: written.append(name) or write(name, content))
+    run(prepared, lab)
+    mine = [name.removeprefix(f"{prepared.folder}/") for name in written if name.startswith(prepared.folder)]
+    assert sorted(mine[:-1]) == [
+        *("config.json", "environment.json", "figures/selected.png", "metrics.jsonl", "selected.csv")
+    ]
+    assert mine[-1] == "result.json"
+
+
+def test_a_store_that_is_open_already_is_used(lab, tiny):
+    """What it holds is not trained again; a run of its own would count the same."""
+    store = Store(lab.home)
+    first = run(prepare(override(tiny, {"strategy": "random", "seed": 4}), lab.data_dir), replace(lab, store=store))
+    second = run(prepare(override(tiny, {"strategy": "margin", "seed": 4}), lab.data_dir), replace(lab, store=store))
+    assert (first.trainings, second.trainings) == (4, 2), "R on S_0 and R on S_1; then S_0 has been measured"
+    assert (second.base_test_accuracy, second.base_val_accuracy) == (first.base_test_accuracy, first.base_val_accuracy)
+
+
+def test_a_request_holds_what_the_record_declares_and_nothing_else(prepared, classifier):
+    def scorer(labelled, reachable):
+        raise AssertionError("nobody scores here")
+
+    def train(indices, labels, repeat):
+        raise AssertionError("nobody trains here")
+
+    there = {"utility": scorer, "learning_rate": prepared.config.training.learning_rate, "training": train}
+    for grants in (set(), {"utility"}, {"learning_rate", "training"}, set(there)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(FACTS, "rambo", replace(FACTS["rambo"], grants=frozenset(grants)))
+            request = request_for(prepared, classifier, scorer=scorer, train=train)
+        assert request.granted == {name: there[name] for name in grants}
+        assert (request.budget, request.batch_size, request.num_candidates) == (40, 20, 60)
+        assert (request.pool.labels[request.pool.validation] == HIDDEN).all()

@@ -1,0 +1,97 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made import made_held_out
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rambo import figures
+from rambo.data.pool import reveal
+from rambo.figures import contact_sheet, utility_figures
+from rambo.strategies.request import Selection
+
+ROWS = [
+    {"stage": "offline", "step": 1, "inner_loss": 0.7},
+    {"stage": "offline", "step": 2, "inner_loss": 0.6},
+    {"stage": "pretraining 1", "step": 1, "inner_loss": 0.6},
+    {"stage": "pretraining 1", "step": 1, "outer_loss": 0.8, "lambda/model.trunk.0.weight": -6.9},
+]
+
+
+def opened(content):
+    image = Image.open(io.BytesIO(content))
+    assert image.format == "PNG"
+    return np.asarray(image.convert("L"))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that become pictures, in order."""
+    seen: list[Figure] = []
+    save = figures.png
+    monkeypatch.setattr(figures, "png", lambda figure: seen.append(figure) or save(figure))
+    return seen
+
+
+def sheet(prepared, number):
+    picks = prepared.pool.unlabelled[:number]
+    after = reveal(prepared.pool, prepared.split, picks)
+    return contact_sheet(after, Selection.at_once(picks), prepared.dataset.class_names)
+
+
+def test_the_contact_sheet_shows_each_pick_in_its_place_with_its_label(prepared, drawn):
+    picture = opened(sheet(prepared, 23))
+    assert picture.min() < 50 < 250 < picture.max()
+    [axes] = drawn[0].axes
+    picks = prepared.pool.unlabelled[:23]
+    assert [text.get_text() for text in axes.texts] == [str(label) for label in prepared.split.labels[picks]]
+    assert axes.get_title() == "The first 23 of 23 picks"
+    mosaic = axes.images[0].get_array()
+    for place, index in enumerate(picks):
+        top, left = (place // 20) * (8 + 3) + 3, (place % 20) * 9
+        assert np.array_equal(mosaic[top : top + 8, left : left + 8], prepared.pool.images[index, 0])
+
+
+def test_a_sheet_that_would_be_too_large_shows_the_first_picks(prepared, drawn, monkeypatch):
+    monkeypatch.setattr(figures, "SHEET_ROWS", 2)
+    sheet(prepared, 50)
+    [axes] = drawn[0].axes
+    assert axes.get_title() == "The first 40 of 50 picks"
+    assert len(axes.texts) == 40
+
+
+def test_colour_images_keep_their_colours(prepared, drawn):
+    pool = prepared.pool
+    coloured = replace(pool, images=np.concatenate([pool.images, 0 * pool.images, pool.images], axis=1))
+    contact_sheet(coloured, Selection.at_once(pool.labelled[:3]), prepared.dataset.class_names)
+    mosaic = drawn[0].axes[0].images[0].get_array()
+    assert mosaic.shape[2] == 3
+    assert np.array_equal(mosaic[3:11, :8, 0], pool.images[pool.labelled[0], 0])
+    assert not mosaic[3:11, :8, 1].any()
+
+
+def test_distances_have_a_picture_where_there_are_any():
+    for ot in (True, False):
+        pictures = utility_figures(made_held_out(ot=ot), ROWS)
+        assert set(pictures) == {"score_against_utility", "fits"} | ({"ot_distance"} if ot else set())
+        assert all(opened(content).std() > 0 for content in pictures.values())
+
+
+def test_pairs_are_coloured_by_whether_they_are_ordered_as_measured(drawn):
+    utility_figures(made_held_out(), ROWS)
+    axes = drawn[0].axes[0]
+    points = {line.get_label(): len(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
+    assert points == {"ordered as measured": 4, "ordered otherwise": 2}
+    assert axes.get_title() == "Held-out pairs: 67% ordered as measured (ceiling 90%)"
+
+
+def test_each_fit_has_its_losses_and_penalties_where_it_has_any(drawn):
+    utility_figures(made_held_out(ot=False), ROWS)
+    [first, second, _, below] = drawn[1].axes
+    assert [axes.get_title() for axes in (first, second)] == ["offline", "pretraining 1"]
+    assert [line.get_label() for line in first.lines] == ["L, inner"]
+    assert [line.get_label() for line in second.lines] == ["L, inner", "E, outer"]
+    assert list(first.lines[0].get_ydata()) == [0.7, 0.6]
+    assert [line.get_label() for line in below.lines] == ["trunk.0.weight"]

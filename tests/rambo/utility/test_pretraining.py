@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rambo.experiment import run
+from rambo.fields import override
+from rambo.preparation import prepare
+from rambo.progress import Progress
+from rambo.tracker import JsonLinesTracker
+from rambo.utility.pairs import set_ids
+from rambo.utility.pretraining import Evidence, learn_utility
+from rambo.utility.samples import order_agreement, planned_specs, set_specs, train_seed
+
+
+def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
+    """What û is fitted to under each label: all measured, the audited ones measured, none."""
+    from rambo.utility import pretraining
+
+    fitted = {}
+    original = pretraining.fit_utility_model
+
+    def spy(model, inputs, pairs, **options):
+        fitted.setdefault(label, []).append(pairs.utility)
+        return original(model, inputs, pairs, **options)
+
+    monkeypatch.setattr(pretraining, "fit_utility_model", spy)
+    for label in ("trained", "hybrid", "interpolated"):
+        run(prepare(override(tiny, {"utility.label": label, "seed": 1}), lab.data_dir), lab)
+    trained, hybrid, interpolated = (fitted[name][1] for name in ("trained", "hybrid", "interpolated"))
+    assert np.array_equal(hybrid[:3], trained[:3])
+    assert np.array_equal(hybrid[3:], interpolated[3:])
+    assert not np.array_equal(trained, interpolated)
+
+
+class Learned:
+    """û learned in a tiny experiment whose sets are worth what they hold; what was asked for is noted."""
+
+    def __init__(self, tiny, changes=None, *, ot_scale=1.0):
+        self.prepared = prepare(override(tiny, changes or {}), Path("unused"))
+        self.config, self.plan, self.split = self.prepared.config, self.prepared.plan, self.prepared.split
+        self.worth = np.random.default_rng(0).random(self.config.data.num_seed_labels)
+        self.asked, self.distances, self.ot_scale = [], [], ot_scale
+        self.tracker = JsonLinesTracker()
+        evidence = Evidence(self.utility, self.ot if self.config.uses_ot else None)
+        inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
+        quiet = Progress(quiet=True)
+        self.result = learn_utility(self.config, self.plan, evidence, inputs, tracker=self.tracker, progress=quiet)
+
+    def utility(self, members, repeat, what):
+        self.asked.append((members, repeat, what))
+        return members @ self.worth / 60
+
+    def ot(self, members):
+        self.distances.append(members)
+        return self.ot_scale * (2 - members @ self.worth / 60)
+
+    def weights(self):
+        return torch.cat([value.flatten() for value in self.result.model.state_dict().values()])
+
+
+@pytest.fixture(scope="module")
+def learned(tiny):
+    return Learned(tiny)
+
+
+@pytest.mark.parametrize("label", ["interpolated", "trained"])
+def test_what_is_measured_is_exactly_what_was_planned(tiny, label):
+    """A plan counts it and a collection measures it ahead; a set more would be trained without either."""
+    mine = Learned(tiny, {"utility.label": label})
+    seed_set, seed = mine.split.seed_set, mine.config.seed
+    asked = {
+        (spec.train_seed, spec.indices.tobytes())
+        for members, repeat, _ in mine.asked
+        for spec in set_specs(members, seed_set, train_seed(seed, repeat))
+    }
+    planned = planned_specs(mine.plan, mine.config, seed_set)
+    del planned["seed set"]  # which the experiment itself asks for
+    assert asked == {(spec.train_seed, spec.indices.tobytes()) for specs in planned.values() for spec in specs}
+    asked_for_ot = {identity for members in mine.distances for identity in set_ids(members)}
+    assert asked_for_ot == set(set_ids(mine.plan.all_pairs()[:, None]))
+
+
+def test_there_is_a_fit_for_the_offline_pairs_and_each_set_that_grows(tiny, learned):
+    stages = list(dict.fromkeys(row["stage"] for row in learned.tracker.rows))
+    assert stages == ["offline", "pretraining 1", "pretraining 2"]
+    assert len(learned.result.fits) == 3
+    assert [len(fit.outer_losses) for fit in learned.result.fits] == [0, 3, 3], "û_0 on one level"
+    flat = Learned(tiny, {"offline.num_pairs": 0, "switches.bilevel": False})
+    assert [len(fit.outer_losses) for fit in flat.result.fits] == [0, 0]
+    assert {len(fit.inner_losses) for fit in flat.result.fits} == {9}
+
+
+def test_the_unit_of_distances_does_not_matter(tiny, learned):
+    """Targets are in units of the first mean; a power of two leaves every bit as it is."""
+    scaled = Learned(tiny, ot_scale=1024.0)
+    assert torch.equal(scaled.weights(), learned.weights())
+    assert np.array_equal(scaled.result.held_out.ot, learned.result.held_out.ot)
+    first = learned.ot(learned.plan.offline).mean()
+    np.testing.assert_allclose(learned.result.held_out.ot, learned.ot(learned.plan.held_out) / first)
+
+
+def test_held_out_pairs_are_judged_by_what_was_measured(learned):
+    held_out = learned.result.held_out
+    assert np.array_equal(held_out.utility, learned.plan.held_out @ learned.worth / 60)
+    assert held_out.pair_accuracy == order_agreement(held_out.scores, held_out.utility)
+    assert held_out.pair_ceiling == 1.0, "measurements that agree with themselves"
+    assert held_out.predicted_ot.shape == held_out.ot.shape == held_out.scores.shape == (5, 2)
+
+
+def test_without_the_component_no_distance_is_asked_for(tiny):
+    off = Learned(tiny, {"switches.ot": False})
+    assert off.distances == []
+    assert (off.result.held_out.ot, off.result.held_out.predicted_ot) == (None, None)
+    assert set(off.result.model.heads) == {"rank"}
+
+
+def test_agreement_is_told_of_audited_pairs_alone(tiny, learned):
+    audited = [(members, repeat) for members, repeat, what in learned.asked if what == "audited pairs"]
+    assert [members.shape for members, _ in audited] == [(3, 2, 60)] * 2
+    assert 0 <= learned.result.label_agreement <= 1
+    assert Learned(tiny, {"utility.num_audited": 0}).result.label_agreement is None
