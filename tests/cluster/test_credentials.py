@@ -2,7 +2,8 @@
 
 import pytest
 
-from cluster.credentials import masked
+from cluster.credentials import masked, refuse_credentials
+from rambo.errors import InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,21 @@ from cluster.credentials import masked
 )
 def test_passwords_are_masked_and_nothing_else(text, expected):
     assert masked(text) == expected
+
+
+def test_masking_what_is_masked_changes_nothing():
+    once = masked("postgresql://ann:aB/c9@db/x and http://ann:pw@host/api?token=abc")
+    assert masked(once) == once
+
+
+@pytest.mark.parametrize("word", ["s3://b/x?api_key=hunter2", "--storage=postgresql://ann:hunter2@db/x"])
+def test_a_password_is_refused_with_the_variables_that_hold_it_instead(word):
+    with pytest.raises(InvalidInput, match=r"^A submitted command must carry no password, .*\*\*\*") as caught:
+        refuse_credentials(["python", "-m", "rambo", word])
+    assert "hunter2" not in str(caught.value)
+    for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"):
+        assert name in str(caught.value)
+
+
+def test_a_command_without_passwords_is_let_through():
+    refuse_credentials(["--home=s3://bucket/runs", "--storage=postgresql://ann@db:5432/x", "--data.source=npz:a@b.npz"])

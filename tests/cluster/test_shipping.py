@@ -4,10 +4,12 @@ import io
 import os
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 from made_files import write
 
+import rambo.data
 from cluster.shipping import LIMIT_BYTES, pack
 from rambo.errors import InvalidInput
 
@@ -80,3 +82,27 @@ def test_a_folder_that_is_too_large_is_one_sentence_that_names_the_largest(check
     )
     assert str(caught.value).endswith("move data out of it, to where every node can read it, or list it in .gitignore.")
     assert pack(checkout, without=[checkout / "images.npz"]).files
+
+
+def test_a_folder_called_data_inside_a_room_is_code_and_one_beside_the_rooms_is_not(checkout):
+    for name in ("rambo/data/sources.py", "tune/runs/deep/build/x.py", "docs/data/images.npz", "docs/data.md"):
+        write(checkout / name)
+    expected = {"rambo/__init__.py", "rambo/x.py", "notes.txt", "docs/data.md"}
+    assert set(pack(checkout).files) == expected | {"rambo/data/sources.py", "tune/runs/deep/build/x.py"}
+    known = pack(checkout).digest()
+    write(checkout / "rambo/data/sources.py", b"y")
+    assert pack(checkout).digest() != known, "it decides what the job computes"
+
+
+def test_a_folder_called_data_inside_a_room_travels_from_any_other_folder_as_well(folder):
+    write(folder / "data/images.npz")
+    write(folder / "rambo/data/mine.py")
+    files = pack(folder).files
+    inside = {name for name in files if name.startswith("rambo/data/")}
+    there = Path(rambo.data.__file__).parent
+    assert inside == {f"rambo/data/{path.name}" for path in there.glob("*.py")}
+    assert {"rambo/data/__init__.py", "rambo/data/sources.py"} <= inside
+    assert not [name for name in files if name.startswith("data/")]
+    archive = io.BytesIO()
+    pack(folder).write(archive)
+    assert zipfile.ZipFile(archive).read("rambo/data/sources.py") == (there / "sources.py").read_bytes()
