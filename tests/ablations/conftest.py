@@ -1,8 +1,10 @@
 """Studies made up for tests: what every cell and seed reached is known."""
 
 import pytest
+from gaining_studies import holed, noisy
 
 from ablations.factors import make_grid, switches
+from ablations.report import render
 from ablations.study import Outcome, Study
 from rambo.presets import paper_mnist
 from rambo.strategies.facts import CONTROLS
@@ -51,3 +53,18 @@ def make_study():
 @pytest.fixture(scope="session")
 def make_outcome():
     return outcome
+
+
+@pytest.fixture(scope="session")
+def study(make_study):
+    return make_study(noisy)
+
+
+@pytest.fixture(scope="session")
+def files(study):
+    return render(study)
+
+
+@pytest.fixture(scope="session")
+def holed_files(make_study):
+    return render(make_study(holed), allow_mixed=True)

@@ -1,11 +1,22 @@
+"""Connecting to Ray; what looks at other nodes stands with the jobs, whose cluster it shares."""
+
 import os
 import time
 
 import psutil
 import pytest
 
-from cluster.runtime import connected, connected_beside, num_free, parse_num_workers, wait_for, workers_on
+from cluster.runtime import (
+    connected,
+    connected_beside,
+    files_of,
+    num_free,
+    parse_num_workers,
+    wait_for,
+    workers_on,
+)
 from rambo.errors import InvalidInput, require
+from rambo.fields import override
 from rambo.progress import Progress
 
 
@@ -105,3 +116,8 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
     sentence = str(caught.value)
     assert sentence.startswith(f"RAY_ADDRESS must name a Ray cluster that answers, got {address} (")
     assert "\n" not in sentence
+
+
+def test_files_that_experiments_read(tiny, folder):
+    configs = [override(tiny, {"data.source": "npz:a.npz"}), override(tiny, {"utility_model.weights": "w.pt"}), tiny]
+    assert files_of(configs) == [f"{folder}/a.npz", f"{folder}/w.pt"]

@@ -3,45 +3,13 @@
 import csv
 import io
 import json
-import random
-from pathlib import Path
+
+from made_searches import attempts, plan
 
 from rambo.fields import read_config
-from tune.records import ORPHANED, Attempt, SearchPlan, SeedOutcome, entries
+from tune.records import Attempt, SeedOutcome
 from tune.report import render, summary_text, trials_csv
-from tune.space import BATCH, BUDGET, LAMBDA_OT, LAMBDAS, Choice, Range, Space
-
-SPACE = Space(
-    {
-        LAMBDA_OT: Range(1e-3, 1e2, log=True, zero=True),
-        **dict.fromkeys(LAMBDAS, Range(1e-2, 10, log=True)),
-        BATCH: Choice((10, 20)),
-    }
-)
-
-
-def attempts(count: int = 20) -> list[Attempt]:
-    rng = random.Random(0)
-    found = []
-    for number in range(count):
-        fields = {LAMBDA_OT: rng.choice([0.0, 10 ** rng.uniform(-3, 2)]), BATCH: rng.choice([10, 20])}
-        if fields[LAMBDA_OT]:
-            fields |= {name: 10 ** rng.uniform(-2, 1) for name in LAMBDAS}
-        seeds = 1 if number % 3 == 2 else 2
-        outcomes = tuple(SeedOutcome(rng.random() * 0.1 + 0.8, 0.9) for _ in range(seeds))
-        folders = (f"trials/d/{number}/0", f"trials/d/{number}/1")
-        found.append(Attempt(number, "PRUNED" if seeds == 1 else "COMPLETE", fields, folders, outcomes))
-    failed = Attempt(count, "FAIL", found[0].fields, ("trials/d/f/0", "trials/d/f/1"), (), "it broke, badly")
-    orphan = Attempt(count + 1, "FAIL", found[1].fields, found[1].folders, (), ORPHANED)
-    return [*found, failed, orphan]
-
-
-def plan(tiny, space=SPACE, objectives=("accuracy",)) -> SearchPlan:
-    return SearchPlan("test", space, tiny, (0, 1), objectives, "digits")
-
-
-def test_a_plan_survives_its_file(tiny):
-    assert SearchPlan.from_bytes(plan(tiny).to_bytes()) == plan(tiny)
+from tune.space import BATCH, BUDGET, LAMBDA_OT, LAMBDAS, Choice, Space
 
 
 def test_the_report_is_the_same_bytes_again_and_the_best_can_be_run(tiny, tmp_path):
@@ -88,13 +56,3 @@ def test_two_objectives_leave_a_front_with_a_configuration_for_each(tiny, tmp_pa
     assert files["front.csv"].decode().splitlines()[1:] == ["0,40,0.7,0.5", "2,60,0.8,0.5"]
     assert json.loads(files["front/trial_0.json"])["acquisition"]["budget"] == 40
     assert "figures/front.png" in files
-
-
-def test_each_folder_is_shown_once_and_what_was_tried_again_is_not(tiny):
-    shared = attempts()[0]
-    again = Attempt(30, "COMPLETE", shared.fields, shared.folders, shared.outcomes)
-    shown = entries(plan(tiny), [*attempts(), again])
-    assert len({entry.folder for entry in shown}) == len(shown)
-    assert {entry.tags["number"] for entry in shown} == {str(n) for n in range(21)}
-    assert [entry.failure for entry in shown if entry.tags["state"] == "FAIL"] == ["it broke, badly"]
-    assert Path(shown[0].folder).name == shown[0].tags["seed"]

@@ -1,0 +1,73 @@
+"""What a study shows, in words: clear effects, absent ones, and what is missing."""
+
+import re
+
+from gaining_studies import holed, noisy, rows
+
+from ablations.records import cells_csv
+from ablations.sentences import effect_sentence, p_value, provenance, sentences
+from ablations.statistics import analyse
+from ablations.tables import latex
+from rambo.formats import points
+
+
+def test_every_commit_and_version_is_listed(make_study, make_outcome):
+    commits = {0: "b" * 7, 1: "a" * 7, 2: None}
+    study = make_study(lambda cell, seed: make_outcome(0.9, commit=commits[seed]), seeds=range(3))
+    assert "Commits: aaaaaaa, bbbbbbb, unknown." in provenance(study)
+    assert "% Commits: aaaaaaa, bbbbbbb, unknown." in latex(analyse(study)).decode()
+    assert {row["commits"] for row in rows(cells_csv(study))} == {"aaaaaaa bbbbbbb unknown"}
+
+
+def test_numbers_are_written_as_papers_write_them():
+    assert [p_value(p) for p in (0.0001, 0.0042, 0.05, 0.99999, None)] == ["< .001", ".004", ".050", "1", ""]
+    assert [points(x) for x in (0.0042, -0.0142, 0.00001, -0.00001)] == ["+0.42", "−1.42", "0.00", "0.00"]
+
+
+def exactly(differences):
+    """Accuracies whose RankNet contrast is `differences`, seed by seed, and nothing else differs."""
+
+    def accuracy(cell, seed):
+        return 0.9 + differences[seed] * bool(cell.level("switches.ranknet"))
+
+    return accuracy
+
+
+def test_a_clear_effect_is_stated(make_study):
+    differences = [0.004, 0.005, 0.003, 0.006, 0.004, 0.005, 0.003, 0.004, 0.006, 0.005]
+    analysis = analyse(make_study(exactly(differences), controls=[]))
+    assert effect_sentence(analysis.contrasts[2], analysis) == (
+        "RankNet changes test accuracy by +0.45 points (95 % interval 0.37 to 0.53, exact sign-flip p = .002, .014 "
+        "after Holm over 7 contrasts, 10 seeds)."
+    )
+
+
+def test_an_absent_effect_is_bounded_and_an_unclear_one_left_open(make_study):
+    small = [0.0004, -0.0005, 0.0003, -0.0002, 0.0001, 0, 0.0002, -0.0001, 0.0003, -0.0004]
+    analysis = analyse(make_study(exactly(small), controls=[]))
+    sentence = effect_sentence(analysis.contrasts[2], analysis)
+    assert "RankNet is estimated to change test accuracy by +0.00" not in sentence
+    assert "It changes test accuracy by less than 0.3 points either way (TOST p < .001, < .001 after Holm" in sentence
+    large = [10 * value for value in small]
+    analysis = analyse(make_study(exactly(large), controls=[], seeds=range(10)), margin=0.001)
+    assert "Whether it matters at the scale of 0.1 points remains open" in effect_sentence(
+        analysis.contrasts[2], analysis
+    )
+
+
+def test_shapley_values_failures_and_missing_cells_are_told(make_study):
+    said = sentences(analyse(make_study(holed), allow_mixed=True))
+    [shapley] = [line for line in said if "exact Shapley values" in line]
+    assert re.search(r"give bilevel \+0\.\d\d ± 0\.\d\d, OT .*, RankNet \+\d\.\d\d ± .*9 seeds\)", shapley)
+    assert "Shapley values are undefined where a cell is missing: seed 3." in said
+    assert "2 of 110 trials have no result; effects that need one leave out its seed." in said
+    assert "Missing, seed 5: margin." in said
+    reason = "The classifier's loss was not a number & more."
+    assert f"Failed: bilevel=on OT=on RankNet=on, seed 3: {reason}" in said
+
+
+def test_one_seed_tests_nothing_and_says_so(make_study):
+    said = sentences(analyse(make_study(noisy, seeds=[0])))
+    assert any(line.startswith("Nothing can be said of what fewer than two seeds") for line in said)
+    assert "nothing can be tested" in said[-1]
+    assert not any("p =" in line for line in said)

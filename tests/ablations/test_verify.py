@@ -1,0 +1,49 @@
+"""Recomputing a study from its trial folders."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ablations.plans import existing_plan
+from ablations.run import Reporting
+from ablations.verify import differences
+from rambo.formats import json_bytes
+from rambo.home import Home
+
+FIRST_OFF = "bilevel=off OT=on RankNet=on"
+
+
+def test_the_kept_study_of_table_4_agrees_with_its_trials():
+    """Pictures apart: they hang on the version of what draws them."""
+    home = Home(Path(__file__).parents[2] / "benchmarks/records/table4")
+    found = differences(existing_plan(home, "table4"), home, Reporting())
+    assert [one for one in found if not one.startswith(("figures/", "report.html"))] == []
+
+
+def test_whatever_was_changed_in_a_trial_or_a_table_is_named(tmp_path):
+    kept, home = Path(__file__).parents[2] / "benchmarks/records/table4", Home(tmp_path)
+    whole = existing_plan(Home(kept), "table4")
+    folders = {key: folder for key, folder in whole.folders.items() if key[1] in (3, 4)}
+    plan = replace(whole, grid=replace(whole.grid, seeds=(3, 4)), folders=folders)
+    shutil.copytree(kept / "studies", tmp_path / "studies")
+    for folder in set(folders.values()):
+        shutil.copytree(kept / folder, tmp_path / folder)
+    full, other, control, lost = ((name, 3) for name in ("bilevel=on OT=on RankNet=on", "margin", "random", FIRST_OFF))
+    selected = home.read(f"{folders[full]}/selected.csv")
+    home.write(f"{folders[full]}/selected.csv", b"".join(selected.splitlines(keepends=True)[:-1]))
+    for key, changes in ((other, {"strategy": "random"}), (control, {"seed": 4})):
+        result = json.loads(home.read(f"{folders[key]}/result.json"))
+        home.write(f"{folders[key]}/result.json", json_bytes({**result, **changes}))
+    home.remove(f"{folders[lost]}/result.json")
+    home.remove("studies/table4/table.md")
+    found = differences(plan, home, Reporting(allow_mixed=True))
+    assert {one for one in found if ", seed " in one} == {
+        f"{full[0]}, seed 3: selected.csv must hold 500 different images, got 499.",
+        f"{full[0]}, seed 3: selected.csv does not add up to the result's 700 labels.",
+        f"{other[0]}, seed 3: the result is of random, not of margin.",
+        f"{control[0]}, seed 3: the result belongs to another folder than {folders[control]}.",
+        f"{lost[0]}, seed 3: there is no result in {folders[lost]}.",
+    }
+    assert "table.md is missing." in found
+    assert "trials.csv is not what the trial folders give." in found

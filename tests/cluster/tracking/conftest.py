@@ -1,0 +1,32 @@
+"""Two finished trials, run once for all tests of what MLflow shows."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from published_trials import QUIET
+
+from cluster.tracking.entries import Entry
+from rambo.experiment import Lab, run
+from rambo.fields import override
+from rambo.home import Home
+from rambo.preparation import prepare
+
+
+@pytest.fixture(scope="session")
+def trials(tiny, tmp_path_factory):
+    """A home with two finished trials, and what MLflow shall show of them."""
+    home = Home(tmp_path_factory.mktemp("trials"))
+    experiments = [prepare(override(tiny, {"strategy": name}), Path("unused")) for name in ("rambo", "random")]
+    for one in experiments:
+        run(one, Lab(home, Path("unused"), torch.device("cpu"), QUIET))
+    return home, [Entry(one.folder, one.config.strategy, {"cell": one.config.strategy}) for one in experiments]
+
+
+@pytest.fixture
+def home(trials, tmp_path):
+    """A copy of the trials, so that each test has an MLflow of its own."""
+    import shutil
+
+    shutil.copytree(trials[0].root, tmp_path / "home")
+    return Home(tmp_path / "home")

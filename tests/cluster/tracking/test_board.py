@@ -1,0 +1,82 @@
+"""One experiment of MLflow as a projection of a study: its real SQLite store."""
+
+import json
+
+import pytest
+from published_trials import children, client, publish
+
+from cluster.tracking.board import Board
+from cluster.tracking.entries import Entry
+from rambo.errors import InvalidInput
+from rambo.home import Home
+
+
+def test_the_parent_shows_the_table_and_its_files(trials, home):
+    board = publish(home, trials[1])
+    parent = client(home).get_run(board.parent_page().rsplit("/", 1)[1])
+    assert "| a table |" in parent.data.tags["mlflow.note.content"]
+    assert parent.info.status == "FINISHED"
+    assert {item.path for item in client(home).list_artifacts(parent.info.run_id)} == {"table.md", "figures"}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children(home).values())
+
+
+def test_publishing_again_changes_nothing_and_a_new_result_replaces_the_old(trials, home):
+    publish(home, trials[1])
+    before = {name: run.info.run_id for name, run in children(home).items()}
+    publish(home, trials[1])
+    assert {name: run.info.run_id for name, run in children(home).items()} == before
+    folder = trials[1][1].folder
+    result = json.loads(home.read(f"{folder}/result.json"))
+    home.write(f"{folder}/result.json", json.dumps({**result, "test_accuracy": 0.5}).encode())
+    publish(home, trials[1])
+    after = children(home)
+    assert after["rambo"].info.run_id == before["rambo"]
+    assert after["random"].info.run_id != before["random"]
+    assert after["random"].data.metrics["test_accuracy"] == 0.5
+
+
+def test_what_a_killed_driver_left_running_is_ended(trials, home):
+    board = publish(home, trials[1][:1])
+    mlflow = client(home)
+    orphan = mlflow.create_run("1", tags={"cell": "half published", "trial": "x", "mlflow.parentRunId": "y"})
+    board.start()
+    publish(home, trials[1])
+    from mlflow.entities import ViewType
+
+    everything = mlflow.search_runs(["1"], run_view_type=ViewType.ALL)
+    assert [run for run in everything if run.info.status == "RUNNING"] == []
+    assert mlflow.get_run(orphan.info.run_id).info.status == "KILLED"
+    assert set(children(home)) == {"rambo", "random"}
+
+
+def test_an_experiment_of_another_home_is_left_alone_and_one_of_a_home_that_moved_is_not(
+    trials, home, tmp_path, monkeypatch
+):
+    import shutil
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/server.db")
+    monkeypatch.chdir(tmp_path)  # where such a database keeps its files
+    board = publish(home, trials[1])
+    board.start()
+    other = tmp_path / "other"
+    shutil.copytree(trials[0].root, other)
+    with pytest.raises(InvalidInput, match=r"must be of the home .*other, got that of .*home; choose another --study"):
+        Board(Home(other), "ablations/test", []).open()
+    parent = board.parent_page().rsplit("/", 1)[1]
+    assert client(home).get_run(parent).info.status == "RUNNING"
+    shutil.move(home.root, tmp_path / "moved")
+    before = {name: run.info.run_id for name, run in children(home).items()}
+    publish(Home(tmp_path / "moved"), trials[1])
+    assert {name: run.info.run_id for name, run in children(home).items()} == before
+
+
+def test_a_failed_trial_is_shown_with_its_reason(trials, home):
+    publish(home, [Entry("trials/none", "broken", {"cell": "broken"}, failure="the fit collapsed")])
+    shown = children(home)["broken"]
+    assert shown.info.status == "FAILED"
+    assert shown.data.tags["failure"] == "the fit collapsed"
+
+
+def test_a_tracking_server_is_shown_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:hunter2@127.0.0.1:9")
+    assert Board(Home(tmp_path), "x", []).uri == "http://ann:***@127.0.0.1:9"

@@ -1,0 +1,69 @@
+"""The pictures of a search: there is ink, each coordinate has its panel, and what is told apart looks different."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_searches import attempts, plan
+from PIL import Image
+
+from tune import figures
+
+
+def pixels(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+def num_like(picture: np.ndarray, red: int, green: int, blue: int) -> int:
+    """Pixels of about that colour."""
+    return int((np.abs(picture - (red, green, blue)).max(axis=-1) < 30).sum())
+
+
+BLUE, ORANGE, RED = (31, 119, 180), (255, 127, 14), (214, 39, 40)
+
+
+def test_the_history_shows_failures_in_red_where_there_are_any():
+    everything = attempts()
+    picture = pixels(figures.history(everything))
+    assert num_like(picture, *BLUE) > 100
+    assert num_like(picture, *ORANGE) > 100
+    assert num_like(picture, *RED) > 20
+    assert num_like(pixels(figures.history([one for one in everything if one.state != "FAIL"])), *RED) == 0
+
+
+def test_a_stopped_trial_is_told_from_a_complete_one():
+    complete = [replace(one, state="COMPLETE") for one in attempts() if one.is_finished]
+    stopped = [*complete[:1], *(replace(one, state="PRUNED") for one in complete[1:])]
+    mostly, hardly = (num_like(pixels(figures.history(some)), *BLUE) for some in (complete, stopped))
+    assert mostly > 4 * hardly > 0
+
+
+def test_every_coordinate_has_a_panel_though_some_trials_lack_it(tiny):
+    finished = [one for one in attempts() if one.is_finished]
+    points = [plan(tiny).coordinates(one) for one in finished]
+    assert len({len(point) for point in points}) == 2, "without OT there is no λ"
+    picture = pixels(figures.slices(points, finished))
+    assert picture.shape[1] == 4 * 320
+    assert all(num_like(panel, *BLUE) > 20 for panel in np.array_split(picture, 4, axis=1))
+
+
+@pytest.mark.parametrize("shares", [{}, {"b": 1.0}, {"b": 0.0, "OT on": 0.0}, {"b": 0.6, "OT on": 0.3, "λ_OT·λ3": 0.1}])
+def test_importances_have_a_bar_for_each_coordinate_and_may_be_none(shares):
+    picture = pixels(figures.importances(shares))
+    assert picture.shape[0] == int(100 * (1 + 0.45 * len(shares)))
+    assert (num_like(picture, *BLUE) > 1000) == any(shares.values())
+
+
+def test_the_most_important_coordinate_is_on_top():
+    picture = pixels(figures.importances({"b": 0.9, "OT on": 0.1}))
+    upper, lower = np.array_split(picture, 2)
+    assert num_like(upper, *BLUE) > 4 * num_like(lower, *BLUE) > 0
+
+
+def test_the_front_is_a_line_where_there_is_one():
+    finished = [one for one in attempts() if one.is_finished]
+    budgets = [40 + 20 * (one.number % 3) for one in finished]
+    drawn = pixels(figures.front(budgets, finished, [(40, 0.82), (80, 0.9)]))
+    assert num_like(drawn, *ORANGE) > 100
+    assert num_like(pixels(figures.front(budgets, finished, [])), *ORANGE) == 0
