@@ -63,6 +63,11 @@ def cell_searches(
         "--retune-seeds must be other seeds than those that are compared, got "
         f"{', '.join(map(str, sorted(compared)))} among both.",
     )
+    require(
+        place.home.is_local,
+        f"--retune must have a --home that is a folder, since its searches keep their database there, got "
+        f"{place.home.root}; give a folder that every node can reach.",
+    )
     require(retuning.num_trials >= 1, f"--retune must be at least 1 trial, got {retuning.num_trials}.")
     found = []
     for cell in plan.grid.studied:

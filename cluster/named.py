@@ -124,7 +124,8 @@ class Showing:
     def close(self, summary: BoardSummary, status: str = "FINISHED") -> Shown:
         """Show all that is left, and `summary` above it."""
         left, reason = self._publisher.close(summary, status), self._publisher.reason
-        what = f"{left} trials" if left else f"the {self._named.kind.noun}'s summary"
+        trials = f"{left} trial{'s' if left > 1 else ''}"
+        what = trials if left else f"the {self._named.kind.noun}'s summary"
         unpublished = f"MLflow at {self._board.uri} did not take {what} ({reason}); {self._cure}"
         pages = (self._board.page(), self._board.parent_page()) if self._board.is_open else None
         return Shown(None if reason is None else unpublished, pages)

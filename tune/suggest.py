@@ -33,11 +33,13 @@ def as_parameters(space: Space, config: Config) -> dict[str, Any]:
     """What `suggest` would have asked for to end at `config`."""
     parameters: dict[str, Any] = {}
     for name, dimension in space.ordered():
+        if space.is_idle(name, {}, config):
+            continue
         value = flatten(config)[name]
         zero = isinstance(dimension, Range) and dimension.zero
         if zero:
             parameters[_zero(name)] = value == 0
-        if not (zero and value == 0) and not space.is_idle(name, {}, config):
+        if not (zero and value == 0):
             parameters[name] = value
     return parameters
 

@@ -45,7 +45,7 @@ class MarginFilter:
 
     def __init__(self, request: Request) -> None:
         self._size, self._num_candidates = request.batch_size, max(request.num_candidates, request.batch_size)
-        self.reachable = by_margin(request)[: request.num_candidates + request.budget - request.batch_size]
+        self.reachable = by_margin(request)[: self._num_candidates + request.budget - request.batch_size]
         self._left = self.reachable
         self._rank = {int(index): place for place, index in enumerate(self._left)}
 

@@ -128,3 +128,10 @@ def test_both_results_stand_side_by_side(make_study):
     assert "+0.20" in effect
     assert "λ_OT=0.123" in files["report.html"].decode()
     assert "both.md" not in render(fixed)
+
+
+def test_a_home_that_takes_no_database_is_refused_before_the_first_study_runs(tiny):
+    plan, prepared = study_of(tiny, switches()[1:2])
+    remote = Place(Home("memory://retuned"), Path("unused"), "cpu", "ledger.jsonl")
+    with pytest.raises(InvalidInput, match="--retune must have a --home that is a folder"):
+        cell_searches(plan, prepared, Retuning(4, (7,)), remote)

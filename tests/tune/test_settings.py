@@ -1,11 +1,15 @@
 """What is known before the first trial, and what a trial can need on top, against what experiments name themselves."""
 
+import pytest
 from made_searches import NOWHERE, RATE
 
+from rambo.errors import InvalidInput
 from rambo.fields import override
+from rambo.home import Home
 from rambo.preparation import prepare
+from tune.__main__ import main
 from tune.records import SearchPlan
-from tune.settings import known_experiments, most_trainings
+from tune.settings import keep_plan, known_experiments, most_trainings, storage_of
 from tune.space import BATCH, Choice, Range, Space, Whole
 
 
@@ -53,3 +57,14 @@ def test_a_trial_needs_its_final_trainings_and_what_its_own_setting_brings(tiny)
     ]
     most = max(sum(map(len, stages.values())) for stages in everything)
     assert most_trainings(sizes, NOWHERE) == final + 2 * most
+
+
+@pytest.mark.parametrize("command", [["status"], ["report"], ["confirm", "--seeds=7,8"]])
+def test_a_home_that_is_a_url_needs_a_database_elsewhere_whatever_looks_at_the_search(tiny, command):
+    home = Home("memory://searched")
+    keep_plan(plan(tiny, {BATCH: Choice((20, 30))}), home)
+    with pytest.raises(
+        InvalidInput, match="--storage must name a database where --home is a URL, got none with memory"
+    ):
+        main([*command, "--study=test", f"--home={home.root}"])
+    assert storage_of("test", "postgresql://host/name", home) == "postgresql://host/name"

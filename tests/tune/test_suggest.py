@@ -30,6 +30,7 @@ def test_what_would_have_been_asked_for_leads_to_the_configuration_it_was_asked_
     found = suggest(trial, SPACE, quickstart())
     assert all(found[name] == value for name, value in REST.items() if name not in changes)
     assert override(quickstart(), found) == config
+    assert set(trial.params) == set(as_parameters(SPACE, config)), "nothing is answered that was not asked"
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,9 @@ def test_a_filter_of_one_batch_leaves_nothing_to_choose(request_for_forty):
     narrow = replace(request_for_forty, num_candidates=10)
     picks = select_greedily(MarginFilter(narrow), FirstBatch(), 4, generator())
     assert picks.indices.tolist() == by_margin(narrow)[:40].tolist()
+
+
+def test_fewer_candidates_than_a_batch_are_a_batch(request_for_forty):
+    least = replace(request_for_forty, num_candidates=3)
+    picks = select_greedily(MarginFilter(least), FirstBatch(), 4, generator())
+    assert picks.indices.tolist() == by_margin(least)[:40].tolist()

@@ -147,3 +147,51 @@ def test_progress_is_told():
     model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=3, num_inner_steps=2))
     fit_utility_model(model, images, pairs, seed=0, bilevel=True, on_step=seen.append)
     assert [(step.step, step.num_steps) for step in seen] == [(1, 3), (2, 3), (3, 3)]
+
+
+def learned(settings, **options):
+    """The weights that a fit ends with, flat."""
+    model, images, pairs = make_case(settings=settings)
+    fit_utility_model(model, images, pairs, seed=3, **options)
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+STILL = {"num_outer_steps": 4, "num_inner_steps": 5, "outer_learning_rate": 1e-12}
+
+
+def test_sgd_on_the_half_is_a_bilevel_fit_whose_penalties_vanish():
+    """The steps, their batches, their noise and their bound are those of the inner problem; Ω at λ = −12 is nothing."""
+    nothing = bilevel.FitState((bilevel.LEAST_LOG_PENALTY,) * 10)
+    inner = learned(UtilityModel(**STILL), bilevel=True, state=nothing)
+    alone = learned(UtilityModel(**STILL), bilevel=False, one_level="sgd_half")
+    assert torch.allclose(inner, alone, atol=1e-5)
+    adam = learned(UtilityModel(**STILL), bilevel=False)
+    assert not torch.allclose(adam, alone, atol=1e-3)
+
+
+def test_penalised_adam_shrinks_weights():
+    settings = UtilityModel(dropout=0.0)
+    plain, penalised = (learned(settings, bilevel=False, one_level=one) for one in ("adam", "adam_penalised"))
+    assert penalised.norm() < plain.norm()
+
+
+@pytest.mark.parametrize(("cap", "bound"), [("fit", math.log(0.1 / (0.02 * 12))), ("wide", bilevel.WIDE_LOG_PENALTY)])
+def test_penalties_rise_to_their_cap_and_no_further(monkeypatch, cap, bound):
+    def upwards(problem, weights, velocity, hyper, descent):
+        step = reverse_mode(problem, weights, velocity, hyper, descent)
+        return replace(step, hypergradient=-torch.ones_like(hyper))
+
+    monkeypatch.setitem(HYPERGRADIENTS, "reverse", upwards)
+    settings = UtilityModel(penalty_cap=cap, num_outer_steps=3, num_inner_steps=4, outer_learning_rate=9.0)
+    model, images, pairs = make_case(settings=settings)
+    result = fit_utility_model(model, images, pairs, seed=0, bilevel=True)
+    assert result.log_penalties[-1] == pytest.approx([bound] * 10, abs=1e-6)
+
+
+def test_gradients_are_shortened_to_the_bound_and_left_alone_without_one():
+    start = torch.cat([parameter.detach().flatten() for parameter in make_case()[0].parameters()])
+    moved = {}
+    for norm in (0.01, math.inf):
+        moved[norm] = (learned(UtilityModel(**STILL, inner_gradient_norm=norm), bilevel=True) - start).norm()
+    assert moved[0.01] < 0.02 * 0.01 * 20 / (1 - 0.9), "the length of 20 steps with momentum .9 at most"
+    assert moved[math.inf] > 3 * moved[0.01]
