@@ -2,7 +2,7 @@
 
 Every effect is a linear combination of cells, taken seed by seed over the seeds that have all the cells it needs:
 pairing removes what the seed (splits, seed set) does to every cell alike, and nothing missing is averaged around.
-p values are adjusted within a family: all contrasts, all comparisons of levels, all controls.
+p values are adjusted within a family: all contrasts, all comparisons of levels, all comparisons with controls.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Effect:
     name: str
     """In tables: `RankNet`, `bilevel × OT`, `B: 1000 − 500`, `full − random`."""
     subject: str
-    """In sentences, before "changes test accuracy by"."""
+    """In sentences, before "changes test accuracy by"; of an interaction, whose effect differs."""
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     """One per seed."""
@@ -44,6 +44,8 @@ class Effect:
     p_tost_holm: float | None = None
     num_tests: int = 0
     """Effects that Holm was over."""
+    among: tuple[str, ...] = ()
+    """Of an interaction: between what the subject's effect differs, `RankNet off and on`."""
 
     @property
     def is_significant(self) -> bool:
@@ -57,10 +59,12 @@ class Effect:
 
 
 def contrasts(study: Study, metric: str = "test_accuracy", margin: float = MARGIN) -> tuple[Effect, ...]:
-    """The 2^k − 1 factorial contrasts, c_S = 2^(1−k) Σ_cells Π_{j ∈ S} z_j · y with z_j = ±1 for factor j on or off.
+    """The 2^k − 1 factorial contrasts, c_S = 2^(|S|−k) Σ_cells Π_{j ∈ S} z_j · y with z_j = ±1 for factor j on or off.
 
-    For one factor that is mean(on) − mean(off); for two, half the difference of differences (Yates 1937). Factors that
-    are no switches count from their first level to their last.
+    For one factor that is mean(on) − mean(off); for two, by how much the effect of the one differs between the other's
+    off and on; for three, the difference of such differences. All are differences of accuracies, so one margin serves
+    (Yates 1937 has half and a quarter of the latter two). Factors that are no switches count from their first level to
+    their last.
     """
     grid = study.grid
     if not grid.is_two_level_factorial:
@@ -69,10 +73,11 @@ def contrasts(study: Study, metric: str = "test_accuracy", margin: float = MARGI
     effects = []
     for size in range(1, len(grid.factors) + 1):
         for subset in combinations(range(len(grid.factors)), size):
-            weights = signs[:, subset].prod(axis=1) * 2.0 ** (1 - len(grid.factors))
+            weights = signs[:, subset].prod(axis=1) * 2.0 ** (size - len(grid.factors))
             chosen = [grid.factors[j] for j in subset]
             kind: Kind = "main effect" if size == 1 else "interaction"
-            effects.append(_effect(study, metric, margin, kind, _contrast_names(chosen), (grid.studied, weights)))
+            effect = _effect(study, metric, margin, kind, _contrast_names(chosen), (grid.studied, weights))
+            effects.append(replace(effect, among=tuple(map(_two_levels, chosen[:-1]))))
     return _adjusted(effects)
 
 
@@ -119,15 +124,38 @@ def level_effects(study: Study, metric: str = "test_accuracy", margin: float = M
 
 
 def control_effects(study: Study, metric: str = "test_accuracy", margin: float = MARGIN) -> tuple[Effect, ...]:
-    """The reference cell minus each control, at the control's levels where it has some."""
-    effects = []
-    for control in study.grid.controls:
-        cell = compared_cell(study.grid, control)
+    """The reference cell minus each control, at the control's levels where it has some; then what lies behind a gain.
+
+    Filtered random minus random is the margin filter's part, the mean of all cells with û minus filtered random û's:
+    whose gain it is, is a claim, and claims are tested.
+    """
+    grid, effects = study.grid, []
+    for control in grid.controls:
+        cell = compared_cell(grid, control)
         if cell is not None:
-            names = (f"{cell.name} − {control.name}", f"{cell.name} instead of {control.name}")
-            weights = np.array([1.0, -1.0])
-            effects.append(_effect(study, metric, margin, "control", names, ([cell, control], weights)))
+            effects.append(_difference(study, metric, margin, [cell], control))
+    for filtered in (control for control in grid.controls if control.control == "filtered_random"):
+        for plain in (control for control in grid.controls if control.control == "random"):
+            if set(plain.levels) <= set(filtered.levels):
+                effects.append(_difference(study, metric, margin, [filtered], plain))
+        learned = [cell for cell in grid.studied if _learns(grid, cell) and set(filtered.levels) <= set(cell.levels)]
+        if len(learned) > 1:
+            effects.append(_difference(study, metric, margin, learned, filtered))
     return _adjusted(effects)
+
+
+def _difference(study: Study, metric: str, margin: float, cells: Sequence[Cell], control: Cell) -> Effect:
+    """The mean of `cells` minus `control`."""
+    mine, subject = cells[0].name, cells[0].name
+    if len(cells) > 1:
+        mine, subject = f"mean of {len(cells)} cells with û", f"The mean of {len(cells)} cells with û"
+    names = (f"{mine} − {control.name}", f"{subject} instead of {control.name}")
+    weights = np.array([1 / len(cells)] * len(cells) + [-1.0])
+    return _effect(study, metric, margin, "control", names, ([*cells, control], weights))
+
+
+def _learns(grid: Grid, cell: Cell) -> bool:
+    return grid.config(cell, grid.seeds[0]).needs_utility_model
 
 
 def reference_cell(grid: Grid) -> Cell:
@@ -192,9 +220,13 @@ def _signs(grid: Grid) -> Floats:
 def _contrast_names(factors: Sequence[Factor]) -> tuple[str, str]:
     if len(factors) == 1:
         return _level_names(factors[0], factors[0].levels[-1], factors[0].levels[0])
-    labels = [factor.label for factor in factors]
-    listed = f"{', '.join(labels[:-1])} and {labels[-1]}"
-    return " × ".join(labels), f"The interaction of {listed}"
+    return " × ".join(factor.label for factor in factors), factors[-1].label
+
+
+def _two_levels(factor: Factor) -> str:
+    if factor.is_switch:
+        return f"{factor.label} off and on"
+    return f"{factor.label}={level_text(factor.levels[0])} and {level_text(factor.levels[-1])}"
 
 
 def _level_names(factor: Factor, level: Value, reference: Value) -> tuple[str, str]:

@@ -17,9 +17,10 @@ FIGURES = {
 """Pictures on the page, with their captions."""
 
 METHOD = (
-    "Effects are taken seed by seed over the seeds that have all the cells they need. p values are of the two-sided "
-    "sign-flip test, exact up to 16 seeds, and of two one-sided t tests (TOST) against the margin. Holm's correction "
-    "is over all effects of a family: those of the factors, or the comparisons with controls."
+    "Effects are taken seed by seed over the seeds that have all the cells they need; an interaction is the difference "
+    "between effects. p values are of the two-sided sign-flip test, exact if differences are symmetric, and of two "
+    "one-sided t tests (TOST) against the margin. Holm's correction is over all effects of a family and a metric: "
+    "those of the factors, or the comparisons with controls. Intervals are of single effects, not adjusted."
 )
 
 TEMPLATE = """\
@@ -107,7 +108,7 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
         caption=CAPTION,
         both=() if fixed is None else both_tables(fixed, analysis),
         both_caption=BOTH_CAPTION,
-        sentences=[sentence for sentence in sentences(analysis) if sentence not in analysis.marks],
+        sentences=[sentence for sentence in sentences(analysis, other) if sentence not in analysis.marks],
         effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
         method=METHOD,
         margin=share(analysis.margin),

@@ -34,7 +34,7 @@ def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -
         "table.csv": cells_csv(study),
         "effects.csv": effects_csv([test, validation]),
         "trials.csv": trials_csv(study),
-        "sentences.txt": ("\n".join(sentences(test)) + "\n").encode(),
+        "sentences.txt": ("\n".join(sentences(test, validation)) + "\n").encode(),
         **figures,
         "report.html": page(test, validation, figures, fixed),
     }

@@ -8,23 +8,69 @@ from ablations.statistics import Analysis, Summary, finished, power_text, seeds_
 from ablations.study import Study
 from rambo import formats
 from rambo.formats import points
+from rambo.inference import ALPHA
+
+BLIND = {
+    2: " Each is its main effect: the interaction does not show in them.",
+    3: " Each is its main effect plus a twelfth of the three-way interaction: those of two do not show in them.",
+}
+"""What Shapley values cannot tell, by the number of components."""
 
 METRICS = {"test_accuracy": "test accuracy", "val_accuracy": "validation accuracy"}
 """Metrics in words; others go by their field."""
 
 
-def sentences(analysis: Analysis) -> list[str]:
-    """All of them: what to mind, what differs, what is missing, what so many seeds can tell."""
-    effects = (*analysis.tested, *analysis.controls)
+def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
+    """All of them: what to mind, what differs, what is missing, what so many seeds can tell.
+
+    Of `other`, the same study by another metric, whatever is shown; the rest of its effects are named.
+    """
+    effects = _effects(analysis)
     return [
         *analysis.marks,
         _headline(analysis),
         *(effect_sentence(effect, analysis) for effect in effects if effect.estimate is not None),
         *_untested([effect for effect in effects if effect.estimate is None]),
         *shapley_sentences(analysis),
+        *([] if other is None else shown_sentences(other)),
+        *family_sentences(analysis),
         *missing_sentences(analysis.study),
         *map(power_text, analysis.powers),
     ]
+
+
+def shown_sentences(analysis: Analysis) -> list[str]:
+    """Every effect that is shown to differ from nothing or to be as good as nothing, then the names of the others."""
+    tested = [effect for effect in _effects(analysis) if effect.num_tests]
+    shown = [effect for effect in tested if effect.is_significant or effect.is_equivalent]
+    said = [effect_sentence(effect, analysis) for effect in shown]
+    rest = [effect.name for effect in tested if effect not in shown]
+    if rest:
+        said.append(
+            f"On {metric_text(analysis.metric)} neither a difference nor its absence is shown of {'; '.join(rest)}."
+        )
+    return said
+
+
+def family_sentences(analysis: Analysis) -> list[str]:
+    """Which tests share which error rate, and that intervals do not."""
+    families = {
+        "contrasts" if analysis.contrasts else "levels": analysis.tested,
+        "comparisons with controls": analysis.controls,
+    }
+    counts = {name: max((effect.num_tests for effect in effects), default=0) for name, effects in families.items()}
+    named = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+    if not named:
+        return []
+    return [
+        f"Families: {named}. In each, and of each metric apart, the sign-flip tests together err with a chance of "
+        f"{share(ALPHA)} % at most (Holm), and so do the TOSTs; intervals hold 95 % one by one, unadjusted. Sign-flip "
+        "tests are exact if differences are symmetric around their expectation."
+    ]
+
+
+def _effects(analysis: Analysis) -> tuple[Effect, ...]:
+    return (*analysis.tested, *analysis.controls)
 
 
 def effect_sentence(effect: Effect, analysis: Analysis) -> str:
@@ -32,21 +78,38 @@ def effect_sentence(effect: Effect, analysis: Analysis) -> str:
     found, metric = effect.estimate, metric_text(analysis.metric)
     if found is None:
         raise ValueError(f"{effect.name} has no estimate")
-    verb = "changes" if effect.is_significant else "is estimated to change"
-    test = f"{'exact ' if found.is_exact else ''}sign-flip p"
     said = (
-        f"{effect.subject} {verb} {metric} by {points(found.mean)} points (95 % interval {interval(effect)}, "
-        f"{test} {relation(found.p)}{_holm(effect, effect.p_holm)}, {_count(found.n, 'seed')})."
+        f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)} (95 % interval {interval(effect)}, "
+        f"sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_count(found.n, 'seed')})."
     )
     tost = f"TOST p {relation(found.p_tost)}{_holm(effect, effect.p_tost_holm)}"
     if effect.is_equivalent:
-        return f"{said} It changes {metric} by less than {share(analysis.margin)} points either way ({tost})."
+        it = "It differs" if effect.kind == "interaction" else f"It changes {metric}"
+        return f"{said} {it} by less than {share(analysis.margin)} points either way ({tost})."
     if effect.is_significant:
         return said
     return (
         f"{said} Whether it matters at the scale of {share(analysis.margin)} points remains open: neither a difference "
         f"nor its absence is shown ({tost})."
     )
+
+
+def _claim(effect: Effect, metric: str) -> str:
+    """What the number is of; nothing is stated as a fact that is not shown."""
+    if effect.kind != "interaction":
+        return f"{effect.subject} {'changes' if effect.is_significant else 'is estimated to change'} {metric} by"
+    verb = "differs" if effect.is_significant else "is estimated to differ"
+    if len(effect.among) > 1:
+        return f"How {effect.subject}'s effect on {metric} differs between {effect.among[-1]} {verb} by"
+    return f"{effect.subject}'s effect on {metric} {verb} by"
+
+
+def _between(effect: Effect) -> str:
+    """The levels that an effect differs between; of three factors and more, those of the outer ones."""
+    if effect.kind != "interaction":
+        return ""
+    outer = effect.among[:-1] if len(effect.among) > 1 else effect.among
+    return f" between {', '.join(outer)}"
 
 
 def shapley_sentences(analysis: Analysis) -> list[str]:
@@ -62,7 +125,7 @@ def shapley_sentences(analysis: Analysis) -> list[str]:
         said.append(
             f"From no component to all of them, {metric_text(analysis.metric)} changes by "
             f"{mean_error(total, signed=True)} points; exact Shapley values give {shares} "
-            f"(mean ± standard error, {_count(len(seeds), 'seed')})."
+            f"(mean ± standard error, {_count(len(seeds), 'seed')}).{BLIND.get(len(effects), '')}"
         )
     undefined = [seed for seed in analysis.study.grid.seeds if seed not in seeds]
     if undefined:

@@ -1,12 +1,14 @@
 """Inference on paired differences, n of them, one a seed; arrays have the seeds on their last axis.
 
 Notation: d_1…d_n are the differences, d̄ their mean, s their standard deviation (n − 1 in the denominator), SE = s/√n.
-With few seeds no shape of noise can be relied on, so the headline p is that of the exact sign-flip test; intervals
-and equivalence rest on Student's t.
+With few seeds no shape of noise can be relied on, so the headline p is that of the sign-flip test, which is exact where
+differences are symmetric around their expectation; intervals and equivalence rest on Student's t.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from itertools import product
 
@@ -23,7 +25,16 @@ MAX_EXACT = 16
 """Largest n whose 2^n sign flips are all enumerated."""
 
 DRAWS = 100_000
-"""Random sign flips where there are too many to enumerate."""
+"""Random sign flips where there are too many to enumerate and no lattice to count them on."""
+
+FINEST = 100_000
+"""Largest denominator of the lattice that accuracies are looked for on: images times trainings times cells."""
+
+MOST_STEPS = 5_000_000
+"""Of that lattice between the least and the largest sum, at most."""
+
+_ROUNDING = 1e-11
+"""What rounding may have left of a multiple of the lattice's step."""
 
 _TIE = 1e-9
 """Sums that differ by less than this share of Σ|d| are equal: accuracies are multiples of 1/(images · trainings)."""
@@ -39,17 +50,14 @@ class Estimate:
     """Lower end of the 95 % t interval."""
     high: float
     p: float
-    """Two-sided sign-flip test of no difference, exact up to 16 seeds."""
+    """Two-sided sign-flip test of no difference."""
     p_t: float
     """Two-sided paired t test of no difference."""
     p_tost: float
     """Two one-sided t tests of a difference at least as large as the margin; small means equivalent."""
     n: int
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether `p` is over all sign flips."""
-        return self.n <= MAX_EXACT
+    is_exact: bool = True
+    """Whether `p` is over all sign flips, none of them drawn."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,9 @@ def estimate(differences: Sequence[float], margin: float, generator: np.random.G
         return None
     mean, se = mean_and_se(d)
     low, high = t_interval(d)
-    p = sign_flip_p(d, generator)
-    return Estimate(float(mean), float(se), float(low), float(high), float(p), float(t_p(d)), tost(d, margin), len(d))
+    p, exact = sign_flip_p(d, generator), len(d) <= MAX_EXACT or _on_lattice(d) is not None
+    tests = float(p), float(t_p(d)), tost(d, margin)
+    return Estimate(float(mean), float(se), float(low), float(high), *tests, len(d), exact)
 
 
 def tost(differences: Floats, margin: float) -> float:
@@ -118,13 +127,18 @@ def tost_p(d: Floats, margin: float) -> Floats:
 def sign_flip_p(d: Floats, generator: np.random.Generator | None = None, draws: int = DRAWS) -> Floats:
     """Two-sided sign-flip test of differences that are symmetric around 0 (Fisher 1935): P(|Σ ±d_i| ≥ |Σ d_i|).
 
-    All 2^n flips up to n = 16; beyond, `draws` flips from `generator` and the observed one, so p ≥ 1/(draws + 1)
-    (Phipson and Smyth 2010).
+    All 2^n flips up to n = 16, and beyond where the differences are multiples of a common step, as accuracies are: the
+    distribution of ±d_1 ± … ± d_n is then built up by convolution (Pagano and Tritchler 1983). Elsewhere `draws` flips
+    from `generator` and the observed one, so p ≥ 1/(draws + 1) (Phipson and Smyth 2010). With skewed differences the
+    size of the test at .05 reaches .15 at n = 10.
 
     >>> float(sign_flip_p(np.array([1.0, 2.0, 3.0])))
     0.25
     """
     exact = d.shape[-1] <= MAX_EXACT
+    whole = _on_lattice(d) if not exact and d.ndim == 1 else None
+    if whole is not None:
+        return np.asarray(_convolved_p(whole))
     if not exact and generator is None:
         raise TypeError(f"sign_flip_p needs a generator for more than {MAX_EXACT} differences")
     flips = _all_flips(d.shape[-1]) if generator is None or exact else _some_flips(d.shape[-1], generator, draws)
@@ -148,8 +162,6 @@ def attainable(num_seeds: int, num_tests: int, *, alpha: float = ALPHA, power: f
     (0.0625, False)
     """
     smallest = 2.0 ** (1 - num_seeds) if num_seeds > 0 else 1.0
-    if num_seeds > MAX_EXACT:
-        smallest = 1 / (DRAWS + 1)
     detectable = detectable_effect(num_seeds, alpha / max(num_tests, 1), power) if num_seeds >= 2 else None
     return Power(num_seeds, num_tests, smallest, min(1.0, smallest * max(num_tests, 1)), detectable)
 
@@ -173,6 +185,27 @@ def _ratio(value: Floats, se: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio: Floats = np.where(value == 0, 0.0, np.divide(value, se))
     return ratio
+
+
+def _on_lattice(d: Floats) -> list[int] | None:
+    """The differences as multiples of their common step; None where they have none that is coarse enough."""
+    fractions = [Fraction(float(value)).limit_denominator(FINEST) for value in d]
+    if any(abs(float(fraction) - value) > _ROUNDING for fraction, value in zip(fractions, d, strict=True)):
+        return None
+    step = math.lcm(*(fraction.denominator for fraction in fractions))
+    whole = [int(fraction * step) for fraction in fractions]
+    return whole if sum(map(abs, whole)) <= MOST_STEPS else None
+
+
+def _convolved_p(whole: Sequence[int]) -> float:
+    """P(|Σ ±k_i| ≥ |Σ k_i|) over all signs, for whole numbers k_i."""
+    total = sum(map(abs, whole))
+    chances = np.zeros(2 * total + 1)
+    chances[total] = 1.0
+    for step in filter(None, map(abs, whole)):
+        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2  # nothing reaches the ends before the last
+    sums = np.arange(-total, total + 1)
+    return float(chances[np.abs(sums) >= abs(sum(whole))].sum())
 
 
 @cache

@@ -56,7 +56,7 @@ def test_known_effects_are_found_exactly(make_study):
             "bilevel": 0.02 + 0.004,  # half of the interaction, OT being on in half of the cells
             "OT": -0.01 + 0.004,
             "RankNet": 0.03,
-            "bilevel × OT": 0.004,  # half the difference of differences
+            "bilevel × OT": 0.008,  # the difference of differences
             "bilevel × RankNet": 0,
             "OT × RankNet": 0,
             "bilevel × OT × RankNet": 0,
@@ -75,7 +75,7 @@ def test_what_rounding_leaves_of_no_effect_is_no_effect(make_study):
     assert by_name(contrasts(study))["bilevel"].p_holm == pytest.approx(7 * 2 / 2**10)
 
 
-def test_contrasts_are_twice_the_coefficients_of_least_squares_on_plus_and_minus_one(make_study):
+def test_contrasts_are_multiples_of_the_coefficients_of_least_squares_on_plus_and_minus_one(make_study):
     study = make_study(noisy)
     cells = study.grid.studied
     z = np.array([[1.0 if on else -1.0 for _, on in cell.levels] for cell in cells])
@@ -88,7 +88,8 @@ def test_contrasts_are_twice_the_coefficients_of_least_squares_on_plus_and_minus
     for place, seed in enumerate(study.grid.seeds):
         y = [study.outcomes[cell.name, seed].test_accuracy for cell in cells]
         coefficients = sm.OLS(y, design).fit().params[1:]
-        assert [effect.values[place] for effect in found.values()] == pytest.approx(2 * coefficients, abs=1e-11)
+        scales = np.array([2, 2, 2, 4, 4, 4, 8])  # a difference, a difference of differences, and of those
+        assert [effect.values[place] for effect in found.values()] == pytest.approx(scales * coefficients, abs=1e-11)
 
 
 def test_a_main_effect_is_on_minus_off_seed_by_seed(make_study):
@@ -150,10 +151,13 @@ def test_an_effect_uses_only_seeds_that_have_all_its_cells(make_study):
         assert found.seeds == (0, 1, 3, 4, 5)
         assert found == expected
     assert [effect.seeds for effect in shapley_values(study)] == [(0, 1, 3, 4, 5)] * 3
-    assert {effect.name.split(" − ")[1]: effect.seeds for effect in control_effects(study)} == {
-        "random": (2, 3, 4, 5),
-        "margin": tuple(range(6)),
-        "filtered_random": tuple(range(6)),
+    full = "bilevel=on OT=on RankNet=on"
+    assert {effect.name: effect.seeds for effect in control_effects(study)} == {
+        f"{full} − random": (2, 3, 4, 5),
+        f"{full} − margin": tuple(range(6)),
+        f"{full} − filtered_random": tuple(range(6)),
+        "filtered_random − random": (2, 3, 4, 5),
+        "mean of 8 cells with û − filtered_random": (0, 1, 3, 4, 5),
     }
 
 
@@ -161,11 +165,12 @@ def test_an_effect_of_fewer_than_two_seeds_is_absent_and_not_counted(make_study)
     def accuracy(cell, seed):
         return None if cell.control == "random" and seed > 0 else noisy(cell, seed)
 
-    effects = {effect.name.split(" − ")[1]: effect for effect in control_effects(make_study(accuracy))}
+    found = control_effects(make_study(accuracy))
+    effects = {effect.name.split(" − ")[1]: effect for effect in found if effect.name.startswith("bilevel=")}
     assert effects["random"].estimate is None
     assert effects["random"].p_holm is None
     assert not effects["random"].is_significant
-    assert effects["margin"].num_tests == 2
+    assert effects["margin"].num_tests == 3, "margin, filtered random, and that beside all cells with û"
     assert contrasts(make_study(noisy, seeds=[0]))[0].estimate is None
 
 
@@ -227,3 +232,45 @@ def test_controls_are_compared_at_their_own_levels(make_study):
         "B=250 OT=on − margin B=250",
         "B=500 OT=on − margin B=500",
     ]
+
+
+def test_whose_gain_it_is_is_tested(make_study):
+    """The filter adds .02 over random, û .003 over the filter in half of its cells: each is a difference of its own."""
+
+    def accuracy(cell, seed):
+        base = {"random": 0.90, "margin": 0.92, "filtered_random": 0.92}.get(cell.control, 0.92)
+        return base + 0.003 * bool(cell.level("switches.ranknet")) + 0.0001 * (seed % 3)
+
+    found = by_name(control_effects(make_study(accuracy)))
+    assert found["filtered_random − random"].estimate.mean == pytest.approx(0.02)
+    assert found["mean of 8 cells with û − filtered_random"].estimate.mean == pytest.approx(0.0015)
+    without = make_study(accuracy, controls=["random", "margin"])
+    assert [effect.name.split(" − ")[1] for effect in control_effects(without)] == ["random", "margin"]
+
+
+def test_an_interaction_is_a_difference_between_effects_and_says_between_what(make_study):
+    study = make_study(noisy)
+    found = by_name(contrasts(study))
+    names = [f"bilevel={b} OT={o} RankNet={r}" for b in ("on", "off") for o in ("on", "off") for r in ("on", "off")]
+    for place, seed in enumerate(study.grid.seeds):
+        y = {name: study.outcomes[name, seed].test_accuracy for name in names}
+        effect_of_ot = {
+            (b, r): y[f"bilevel={b} OT=on RankNet={r}"] - y[f"bilevel={b} OT=off RankNet={r}"]
+            for b in ("on", "off")
+            for r in ("on", "off")
+        }
+        between = [effect_of_ot[b, "on"] - effect_of_ot[b, "off"] for b in ("on", "off")]
+        assert found["OT × RankNet"].values[place] == pytest.approx(sum(between) / 2, abs=1e-11)
+        assert found["bilevel × OT × RankNet"].values[place] == pytest.approx(between[0] - between[1], abs=1e-11)
+    assert (found["OT × RankNet"].subject, found["OT × RankNet"].among) == ("RankNet", ("OT off and on",))
+    assert found["bilevel × OT × RankNet"].among == ("bilevel off and on", "OT off and on")
+    assert found["OT"].among == ()
+
+
+def test_shapley_values_of_three_are_main_effects_and_a_twelfth_of_the_three_way_interaction(make_study):
+    study = make_study(noisy)
+    found = by_name(contrasts(study))
+    for effect in shapley_values(study):
+        three = np.array(found["bilevel × OT × RankNet"].values)
+        expected = np.array(found[effect.name].values) + three / 12
+        assert effect.values == pytest.approx(expected, abs=1e-11)

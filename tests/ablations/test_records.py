@@ -44,7 +44,7 @@ def test_table_csv_can_be_recomputed_from_trials_csv(files):
 def test_effects_csv_holds_what_was_analysed(study, files):
     read = rows(files["effects.csv"])
     analysis = analyse(study)
-    kinds = ["main effect"] * 3 + ["interaction"] * 4 + ["Shapley value"] * 3 + ["control"] * 3
+    kinds = ["main effect"] * 3 + ["interaction"] * 4 + ["Shapley value"] * 3 + ["control"] * 5
     assert [row["kind"] for row in read] == kinds * 2
     effects = (*analysis.contrasts, *analysis.shapley, *analysis.controls)
     for row, effect in zip(read, effects, strict=False):
@@ -55,4 +55,4 @@ def test_effects_csv_holds_what_was_analysed(study, files):
         assert (row["p"] != "") is (row["p_holm"] != "") is (row["p_tost"] != "") is tested
         if tested:
             assert float(row["p_holm"]) == pytest.approx(effect.p_holm)
-    assert {row["metric"] for row in read[13:]} == {"val_accuracy"}
+    assert {row["metric"] for row in read[15:]} == {"val_accuracy"}

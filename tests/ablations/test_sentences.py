@@ -37,7 +37,7 @@ def test_a_clear_effect_is_stated(make_study):
     differences = [0.004, 0.005, 0.003, 0.006, 0.004, 0.005, 0.003, 0.004, 0.006, 0.005]
     analysis = analyse(make_study(exactly(differences), controls=[]))
     assert effect_sentence(analysis.contrasts[2], analysis) == (
-        "RankNet changes test accuracy by +0.45 points (95 % interval 0.37 to 0.53, exact sign-flip p = .002, .014 "
+        "RankNet changes test accuracy by +0.45 points (95 % interval 0.37 to 0.53, sign-flip p = .002, .014 "
         "after Holm over 7 contrasts, 10 seeds)."
     )
 
@@ -71,3 +71,42 @@ def test_one_seed_tests_nothing_and_says_so(make_study):
     assert any(line.startswith("Nothing can be said of what fewer than two seeds") for line in said)
     assert "nothing can be tested" in said[-1]
     assert not any("p =" in line for line in said)
+
+
+def interacting(cell, seed):
+    """RankNet adds .4 points with bilevel and takes .4 without; the same on validation accuracy, which is higher."""
+    sign = 1 if cell.level("switches.bilevel") else -1
+    return 0.9 + (sign * 0.004 + 0.0001 * (seed % 4)) * bool(cell.level("switches.ranknet"))
+
+
+def test_interactions_are_told_as_differences_between_effects(make_study):
+    analysis = analyse(make_study(interacting, controls=[]))
+    found = {effect.name: effect_sentence(effect, analysis) for effect in analysis.contrasts}
+    assert found["bilevel × RankNet"].startswith(
+        "RankNet's effect on test accuracy differs by +0.80 points between bilevel off and on (95 % interval 0.80 to "
+    )
+    assert found["bilevel × OT × RankNet"].startswith(
+        "How RankNet's effect on test accuracy differs between OT off and on is estimated to differ by 0.00 points "
+        "between bilevel off and on"
+    )
+    assert "It differs by less than 0.3 points either way" in found["bilevel × OT × RankNet"]
+
+
+def test_what_is_shown_by_the_other_metric_is_told_and_what_is_not_is_named(make_study):
+    study = make_study(interacting, controls=[])
+    said = sentences(analyse(study), analyse(study, "val_accuracy"))
+    [validation] = [
+        line for line in said if line.startswith("RankNet's effect on validation accuracy differs by +0.80")
+    ]
+    assert "after Holm over 7 contrasts" in validation
+    unclear = make_study(noisy, seeds=range(5))
+    said = sentences(analyse(unclear), analyse(unclear, "val_accuracy"))
+    [rest] = [line for line in said if line.startswith("On validation accuracy neither a difference nor its absence")]
+    assert "bilevel × OT" in rest
+
+
+def test_families_and_what_holds_for_them_are_named(make_study):
+    [line] = [line for line in sentences(analyse(make_study(noisy))) if line.startswith("Families: ")]
+    assert line.startswith("Families: 7 contrasts and 5 comparisons with controls.")
+    assert "one by one, unadjusted" in line
+    assert "exact if differences are symmetric" in line

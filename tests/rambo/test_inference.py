@@ -118,3 +118,30 @@ def test_a_detectable_effect_is_detected_in_80_percent():
     effect = detectable_effect(4, 0.05 / 7)
     d = np.random.default_rng(5).normal(effect, 1, (20_000, 4))
     assert within((t_p(d) < 0.05 / 7).mean(), 0.8, 20_000)
+
+
+# --- many seeds ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [17, 18])
+def test_accuracies_of_many_seeds_are_counted_over_all_flips_without_drawing_any(n):
+    """Against all 2^n sums, as fractions have them; accuracies of 3 trainings on 1000 images, a quarter contrast."""
+    steps = np.random.default_rng(n).integers(-40, 60, size=n)
+    halves = [np.array(list(product((1, -1), repeat=size))) for size in (n // 2, n - n // 2)]
+    sums = (halves[0] @ steps[: n // 2])[:, None] + (halves[1] @ steps[n // 2 :])[None, :]
+    exact = (np.abs(sums) >= abs(steps.sum())).mean()
+    assert sign_flip_p(steps / 12_000) == pytest.approx(exact, abs=1e-12)
+    assert sign_flip_p(np.round(steps / 12_000, 12)) == pytest.approx(exact, abs=1e-12)
+    found = estimate(steps / 12_000, 0.003, None)
+    assert found.is_exact
+    assert found.p == pytest.approx(exact, abs=1e-12)
+
+
+def test_differences_without_a_common_step_are_drawn_and_say_so():
+    d = np.random.default_rng(5).normal(0.002, 0.004, 20)
+    assert not estimate(d, 0.003, np.random.default_rng(0)).is_exact
+    assert estimate(d[:16], 0.003, None).is_exact
+
+
+def test_the_smallest_p_of_many_seeds_is_that_of_all_flips():
+    assert attainable(20, 1).smallest_p == float(sign_flip_p(np.full(20, 0.001))) == 2.0**-19
