@@ -269,7 +269,7 @@ class Config:
 
     @property
     def num_pretraining_iterations(self) -> int:
-        """τ1 = ⌊(k−1)/b⌋."""
+        """τ1 = ⌊(k−1)/b⌋. Deviation[exclusive-loops]: Algorithm 1 runs i = 0 : τ1, whose last step would leave S_0."""
         return (self.data.num_seed_labels - 1) // self.acquisition.batch_size
 
     @property

@@ -9,7 +9,7 @@ class Measurement:
     """The utility of one set: f trained on it, judged on S_val and on the test set."""
 
     val_accuracy: float
-    """Accuracy on S_val, in [0, 1]: the utility u(ξ)."""
+    """Accuracy on S_val, in [0, 1]: the utility u(ξ). Deviation[accuracy]: §3 prints the error rate."""
     test_accuracy: float
     """Accuracy on the test set, in [0, 1]."""
     val_correct: bytes

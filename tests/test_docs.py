@@ -10,11 +10,12 @@ import pytest
 from ablations.__main__ import read_grid
 from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs
-from rambo.fields import override
+from rambo.fields import fields, override
 from rambo.presets import quickstart
 from tune.__main__ import read_settings, read_space
 
 ROOT = Path(__file__).parents[1]
+PAPER = (ROOT / "docs/paper.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -123,3 +124,20 @@ def test_plans_that_are_shown_are_printed(command, tmp_path, capsys):
     words = shlex.split(command, comments=True)
     import_module(f"{words[2]}.__main__").main([*words[3:], f"--home={tmp_path}"])
     assert capsys.readouterr().out
+
+
+def test_every_departure_from_the_paper_stands_on_its_page_and_in_the_code():
+    told = re.findall(r"\[([a-z-]+)\](?!\()", PAPER)
+    code = "".join(path.read_text() for path in sorted((ROOT / "rambo").rglob("*.py")))
+    tagged = re.findall(r"\bDeviation\b(?:\[([a-z-]+)\])?", code)
+    assert "" not in tagged, "a Deviation in the code has a name"
+    assert sorted(tagged) == sorted(set(tagged)) == sorted(name for name in told if name != "name")
+
+
+def test_what_the_page_on_the_paper_names_is_there():
+    for path in re.findall(r"`((?:rambo|ablations)/[\w/]+\.py)`", PAPER):
+        assert (ROOT / path).exists(), path
+    section = "data|classifier|training|offline|pretraining|utility|utility_model|switches|acquisition|evaluation"
+    named = re.findall(rf"`(?:--factor )?((?:{section})\.\w+)", PAPER)
+    assert len(named) > 20
+    assert [name for name in named if name not in fields()] == []

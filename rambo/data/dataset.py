@@ -188,8 +188,9 @@ def flip_labels(
 ) -> Labels:
     """Labels (N,) of a noisy oracle: round(fraction · n) of the n different `candidates` get another class (§5.5).
 
-    The other class is uniform over the C − 1 that are wrong. Equal generators give nested flips: what a small fraction
-    flips, a larger one flips alike.
+    Deviation[noisy-classes]: of all classes, where §5.5 also speaks of "certain classes" without naming any. The other
+    class is uniform over the C − 1 that are wrong. Equal generators give nested flips: what a small fraction flips, a
+    larger one flips alike.
 
     >>> flip_labels(np.array([0, 0, 1]), np.array([0, 2]), 1.0, 2, np.random.default_rng(0)).tolist()
     [1, 0, 0]

@@ -64,7 +64,10 @@ class Pool:
 
 
 def make_split(dataset: Dataset, data: config.Data, seed: int) -> Split:
-    """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data."""
+    """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data.
+
+    Deviation[imbalance-after]: classes are thinned in the pool, after S_0 and S_val have been drawn from all images.
+    """
     test = dataset.fixed(data.num_test).test
     official = len(dataset.test_candidates) < len(dataset.labels)
     rest = np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_candidates if official else test)

@@ -41,6 +41,7 @@ class MarginFilter:
     """Algorithm 2's candidates: the M smallest margins of what is left, divided at random into batches of b.
 
     f is not retrained, so margins stay. A batch is listed by margin: with M = b the picks are exactly Margin's.
+    Deviation[filter-width]: the paper gives no M; ten batches unless `acquisition.candidate_batches` says another.
     """
 
     def __init__(self, request: Request) -> None:

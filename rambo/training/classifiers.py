@@ -1,5 +1,7 @@
 """The classifiers f: LeNet-5 (A.4), a wider MnistNet, ResNet-18 with a CIFAR stem, and a small one for 8x8 images.
 
+Deviation[lenet]: "similar to LeNet, as suggested by Beck et al." is LeNet-5 here; MnistNet is nearer to what those use.
+
 Each maps images (n, C, H, W) to penultimate features and those to logits. Weights come from a generator that is passed
 in, and dropout from masks that are passed in, so that a training depends on its own seed alone.
 """

@@ -6,6 +6,10 @@
 
 D_tr holds the shorter half of the pairs, D_val the longer: λ is chosen for sets longer than those that w was fitted to.
 Weights w (d,) and log penalties λ (p,) are flat vectors throughout.
+
+Deviation[steps]: B.7 trains "each batch for 20 epochs"; a fit is 20 rounds of T = 10 steps on all its pairs at once.
+Deviation[warm-start]: w and λ go on from the last iteration's fit, where the paper says neither.
+Deviation[penalties]: §4.2.1 leaves Ω_λ open; here each weight tensor has one penalty e^λ on its squares, biases none.
 """
 
 import math
@@ -39,7 +43,8 @@ WIDE_LOG_PENALTY = 4.0
 
 REPEATS, SLOWDOWN = 3, 4.0
 """A fit that ends with one score for all sets begins anew so often, at a learning rate so many times smaller each time.
-Deviation: at λ_OT ≥ 10 the distance that û does not know yet sends steps so far that units of φ die in most fits."""
+Deviation[begin-anew]: at λ_OT ≥ 10 the distance that û does not know yet sends steps so far that units of φ die in most
+fits."""
 
 
 OneLevel = Literal["adam", "adam_penalised", "sgd_half"]
@@ -253,8 +258,8 @@ ONE_LEVEL: dict[OneLevel, Callable[[_SetProblem, FitState | None, OnStep], FitRe
 def _descent(settings: UtilityModel) -> Descent:
     """The inner steps between two updates of λ.
 
-    û_0 is sure of itself where new pairs contradict it: unclipped SGD left float32 within 20 steps, and at a norm of 1
-    one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied.
+    Deviation[clipped-gradient]: û_0 is sure of itself where new pairs contradict it: unclipped SGD left float32 within
+    20 steps, and at a norm of 1 one fit in four killed φ's ReLUs for nearly all images, so that all pairs tied.
     """
     return Descent(
         num_steps=settings.num_inner_steps,
@@ -298,8 +303,9 @@ def _first_penalties(problem: _SetProblem, state: FitState | None) -> tuple[floa
 def _largest_log_penalty(settings: UtilityModel, descent: Descent) -> float:
     """The λ at which Ω alone shrinks a weight by a factor e in one fit: e^λ · N · η / (1 − μ) = 1 over its N steps.
 
-    Labels by Eq. 4 can carry no signal at all. The best û on longer pairs is then a constant, and with a bound of 4 in
-    place of this one λ rose until every ReLU of φ was dead, in each of three seeds: one score for all sets, for good.
+    Deviation[penalty-cap]: the paper bounds no λ. Labels by Eq. 4 can carry no signal at all. The best û on longer
+    pairs is then a constant, and with a bound of 4 in place of this one λ rose until every ReLU of φ was dead, in each
+    of three seeds: one score for all sets, for good.
     """
     if settings.penalty_cap == "wide":
         return WIDE_LOG_PENALTY

@@ -3,11 +3,12 @@
 Every image is embedded by the extractor φ (A.1 for images, A.2 for frozen features), a set by the mean of its images'
 embeddings, then by a trunk (A.3) that heads read a score and an OT distance from. All sets of a fit are drawn from the
 same k images, so each step embeds the k images once and forms all means by one product of the (sets x k) membership
-matrix with the (k x 128) embeddings. Dropout inside φ is therefore one mask per image and step, not per set.
+matrix with the (k x 128) embeddings. Deviation[one-mask]: dropout inside φ is therefore one mask per image and step,
+not per set.
 
-Deviation from A.3, `settings.centre`: means of subsets of the same images are nearly equal, and as printed the scores
-of a fit hardly differ. The trunk reads (mean − c) · s instead, with c the mean embedding of S_0 and s = 10 / the mean
-standard deviation of its 128 coordinates over S_0.
+Deviation[centre] from A.3, `settings.centre`: means of subsets of the same images are nearly equal, and as printed the
+scores of a fit hardly differ. The trunk reads (mean − c) · s instead, with c the mean embedding of S_0 and s = 10 / the
+mean standard deviation of its 128 coordinates over S_0.
 """
 
 import math
@@ -240,8 +241,8 @@ def centre_and_scale(
 class ConvExtractor(nn.Module):
     """φ of A.1: two blocks of convolution, 2x2 max pool and ReLU, then two fully connected layers, to 128.
 
-    Deviation: A.1 lists one convolution but two pools; there are two convolutions here, of 10 and 20 channels. They are
-    5x5, or 3x3 with a border of 1 where a side has fewer than 16 pixels.
+    Deviation[two-convolutions]: A.1 lists one convolution but two pools; there are two convolutions here, of 10 and 20
+    channels. They are 5x5, or 3x3 with a border of 1 where a side has fewer than 16 pixels.
     """
 
     mask_shapes: tuple[tuple[int, ...], ...] = ((10, 1, 1), (128,))

@@ -1,7 +1,8 @@
 """What û is fitted to: order of utilities (Definition 2), distance to S_val (Definition 3), their sum (Equation 3).
 
-A pair is two sets of equal size; every loss is a mean over pairs. Scores o are predicted and have no unit, utilities u
-are measured accuracies, distances are in units of their offline mean.
+A pair is two sets of equal size. Deviation[means]: every loss is a mean over pairs, the paper's E and L are sums.
+Scores o are predicted and have no unit, utilities u are measured accuracies, distances are in units of their offline
+mean.
 
 No loss swaps the two sets of a pair at random. Both are drawn alike, so their order carries no information, and the
 ranking and regression losses do not even depend on it: only λ1 ≠ λ2 could tell the first set from the second.
@@ -83,9 +84,10 @@ def total_loss(
     """L_Rank + λ_OT · L_OT (Equation 3) over n pairs; without `predicted_ot` (the OT component is off) L_Rank alone.
 
     With `switches.ranknet` off, the squared error on the utility stands in for L_Rank, scores and utilities taken from
-    their means over the n pairs. Deviation: only the order of scores is used, so their level is free, and dropout in φ
-    moves all scores of a step together, by several times what separates them. RankNet does not see that; a squared
-    error did little but follow it, and under bilevel fits ended with dead units and one score for all sets.
+    their means over the n pairs. Deviation[regression-level]: only the order of scores is used, so their level is free,
+    and dropout in φ moves all scores of a step together, by several times what separates them. RankNet does not see
+    that; a squared error did little but follow it, and under bilevel fits ended with dead units and one score for all
+    sets.
     """
     if switches.ranknet:
         loss = ranknet_loss(*score.unbind(1), *utility.unbind(1))

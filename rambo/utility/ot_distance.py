@@ -6,8 +6,9 @@ S_val under the label-aware ground cost of dataset distances (Alvarez-Melis and 
     cost(z, y; z', y') = ‖z − z'‖² / (2s) + W[y, y'] / (2s)
 
 z are L2-normalised features that never change (pixels, or a frozen network's), W the squared 2-Wasserstein distance
-between the classes seen as Gaussians, s the median of ‖z − z'‖² over S_0 x S_val. W and s come from S_0 ∪ S_val, once
-a split.
+between the classes seen as Gaussians, s the median of ‖z − z'‖² over S_0 x S_val. W and s come from S_0 ∪ S_val, once a
+split. Deviation[dataset-distance]: that pooling, the scaling by s and the shrunk covariances are ours; the paper names
+the distance alone.
 """
 
 import hashlib

@@ -65,8 +65,8 @@ class UtilityPairs:
 def split_by_size(pairs: UtilityPairs, generator: np.random.Generator) -> tuple[UtilityPairs, UtilityPairs]:
     """The shorter half (D_tr, inner objective) and the longer half (D_val, outer objective) of at least 2 pairs.
 
-    §4.2.1 splits at the median length. Deviation: ties are broken at random and the order is cut in the middle, since
-    "smaller than the median" leaves D_tr empty when most sizes agree.
+    §4.2.1 splits at the median length. Deviation[cut-in-the-middle]: ties are broken at random and the order is cut in
+    the middle, since "smaller than the median" leaves D_tr empty when most sizes agree.
     """
     require(len(pairs) >= 2, f"A split by size needs at least 2 pairs, got {len(pairs)}.")
     order = np.lexsort((generator.random(len(pairs)), pairs.sizes))
@@ -86,8 +86,9 @@ def draw_pairs(
 ) -> Members:
     """Members (num_pairs, 2, k) of pairs drawn from the seed images at `positions`.
 
-    Each pair's size is uniform on {max(C, ⌈.2 s⌉), …, s − 1} for s = len(positions), or on the upper half of that
-    range; its two sets are drawn without replacement and differ. Sets whose packed row is in `exclude` are drawn again.
+    Deviation[size-law]: Algorithm 3 says "equal size" and no more. Each pair's size is uniform on {max(C, ⌈.2 s⌉), …, s
+    − 1} for s = len(positions), or on the upper half of that range; its two sets are drawn without replacement and
+    differ. Sets whose packed row is in `exclude` are drawn again.
     """
     low, high = size_range(len(positions), num_classes)
     low = (low + high + 1) // 2 if longer_half else low

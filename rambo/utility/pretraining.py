@@ -100,7 +100,11 @@ class _Learner:
         self._ot_unit: float | None = None
 
     def pretrain_offline(self, plan: SamplePlan) -> None:
-        """Stage 0: û_0, one level, on measured pairs. They stay out of D: E must be judged on pairs û has not seen."""
+        """Stage 0: û_0, one level, on measured pairs. They stay out of D: E must be judged on pairs û has not seen.
+
+        Deviation[offline-data]: the paper's "offline dataset" is not named; here its sets are subsets of S_0, so that
+        no label beyond k is spent.
+        """
         if len(plan.offline) == 0:
             self.model.calibrate(self._inputs)
             return
@@ -140,7 +144,10 @@ class _Learner:
         )
 
     def _interpolate(self, plan: SamplePlan, iteration: int, accuracies: tuple[float, float]) -> Floats:
-        """(n, 2) labels of Eq. 4 by Euclidean distance between set embeddings of û as it stands (A.3)."""
+        """(n, 2) labels of Eq. 4 by Euclidean distance between set embeddings of û as it stands (A.3).
+
+        Deviation[embedding-distance]: footnote 1 has the OT distance in û's latent space, A.3 this one.
+        """
         members = np.concatenate([plan.chain[iteration : iteration + 2], _flat(plan.pretraining[iteration])])
         with single_thread():
             features = self.model.image_features(self._inputs)
@@ -162,7 +169,10 @@ class _Learner:
         return np.concatenate([trained, interpolated[len(trained) :]])
 
     def _ot_targets(self, members: Members) -> Floats | None:
-        """(n, 2) distances in units of the mean over the first pairs seen: raw ones would drown λ_OT."""
+        """(n, 2) distances in units of the mean over the first pairs seen: raw ones would drown λ_OT.
+
+        Deviation[ot-unit]: λ_OT's axis is therefore not the paper's.
+        """
         if self._evidence.ot is None:
             return None
         raw = self._evidence.ot(members)
@@ -200,9 +210,10 @@ class _Learner:
 def _standardised(pairs: UtilityPairs) -> UtilityPairs:
     """The pairs of one fit with utilities of variance 1, for the squared error that replaces RankNet.
 
-    Deviation: only the order of û's scores is used, so their unit is free. In raw accuracies the squared error of
-    learning nothing is less than what dropout in φ makes of any score at first, and the sets of one iteration differ by
-    a tenth of what separates them from the last fit's: fits ended with dead units and one constant score.
+    Deviation[regression-unit]: only the order of û's scores is used, so their unit is free. In raw accuracies the
+    squared error of learning nothing is less than what dropout in φ makes of any score at first, and the sets of one
+    iteration differ by a tenth of what separates them from the last fit's: fits ended with dead units and one constant
+    score.
     """
     return replace(pairs, utility=pairs.utility / max(float(pairs.utility.std()), 1e-9))
 
