@@ -81,7 +81,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     retuning = read_retuning(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
-        print(plan_text(plan, prepared, place))
+        print(plan_text(plan, prepared, place, reporting.margin))
         if searches:
             print(retune_text(searches, place))
         return

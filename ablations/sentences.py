@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ablations.effects import Effect, reference_cell
 from ablations.factors import Cell
-from ablations.statistics import Analysis, Summary, finished, power_text, seeds_text, summarise
+from ablations.statistics import Analysis, Summary, finished, power_text, precision_text, seeds_text, summarise
 from ablations.study import Study
 from rambo import formats
 from rambo.formats import points
@@ -35,8 +35,15 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *([] if other is None else shown_sentences(other)),
         *family_sentences(analysis),
         *missing_sentences(analysis.study),
-        *map(power_text, analysis.powers),
+        *power_sentences(analysis),
     ]
+
+
+def power_sentences(analysis: Analysis) -> list[str]:
+    """What so many seeds can show, in standard deviations, then in points; and how many it would take."""
+    said = list(map(power_text, analysis.powers))
+    precision = precision_text(analysis.compared, analysis.powers[-1], analysis.margin)
+    return said if precision is None else [*said, precision]
 
 
 def shown_sentences(analysis: Analysis) -> list[str]:

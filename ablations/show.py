@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from statistics import median
 
-from ablations.effects import contrasts, control_effects, level_effects
+from ablations.effects import MARGIN, contrasts, control_effects, level_effects
 from ablations.plans import Key, StudyPlan, read_study
-from ablations.statistics import power_note
+from ablations.statistics import analyse, power_text, precision_text
 from ablations.study import Study
 from cluster.failures import read_failure
 from cluster.place import Place
 from cluster.trials import unfinished
 from cluster.work import Work
 from rambo.home import Home
+from rambo.inference import attainable
 from rambo.preparation import Prepared
 from rambo.result import read_result
 
@@ -21,8 +22,8 @@ PAPER_GPU_SECONDS = {"resnet18": 24.0, "lenet5": 6.0, "mnistnet": 6.0}
 MARKS = {"done": "●", "failed": "×", "missing": "·"}
 
 
-def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place) -> str:
-    """What `ablations run --plan` prints."""
+def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place, margin: float = MARGIN) -> str:
+    """What `ablations run --plan` prints; trials of it that are there already are its pilot."""
     waiting = unfinished(list(prepared.values()), place.home)
     work = place.known_work(waiting)
     repeats = sum(one.config.evaluation.repeats for one in waiting)
@@ -34,8 +35,9 @@ def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place) -
     ]
     if work.num_trainings:
         lines += time_lines(prepared, work, repeats, place, waiting)
-    lines.append(power_note(len(plan.grid.seeds), max(1, num_tests(plan))))
-    return "\n".join(lines)
+    power = attainable(len(plan.grid.seeds), max(1, num_tests(plan)))
+    pilot = analyse(read_study(plan, place.home), margin=margin, allow_mixed=True)
+    return "\n".join(filter(None, [*lines, power_text(power), precision_text(pilot.compared, power, margin)]))
 
 
 def time_lines(

@@ -1,8 +1,9 @@
 """What a study shows about one metric: which cells can be compared, what differs, and what so many seeds can tell."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -17,7 +18,18 @@ from ablations.effects import (
 from ablations.factors import Cell
 from ablations.study import Outcome, Study
 from rambo.errors import InvalidInput, require
-from rambo.inference import ALPHA, Power, attainable, mean_and_se
+from rambo.inference import (
+    ALPHA,
+    Power,
+    attainable,
+    difference_power,
+    equivalence_power,
+    mean_and_se,
+    seeds_needed,
+)
+
+LEAST_PILOT = 3
+"""Seeds from which the standard deviation of a difference is taken."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,11 @@ class Analysis:
         """The effects of the factors that have p values."""
         return self.contrasts or self.levels
 
+    @property
+    def compared(self) -> tuple[Effect, ...]:
+        """Those whose number decides what seeds can show: without factors, the comparisons with controls."""
+        return self.tested or self.controls
+
 
 def analyse(
     study: Study, metric: str = "test_accuracy", *, margin: float = MARGIN, allow_mixed: bool = False
@@ -85,7 +102,7 @@ def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:
     if not outcomes:
         marks.append(_refuse("a finished trial", "none", cure, allowed))
     if len(seeds) > 1:
-        counts = {f"seeds {seeds_text(found) or 'none'}": count for found, count in sorted(seeds.items())}
+        counts = {f"seeds {seeds_text(found) or 'none'}": number for found, number in sorted(seeds.items())}
         marks.append(_refuse("the same seeds in all cells", _counted(counts, "cells"), cure, allowed))
     return marks
 
@@ -94,7 +111,7 @@ def check_versions(versions: Mapping[int, int], allow_mixed: bool = False) -> li
     """Raise `InvalidInput` for trials of several training versions, or return a sentence on them if allowed."""
     if len(versions) < 2:
         return []
-    counts = {f"version {version}": count for version, count in sorted(versions.items())}
+    counts = {f"version {version}": number for version, number in sorted(versions.items())}
     cure = "run it with --rerun-outdated"
     return [_refuse("one training version", _counted(counts, "trials"), cure, allow_mixed)]
 
@@ -108,11 +125,6 @@ def summarise(values: Sequence[float | None]) -> Summary:
     return Summary(float(mean), float(se), len(present))
 
 
-def power_note(num_seeds: int, num_tests: int) -> str:
-    """What `num_seeds` can show of `num_tests` contrasts, in words."""
-    return power_text(attainable(num_seeds, num_tests))
-
-
 def power_text(power: Power) -> str:
     """What the seeds can show, in words."""
     seeds = f"{power.num_seeds} seed{'' if power.num_seeds == 1 else 's'}"
@@ -120,14 +132,54 @@ def power_text(power: Power) -> str:
         return f"With {seeds} in all cells nothing can be tested; effects take two, significance at least six."
     one = power.num_tests == 1
     after = "" if one else f", {_decimals(power.smallest_p_holm)} after Holm over {power.num_tests} tests"
-    verdict = "so effects can be significant" if power.can_reject else "so nothing can be significant"
+    smallest = f"With {seeds} the smallest sign-flip p is {_decimals(power.smallest_p)}{after}, so"
+    if not power.can_reject:
+        return (
+            f"{smallest} nothing can be significant at p < {_decimals(ALPHA)}; that takes "
+            f"{fewest_seeds(power.num_tests)} seeds."
+        )
     return (
-        f"With {seeds} the smallest sign-flip p is {_decimals(power.smallest_p)}{after}, {verdict} at "
-        f"p < {_decimals(ALPHA)}. "
-        f"A paired t test at {_decimals(ALPHA)}{'' if one else f'/{power.num_tests}'} has 80 % power for an effect of "
+        f"{smallest} effects can be significant at p < {_decimals(ALPHA)}. "
+        f"A paired t test at {_level(power.num_tests)} has 80 % power for an effect of "
         f"{power.detectable_sd:.2f} standard deviations of a difference over seeds, the sign-flip test for a slightly "
         f"larger one."
     )
+
+
+def precision_text(effects: Sequence[Effect], power: Power, margin: float) -> str | None:
+    """The same in points of accuracy, from how much the differences of `effects` vary over the seeds that there are.
+
+    None where none varies over three seeds or more: from two, a standard deviation is little more than a guess.
+    """
+    seen = [
+        np.array(effect.values) for effect in effects if len(effect.values) >= LEAST_PILOT and np.ptp(effect.values)
+    ]
+    if not seen or power.detectable_sd is None:
+        return None
+    low, high = (pick(float(values.std(ddof=1)) for values in seen) for pick in (min, max))
+    level, found, most = ALPHA / power.num_tests, power.detectable_sd, max(map(len, seen))
+    absence = [equivalence_power(power.num_seeds, margin / spread, level) for spread in (high, low)]
+    rejecting = fewest_seeds(power.num_tests)
+
+    def takes(power_of: Callable[[int, float, float], float], spread: float) -> int | None:
+        needed = seeds_needed(lambda num_seeds: power_of(num_seeds, margin / spread, level))
+        return needed if needed is None else max(needed, rejecting)
+
+    seeds = [_seeds_range([takes(of, low), takes(of, high)]) for of in (difference_power, equivalence_power)]
+    told = f", by the {most} that have run" if most != power.num_seeds else ""
+    spreads, effects_found = (_range(100 * factor * low, 100 * factor * high) for factor in (1.0, found))
+    points = f"{100 * margin:.6g} points"
+    return (
+        f"Over seeds the tested differences have standard deviations of {spreads} points{told}. So {power.num_seeds} "
+        f"seeds find an effect of {effects_found} points with 80 % power, and show with a power of {_range(*absence)} "
+        f"that one of 0 is within {points}, each at {_level(power.num_tests)}; 80 % power takes {seeds[0]} seeds for "
+        f"an effect of {points}, {seeds[1]} for its absence."
+    )
+
+
+def fewest_seeds(num_tests: int) -> int:
+    """With which the sign-flip test can be significant after Holm over `num_tests`: 2^(1 − n) · tests < ALPHA."""
+    return next(n for n in count(2) if attainable(n, num_tests).can_reject)
 
 
 def finished(study: Study) -> list[Outcome]:
@@ -160,7 +212,7 @@ def _powers(effects: Sequence[Effect]) -> tuple[Power, ...]:
     counts = sorted(len(effect.seeds) for effect in effects if effect.num_tests)
     if not counts:
         return (attainable(max((len(effect.seeds) for effect in effects), default=0), len(effects)),)
-    return tuple(attainable(count, len(counts)) for count in dict.fromkeys((counts[0], counts[-1])))
+    return tuple(attainable(number, len(counts)) for number in dict.fromkeys((counts[0], counts[-1])))
 
 
 def _refuse(rule: str, found: str, cure: str, allow_mixed: bool) -> str:
@@ -171,7 +223,21 @@ def _refuse(rule: str, found: str, cure: str, allow_mixed: bool) -> str:
 
 
 def _counted(counts: Mapping[str, int], what: str) -> str:
-    return "; ".join(f"{name} in {count} {what if count > 1 else what[:-1]}" for name, count in counts.items())
+    return "; ".join(f"{name} in {number} {what if number > 1 else what[:-1]}" for name, number in counts.items())
+
+
+def _level(num_tests: int) -> str:
+    return _decimals(ALPHA) + ("" if num_tests == 1 else f"/{num_tests}")
+
+
+def _range(low: float, high: float) -> str:
+    """Two decimals each, once where they agree."""
+    texts = dict.fromkeys(f"{value:.2f}" for value in (low, high))
+    return " to ".join(texts)
+
+
+def _seeds_range(counts: Sequence[int | None]) -> str:
+    return " to ".join(dict.fromkeys("more than 100 000" if n is None else str(n) for n in counts))
 
 
 def _decimals(p: float) -> str:

@@ -6,14 +6,14 @@ differences are symmetric around their expectation; intervals and equivalence re
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import product
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import integrate, optimize, stats
 from statsmodels.stats.multitest import multipletests
 
 from rambo.arrays import Floats
@@ -178,6 +178,45 @@ def detectable_effect(num_seeds: int, alpha: float, power: float = 0.8) -> float
         return float(stats.nct.sf(critical, num_seeds - 1, effect * np.sqrt(num_seeds))) - power
 
     return float(optimize.brentq(excess, 0.0, 1e4))
+
+
+def difference_power(num_seeds: int, effect: float, alpha: float) -> float:
+    """The chance that a two-sided paired t test finds an effect of `effect` standard deviations of a difference."""
+    critical = stats.t.isf(alpha / 2, num_seeds - 1)
+    return float(stats.nct.sf(critical, num_seeds - 1, effect * math.sqrt(num_seeds)))
+
+
+def equivalence_power(num_seeds: int, margin: float, alpha: float) -> float:
+    """The chance that TOST shows an effect of 0 to lie within ± `margin` standard deviations of a difference.
+
+    It does where |d̄| < δ − t·s/√n, t = t_{n−1, 1−α}: P = E_s[2Φ(√n δ − t s) − 1] over s < √n δ / t, with
+    s² ~ χ²_{n−1} / (n − 1) independent of d̄ ~ N(0, 1/n).
+    """
+    freedom, reach = num_seeds - 1, math.sqrt(num_seeds) * margin
+    critical = stats.t.isf(alpha, freedom)
+    spread = stats.chi(freedom, scale=1 / math.sqrt(freedom))
+
+    def shown(s: float) -> float:
+        return float((2 * stats.norm.cdf(reach - critical * s) - 1) * spread.pdf(s))
+
+    return float(integrate.quad(shown, 0.0, min(reach / critical, spread.isf(1e-12)), limit=200)[0])
+
+
+def seeds_needed(power_with: Callable[[int], float], power: float = 0.8, most: int = 100_000) -> int | None:
+    """The fewest seeds, from 2, with at least `power`, for a power that rises with them; None above `most`.
+
+    >>> seeds_needed(lambda n: n / 100)
+    80
+    """
+    low, high = 1, 2
+    while power_with(high) < power:
+        if high >= most:
+            return None
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_with(middle) >= power else (middle, high)
+    return high
 
 
 def _ratio(value: Floats, se: Floats) -> Floats:

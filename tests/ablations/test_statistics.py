@@ -1,5 +1,6 @@
 """What can be compared, what is summarised, and what so many seeds can show."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,9 @@ from scipy import stats
 
 from ablations.effects import contrasts
 from ablations.factors import parse_factor
-from ablations.statistics import analyse, check_comparable, power_note, seeds_text, summarise
+from ablations.statistics import analyse, check_comparable, power_text, precision_text, seeds_text, summarise
 from rambo.errors import InvalidInput
-from rambo.inference import attainable, sign_flip_p
+from rambo.inference import attainable, difference_power, sign_flip_p
 
 
 def test_summaries_have_no_error_from_one_value_and_nothing_from_none():
@@ -86,9 +87,36 @@ def test_five_seeds_cannot_be_significant_and_ten_find_large_effects_among_seven
     assert not attainable(8, 7).can_reject
     assert attainable(9, 7).can_reject
     assert attainable(10, 7).detectable_sd == pytest.approx(1.405, abs=1e-3)
-    assert ".0625, so nothing can be significant at p < .05" in power_note(5, 1)
-    assert ".00195, .0137 after Holm over 7 tests, so effects can be significant" in power_note(10, 7)
-    assert "nothing can be tested" in power_note(1, 7)
+    assert ".0625, so nothing can be significant at p < .05; that takes 6 seeds." in power_text(attainable(5, 1))
+    assert ".00195, .0137 after Holm over 7 tests, so effects can be" in power_text(attainable(10, 7))
+    assert "nothing can be tested" in power_text(attainable(1, 7))
+
+
+def test_power_is_not_promised_where_nothing_can_be_significant():
+    said = power_text(attainable(8, 7))
+    assert "nothing can be significant at p < .05; that takes 9 seeds." in said
+    assert "80 %" not in said
+
+
+def test_power_in_points_follows_how_much_differences_vary(make_study):
+    analysis = analyse(make_study(noisy))
+    said = precision_text(analysis.compared, analysis.powers[-1], 0.003)
+    spreads = [np.std(effect.values, ddof=1) for effect in analysis.tested]
+    found = 100 * analysis.powers[-1].detectable_sd
+    assert f"deviations of {100 * min(spreads):.2f} to {100 * max(spreads):.2f} points. So 10 seeds" in said
+    assert f"an effect of {found * min(spreads):.2f} to {found * max(spreads):.2f} points with 80 % power" in said
+    few, many = map(int, re.search(r"80 % power takes (\d+) to (\d+) seeds for an effect", said).groups())
+    for needed, spread in ((few, min(spreads)), (many, max(spreads))):
+        with_them, without = (difference_power(n, 0.003 / spread, 0.05 / 7) for n in (needed, needed - 1))
+        assert with_them >= 0.8 > without or needed == 9
+
+
+def test_power_in_points_takes_three_seeds_and_differences_that_vary(make_study):
+    two, same = analyse(make_study(noisy, seeds=range(2))), analyse(make_study(lambda cell, seed: 0.9))
+    for analysis in (two, same):
+        assert precision_text(analysis.compared, analysis.powers[-1], 0.003) is None
+    pilot = precision_text(analyse(make_study(noisy, seeds=range(4))).compared, attainable(20, 7), 0.003)
+    assert "points, by the 4 that have run. So 20 seeds find" in pilot
 
 
 def test_the_seeds_that_tests_have_decide_what_can_be_significant(make_study):

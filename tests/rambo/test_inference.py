@@ -13,8 +13,11 @@ from rambo.inference import (
     DRAWS,
     attainable,
     detectable_effect,
+    difference_power,
+    equivalence_power,
     estimate,
     holm,
+    seeds_needed,
     sign_flip_p,
     t_interval,
     t_p,
@@ -112,6 +115,20 @@ def test_tost_keeps_its_size_at_the_margin_and_finds_true_equivalence():
 def test_detectable_effects_agree_with_statsmodels(num_seeds, num_tests):
     expected = TTestPower().solve_power(nobs=num_seeds, alpha=0.05 / num_tests, power=0.8)
     assert attainable(num_seeds, num_tests).detectable_sd == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("num_seeds", "margin"), [(4, 2.0), (10, 0.8), (10, 1.2), (40, 0.5)])
+def test_the_power_of_tost_is_how_often_it_shows_that_nothing_is_nothing(num_seeds, margin):
+    d = np.random.default_rng(num_seeds).normal(0, 1, (20_000, num_seeds))
+    assert within((tost_p(d, margin) < 0.05).mean(), equivalence_power(num_seeds, margin, 0.05), 20_000)
+
+
+def test_seeds_are_proposed_that_have_the_power_and_no_more():
+    for power_of in (difference_power, equivalence_power):
+        needed = seeds_needed(lambda n, of=power_of: of(n, 0.5, 0.05 / 7))
+        assert power_of(needed, 0.5, 0.05 / 7) >= 0.8 > power_of(needed - 1, 0.5, 0.05 / 7)
+    assert seeds_needed(lambda n: 1.0) == 2
+    assert seeds_needed(lambda n: 0.0, most=1000) is None
 
 
 def test_a_detectable_effect_is_detected_in_80_percent():
