@@ -35,6 +35,7 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *([] if other is None else shown_sentences(other)),
         *family_sentences(analysis),
         *missing_sentences(analysis.study),
+        *failure_sentences(analysis),
         *power_sentences(analysis),
     ]
 
@@ -157,6 +158,30 @@ def missing_sentences(study: Study) -> list[str]:
         said.append(f"Missing, {seeds_name(seeds)}: {'; '.join(names)}.")
     failed = [(cell, seed) for cell, seed in missing if (cell.name, seed) in study.failures]
     return said + [f"Failed: {cell.name}, seed {seed}: {study.failures[cell.name, seed]}" for cell, seed in failed]
+
+
+def failure_sentences(analysis: Analysis) -> list[str]:
+    """What a cell's mean is if its failed trials are scored as random selection, which one would fall back on.
+
+    Failures are informative: a setting that fails on the hard seeds looks better by those that are left.
+    """
+    study, said = analysis.study, []
+    plain = [control for control in study.grid.controls if control.control == "random"]
+    for cell in study.grid.studied:
+        failed = [seed for seed in study.grid.seeds if (cell.name, seed) in study.failures]
+        control = next((one for one in plain if set(one.levels) <= set(cell.levels)), None)
+        if not failed or control is None:
+            continue
+        own, fallback = (study.accuracies(one, analysis.metric) for one in (cell, control))
+        if not set(failed) <= set(fallback):
+            continue
+        scored = summarise([*own.values(), *(fallback[seed] for seed in failed)])
+        said.append(
+            f"With {seeds_name(failed)}, which failed, scored as {control.name}'s, {cell.name} has a mean "
+            f"{metric_text(analysis.metric)} of {mean_error(scored)} % ({_count(scored.n, 'seed')}) in place of "
+            f"{mean_error(summarise([*own.values()])) or 'none'} ({len(own)})."
+        )
+    return said
 
 
 def provenance(study: Study) -> list[str]:

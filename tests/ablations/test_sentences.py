@@ -66,6 +66,21 @@ def test_shapley_values_failures_and_missing_cells_are_told(make_study):
     assert f"Failed: bilevel=on OT=on RankNet=on, seed 3: {reason}" in said
 
 
+def test_failed_trials_are_also_scored_as_random_s(make_study):
+    def accuracy(cell, seed):
+        if cell.control == "random":
+            return 0.8
+        return "It failed." if (cell.name, seed) == ("bilevel=on OT=on RankNet=on", 3) else 0.9
+
+    said = sentences(analyse(make_study(accuracy, seeds=range(4))))
+    assert (
+        "With seed 3, which failed, scored as random's, bilevel=on OT=on RankNet=on has a mean test accuracy of "
+        "87.50 ± 2.50 % (4 seeds) in place of 90.00 ± 0.00 (3)."
+    ) in said
+    none = sentences(analyse(make_study(accuracy, controls=["margin"], seeds=range(4))))
+    assert not any("which failed" in line for line in none), "without random there is nothing to score them as"
+
+
 def test_one_seed_tests_nothing_and_says_so(make_study):
     said = sentences(analyse(make_study(noisy, seeds=[0])))
     assert any(line.startswith("Nothing can be said of what fewer than two seeds") for line in said)
