@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +81,9 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
 
     own = not ray.is_initialized()
     if own:
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         _start(num_cpus)
+        _handle_sigterm_by(on_sigterm)
     try:
         yield _resources()
     finally:
@@ -92,12 +96,23 @@ def connected_beside(num_cpus: int | None, lend: Lend) -> Iterator[Resources]:
     """`connected`, with `lend` at work in the seconds that a local Ray takes to start; if it raises, Ray is ended."""
     # Ray's processes die with the thread that started them: it lives until all that is inside has ended
     with ThreadPoolExecutor(max_workers=1) as thread, ExitStack() as inside:
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         connecting = thread.submit(inside.enter_context, connected(num_cpus))
         try:
             lend(connecting.done)
         finally:
             wait([connecting])
+            _handle_sigterm_by(on_sigterm)
         yield connecting.result()
+
+
+def _handle_sigterm_by(handler: Any) -> None:
+    """Undo what Ray's start does to SIGTERM, which a stopped job gets: its own handler aborts the process 3 s later.
+
+    In that time nothing large can be shown in MLflow as ended. Python lets the main thread alone set handlers.
+    """
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _resources() -> Resources:

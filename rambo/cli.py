@@ -121,9 +121,19 @@ def parse_seeds(text: str) -> list[int]:
 
 def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn:
     """Run `main` on the command line; what the user can mend is one sentence and exit status 2."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: what is open is ended well
+    stopped: list[int] = []
+
+    def stop(number: int, frame: object) -> None:  # as Ctrl-C: what is open is ended well
+        stopped.append(number)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         main(sys.argv[1:])
+    except SystemExit:
+        if stopped:  # Ray, if it was waiting, has put a status of its own in its place
+            sys.exit(128 + stopped[0])
+        raise
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,6 +1,8 @@
 """Connecting to Ray; what looks at other nodes stands with the jobs, whose cluster it shares."""
 
 import os
+import subprocess
+import sys
 import time
 
 import psutil
@@ -121,3 +123,23 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
 def test_files_that_experiments_read(tiny, folder):
     configs = [override(tiny, {"data.source": "npz:a.npz"}), override(tiny, {"utility_model.weights": "w.pt"}), tiny]
     assert files_of(configs) == [f"{folder}/a.npz", f"{folder}/w.pt"]
+
+
+@pytest.mark.parametrize("started", ["connected(1)", "connected_beside(1, lambda connected: None)"])
+def test_after_sigterm_there_is_time_to_end_well(started):
+    """Ray's handler would abort the process after 3 s, whatever was still to be shown."""
+    script = f"""
+import os, signal, sys, time
+from cluster.runtime import connected, connected_beside
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+try:
+    with {started}:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+finally:
+    time.sleep(4)
+    print("shown")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (143, "shown\n"), ended.stderr
+    assert "SIGTERM received" not in ended.stderr

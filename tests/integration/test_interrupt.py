@@ -1,4 +1,4 @@
-"""Ctrl-C while trials run: Tune takes the signal for itself, and the command must not go on as if all were well."""
+"""Ctrl-C and SIGTERM while trials run: Tune and Ray take them, and the command must still end as interrupted."""
 
 import json
 import os
@@ -21,7 +21,8 @@ def events(home: Home) -> list[str]:
 
 
 @pytest.mark.long
-def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(number, status, tmp_path):
     from mlflow import MlflowClient
 
     command, home = [sys.executable, "-m", "ablations", "run", *STUDY], Home(tmp_path / "home")
@@ -31,9 +32,9 @@ def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(tmp_path):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, said
+    assert process.returncode == status, said
     assert "Traceback" not in said
     finished = events(home).count("done")
     assert finished < 8
