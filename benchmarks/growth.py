@@ -36,8 +36,9 @@ from rambo.progress import Progress
 from rambo.store import Store
 from rambo.strategies.rambo import select_by_utility
 from rambo.strategies.request import Request
+from rambo.training.committee import Committee
 from rambo.training.measuring import measure_into
-from rambo.training.trainer import Predictor, SetSpec
+from rambo.training.trainer import SetSpec
 from rambo.utility.scoring import RunningMeans
 
 CPU = torch.device("cpu")
@@ -148,7 +149,7 @@ def acquire(size: int, budget: int, reach: str) -> dict[str, float]:
     rounds[:NUM_LABELLED] = 0
     everyone = np.arange(total)
     pool = Pool(np.zeros((0, 1, 8, 8), dtype=np.uint8), rounds, rounds, everyone, everyone[:0], 10)
-    classifier: Predictor = _GivenMargins(rng.random(total, dtype=np.float32))  # type: ignore[assignment]
+    classifier: Committee = _GivenMargins(rng.random(total, dtype=np.float32))  # type: ignore[assignment]
     direction = rng.standard_normal(NUM_FEATURES).astype(np.float32)
     scorer = partial(RunningMeans, image_features=features.__getitem__, score_pooled=lambda pooled: pooled @ direction)
     candidates = size if reach == "all" else int(reach) * 50

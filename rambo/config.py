@@ -195,12 +195,18 @@ class Acquisition:
     """b, images added per iteration, in pretraining as in acquisition; divides B."""
     candidate_batches: int | Literal["all"] = 10
     """M/b, batches that the margin filter lets through each iteration (M is capped at what is left); 1 is Margin."""
+    scout: Literal["seed", "seed_and_validation"] = later("seed", as_before="seed")
+    """Labels that the classifier which scores the pool is trained on: seed (S_0) | seed_and_validation (S_0 and S_val).
+    The final f never sees S_val."""
+    num_scouts: int = later(0, as_before=0)
+    """Trainings of that classifier, whose probabilities are averaged; 0 is what the strategy asks for, mostly 1."""
 
     def __post_init__(self) -> None:
         _at_least("acquisition.budget", self.budget, 1)
         _at_least("acquisition.batch_size", self.batch_size, 1)
         if self.candidate_batches != "all":
             _at_least("acquisition.candidate_batches", self.candidate_batches, 1)
+        _at_least("acquisition.num_scouts", self.num_scouts, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +219,8 @@ class Evaluation:
     """Long pairs never shown to û on which its order is compared with the measured one."""
     num_ceiling_pairs: int = 32
     """How many of those are measured again with a second seed, to tell what any order could reach."""
+    with_validation: bool = later(False, as_before=False)
+    """Also report f trained on S_1 and S_val together, what somebody who owns these labels would do."""
 
     def __post_init__(self) -> None:
         _at_least("evaluation.repeats", self.repeats, 1)
@@ -256,6 +264,17 @@ class Config:
     def needs_utility_model(self) -> bool:
         """Whether û is learned for the strategy."""
         return self.facts.learns_utility
+
+    @property
+    def num_scouts(self) -> int:
+        """Trainings of the classifier that scores the pool; 0 where none does."""
+        return (self.acquisition.num_scouts or self.facts.num_scouts) if self.facts.scores_pool else 0
+
+    @property
+    def sees_validation_labels(self) -> bool:
+        """Whether labels of S_val enter the choice of what is labelled, by û, by the scout or by what is granted."""
+        scouted = self.facts.scores_pool and self.acquisition.scout == "seed_and_validation"
+        return self.facts.sees_validation_labels or scouted
 
     @property
     def uses_ot(self) -> bool:

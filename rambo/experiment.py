@@ -31,8 +31,9 @@ from rambo.store import Store
 from rambo.strategies.facts import Grant
 from rambo.strategies.request import MakeScorer, Request, Selection, Train, load_select
 from rambo.tracker import JsonLinesTracker
+from rambo.training.committee import Committee
 from rambo.training.measuring import Measurer
-from rambo.training.trainer import FittedClassifier, Predictor, SetSpec
+from rambo.training.trainer import Predictor, SetSpec
 from rambo.utility.ot_distance import measure_ot
 from rambo.utility.pretraining import Evidence, LearnedUtility, learn_utility
 from rambo.utility.samples import set_specs, train_seed
@@ -73,7 +74,7 @@ class _Run:
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
         with self._clock("seed_set"):
-            classifier = self._measurer.fit(self._problem, self._prepared.repeats(before)[0])
+            classifier = self._committee(before)
             base = self._evaluate(before)
         with self._clock("utility_model"):
             learned = self._learn() if self._config.needs_utility_model else None
@@ -88,11 +89,21 @@ class _Run:
         self._write("result.json", result_json(result))  # last: a folder with a result is a finished one
         return result
 
-    def _evaluate(self, pool: Pool) -> tuple[float, float]:
-        """Mean test and validation accuracy of f over R trainings on the labelled set."""
+    def _committee(self, pool: Pool) -> Committee | None:
+        """The classifier that scores the pool, where the strategy has one."""
+        problem, specs = self._prepared.problem(pool), self._prepared.scouts(pool)
+        return Committee(tuple(self._measurer.fit(problem, spec).predictor for spec in specs)) if specs else None
+
+    def _evaluate(self, pool: Pool) -> "_Accuracies":
+        """Means over R trainings of f on the labelled set, and on that and S_val where asked for."""
         problem = self._prepared.problem(pool)
         measured = self._measurer.measure(problem, self._prepared.repeats(pool), "final trainings")
-        return float(np.mean([m.test_accuracy for m in measured])), float(np.mean([m.val_accuracy for m in measured]))
+        test, val = np.mean([m.test_accuracy for m in measured]), np.mean([m.val_accuracy for m in measured])
+        if not self._config.evaluation.with_validation:
+            return _Accuracies(float(test), float(val), None)
+        specs = self._prepared.repeats(pool, with_validation=True)
+        together = self._measurer.measure(problem, specs, "final trainings with S_val")
+        return _Accuracies(float(test), float(val), float(np.mean([m.test_accuracy for m in together])))
 
     def _learn(self) -> "_Learned":
         plan, split = self._prepared.plan, self._prepared.split
@@ -116,7 +127,7 @@ class _Run:
         )
         return _Learned(learned, partial(learned.model.scorer, seen.inputs))
 
-    def _select(self, fitted: FittedClassifier, learned: "_Learned | None") -> Selection:
+    def _select(self, classifier: Committee | None, learned: "_Learned | None") -> Selection:
         def train(indices: Indices, labels: Labels, repeat: int) -> Predictor:
             shown = np.full_like(self._problem.labels, HIDDEN)
             judged = np.concatenate([self._problem.validation, self._problem.test])
@@ -125,7 +136,7 @@ class _Run:
             spec = SetSpec(indices, train_seed(self._config.seed, repeat))
             return self._measurer.fit(replace(self._problem, labels=shown), spec).predictor
 
-        request = request_for(self._prepared, fitted, scorer=learned.scorer if learned else None, train=train)
+        request = request_for(self._prepared, classifier, scorer=learned.scorer if learned else None, train=train)
         return load_select(self._config.facts)(request, numpy_generator(self._config.seed, "acquisition"))
 
     def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
@@ -140,25 +151,26 @@ class _Run:
             for name, content in figures.utility_figures(held_out, self._tracker.rows).items():
                 self._write(f"figures/{name}.png", content)
 
-    def _summary(
-        self, base: tuple[float, float], final: tuple[float, float], after: Pool, learned: "_Learned | None"
-    ) -> Result:
+    def _summary(self, base: "_Accuracies", final: "_Accuracies", after: Pool, learned: "_Learned | None") -> Result:
         held_out = learned.utility.held_out if learned else None
         return Result(
             data=self._prepared.dataset.slug,
             config_id=self._prepared.config_id,
             seed=self._config.seed,
             strategy=self._config.strategy,
-            test_accuracy=final[0],
-            val_accuracy=final[1],
-            base_test_accuracy=base[0],
-            base_val_accuracy=base[1],
+            test_accuracy=final.test,
+            val_accuracy=final.val,
+            base_test_accuracy=base.test,
+            base_val_accuracy=base.val,
             num_labelled=len(after.labelled),
             pair_accuracy=held_out.pair_accuracy if held_out else None,
             pair_ceiling=held_out.pair_ceiling if held_out else None,
             label_agreement=learned.utility.label_agreement if learned else None,
             trainings=self._measurer.num_trainings,
             seconds=self._seconds,
+            saw_validation=self._config.sees_validation_labels,
+            test_accuracy_all=final.test_all,
+            base_test_accuracy_all=base.test_all,
         )
 
     def _write(self, name: str, content: bytes) -> None:
@@ -171,16 +183,28 @@ class _Run:
         self._seconds[stage] = round(time.perf_counter() - start, 3)
 
 
+@dataclass(frozen=True)
+class _Accuracies:
+    """Means over R trainings, in [0, 1]."""
+
+    test: float
+    val: float
+    test_all: float | None
+    """On the test set, where S_val was trained on as well."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Learned:
     utility: LearnedUtility
     scorer: MakeScorer
 
 
-def request_for(prepared: Prepared, fitted: FittedClassifier, *, scorer: MakeScorer | None, train: Train) -> Request:
+def request_for(
+    prepared: Prepared, classifier: Committee | None, *, scorer: MakeScorer | None, train: Train
+) -> Request:
     """What the strategy of `prepared` is asked, with what its record declares and nothing else.
 
-    `fitted` is f(S_0), `scorer` û where one was learned, `train` a way to train f.
+    `classifier` scores the pool, `scorer` is û where one was learned, `train` a way to train f.
     """
     config, pool = prepared.config, prepared.pool
     there: dict[Grant, object] = {
@@ -191,7 +215,7 @@ def request_for(prepared: Prepared, fitted: FittedClassifier, *, scorer: MakeSco
     }
     return Request(
         pool=pool.without_validation_labels(),
-        classifier=fitted.predictor,
+        scout=classifier,
         budget=config.acquisition.budget,
         batch_size=config.acquisition.batch_size,
         num_candidates=prepared.num_candidates,

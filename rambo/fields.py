@@ -39,6 +39,8 @@ _MEASURED = (
     "utility_model.weights",
     "strategy",
     "acquisition.batch_size",
+    "acquisition.scout",
+    "acquisition.num_scouts",
 )
 """Fields that change what can be measured before a trial, or how these begin; OT apart, which is measured or not."""
 
@@ -160,6 +162,9 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     if "acquisition.candidate_batches" in values:
         batches, size = values.pop("acquisition.candidate_batches"), config.acquisition.batch_size
         values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
+    values.pop("acquisition.num_scouts", None)
+    if config.num_scouts > 1:
+        values["acquisition.num_scouts"] = config.num_scouts
     if config.facts.learns_utility:
         if config.utility_model.extractor == "resnet18":
             values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from rambo.arrays import Members
+from rambo.arrays import Indices, Members
 from rambo.config import Config, Data
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
 from rambo.data.pool import Pool, Split, make_split, start_pool
@@ -79,16 +80,24 @@ class Prepared:
     def specs(self) -> dict[str, list[SetSpec]]:
         """The trainings known before the acquisition, by stage."""
         plan = self.plan
-        if plan is not None:
-            return planned_specs(plan, self.config, self.split.seed_set)
-        return {"seed set": self.repeats(self.pool)}
+        known = planned_specs(plan, self.config, self.split.seed_set) if plan is not None else {}
+        known["seed set"] = self.repeats(self.pool)
+        if self.config.evaluation.with_validation:
+            known["seed set and S_val"] = self.repeats(self.pool, with_validation=True)
+        listed = {_name(spec) for specs in known.values() for spec in specs}
+        scouts = [spec for spec in self.scouts(self.pool) if _name(spec) not in listed]
+        return {**known, "scouts": scouts} if scouts else known
 
-    def repeats(self, pool: Pool) -> list[SetSpec]:
-        """The R trainings on the labelled set."""
-        return [
-            SetSpec(pool.labelled, train_seed(self.config.seed, repeat))
-            for repeat in range(self.config.evaluation.repeats)
-        ]
+    def repeats(self, pool: Pool, *, with_validation: bool = False) -> list[SetSpec]:
+        """The R trainings on the labelled set, or on that and S_val."""
+        images = _union(pool.labelled, pool.validation) if with_validation else pool.labelled
+        return [SetSpec(images, train_seed(self.config.seed, r)) for r in range(self.config.evaluation.repeats)]
+
+    def scouts(self, pool: Pool) -> list[SetSpec]:
+        """The trainings of the classifier that scores the pool, none for a strategy without."""
+        both = self.config.acquisition.scout == "seed_and_validation"
+        images = _union(pool.labelled, pool.validation) if both else pool.labelled
+        return [SetSpec(images, train_seed(self.config.seed, repeat)) for repeat in range(self.config.num_scouts)]
 
     def representation(self, data_dir: Path, device: torch.device) -> Representation:
         """Images as û and the OT distance see them."""
@@ -136,6 +145,14 @@ def _dataset(source: str, data_dir: Path, image_size: int) -> Dataset:
 def _start(dataset: Dataset, data: Data, seed: int) -> tuple[Split, Pool]:
     split = make_split(dataset, data, seed)
     return split, start_pool(dataset, split)
+
+
+def _name(spec: SetSpec) -> tuple[int, bytes]:
+    return spec.train_seed, spec.indices.tobytes()
+
+
+def _union(first: Indices, second: Indices) -> Indices:
+    return np.concatenate([first, second])
 
 
 def _check_sizes(config: Config, available: int, num_classes: int) -> None:

@@ -46,6 +46,12 @@ class Result:
     """Trainings that the store lacked when this run began."""
     seconds: dict[str, float]
     """Wall-clock time by stage of the run that wrote this."""
+    saw_validation: bool | None = None
+    """Whether labels of S_val entered the choice; None in results older than the field, whose strategy tells."""
+    test_accuracy_all: float | None = None
+    """Mean over R trainings on S_1 and S_val together, where asked for."""
+    base_test_accuracy_all: float | None = None
+    """The same on S_0 and S_val: nothing bought, every label used."""
 
 
 def read_result(home: Home, folder: str) -> Result | None:

@@ -17,6 +17,9 @@ EVERY = ("data.", "classifier.", "training.", "acquisition.budget", "evaluation.
 BATCHES = ("acquisition.batch_size", "acquisition.candidate_batches")
 """Those of a strategy that proposes batches of b among M candidates."""
 
+SCOUTS = ("acquisition.scout", "acquisition.num_scouts")
+"""Those of a strategy that scores the pool by a classifier."""
+
 UTILITY = (
     "offline.",
     "pretraining.",
@@ -41,6 +44,10 @@ class StrategyFacts:
     """`package.module:function`, a `rambo.strategies.request.Select`."""
     grants: frozenset[Grant] = frozenset()
     """What it is handed; all else is out of its reach."""
+    scores_pool: bool = True
+    """Whether a classifier's predictions or features enter its choice; which labels that one has seen is a field."""
+    num_scouts: int = 1
+    """How many trainings of that classifier it asks for, unless `acquisition.num_scouts` names another number."""
     proposes_batches: bool = False
     """Whether it picks batch by batch among the M candidates that the margin filter lets through."""
     own: tuple[str, ...] = ()
@@ -60,8 +67,8 @@ class StrategyFacts:
 
     def reads(self, field: str) -> bool:
         """Whether the configuration's `field` can change its result."""
-        batches = BATCHES if self.proposes_batches else ()
-        read = (*EVERY, *self.own, *batches, *(UTILITY if self.learns_utility else ()))
+        parts = ((BATCHES, self.proposes_batches), (SCOUTS, self.scores_pool), (UTILITY, self.learns_utility))
+        read = (*EVERY, *self.own, *(name for names, reads in parts if reads for name in names))
         return any(field == one or (one.endswith(".") and field.startswith(one)) for one in read)
 
 
@@ -79,6 +86,7 @@ FACTS = {
             name="random",
             about="uniformly at random",
             select="rambo.strategies.random_sampling:select_random",
+            scores_pool=False,
             is_control=True,
         ),
         StrategyFacts(

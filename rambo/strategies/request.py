@@ -15,6 +15,7 @@ from rambo.arrays import Floats, Indices, Labels
 from rambo.data.pool import Pool
 from rambo.errors import require
 from rambo.strategies.facts import Grant, StrategyFacts
+from rambo.training.committee import Committee
 from rambo.training.trainer import Predictor
 from rambo.utility.scoring import BatchScorer
 
@@ -35,8 +36,9 @@ class Request:
 
     pool: Pool
     """All images and the labels of the labelled set; those of S_val are hidden here."""
-    classifier: Predictor
-    """f trained on all of S_0."""
+    scout: Committee | None
+    """Who scores the pool: f trained on all of S_0, unless `acquisition.scout` and `num_scouts` say otherwise; None for
+    a strategy whose record says that it asks for none."""
     budget: int
     """B."""
     batch_size: int
@@ -52,6 +54,13 @@ class Request:
             0 < self.budget <= available,
             f"acquisition.budget must lie between 1 and the {available} unlabelled images, got {self.budget}.",
         )
+
+    @property
+    def classifier(self) -> Committee:
+        """Who scores the pool."""
+        if self.scout is None:
+            raise NotGrantedError("A strategy's record must declare what it uses, got scores_pool without.")
+        return self.scout
 
     @property
     def utility(self) -> MakeScorer:

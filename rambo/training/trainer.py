@@ -100,29 +100,29 @@ class Predictor:
     load_images: Callable[[Indices], Tensor]
     """Normalised images (n, C, H, W) on the model's device."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
+
     def probabilities(self, indices: Indices) -> Features:
         """(n, classes) softmax outputs."""
         return self._predict(indices, lambda images: self.model(images).softmax(dim=1))
+
+    def logits(self, indices: Indices) -> Features:
+        """(n, classes) outputs before the softmax."""
+        return self._predict(indices, self.model)
 
     def features(self, indices: Indices) -> Features:
         """(n, d) penultimate activations."""
         return self._predict(indices, self.model.features)
 
-    def margins(self, indices: Indices) -> Features:
-        """(n,) probability of the likeliest class minus that of the second (Margin sampling, B.1)."""
-        if len(indices) == 0:
-            return np.zeros(0, dtype=np.float32)
-        top = np.partition(self.probabilities(indices), -2, axis=1)
-        return top[:, -1] - top[:, -2]
-
     @torch.inference_mode()
     def _predict(self, indices: Indices, function: Callable[[Tensor], Tensor]) -> Features:
         self.model.eval()
+        starts = range(0, max(len(indices), 1), EVALUATION_BATCH)  # of no images an array of no rows
         with single_thread():
-            parts = [
-                function(self.load_images(indices[start : start + EVALUATION_BATCH])).cpu()
-                for start in range(0, len(indices), EVALUATION_BATCH)
-            ]
+            parts = [function(self.load_images(indices[start : start + EVALUATION_BATCH])).cpu() for start in starts]
         predicted: Features = torch.cat(parts).numpy()
         return predicted
 

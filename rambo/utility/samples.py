@@ -89,7 +89,7 @@ def _drawn(sampling: Sampling) -> SamplePlan:
 
 
 def planned_specs(plan: SamplePlan, config: Config, seed_set: Indices) -> dict[str, list[SetSpec]]:
-    """Every training that is known before the acquisition, by stage; a set may stand in two stages."""
+    """Every training that û's utility samples take, by stage; a set may stand in two stages."""
     audited = [members[: num_measured(config, len(members))] for members in plan.pretraining]
     ceiling = plan.held_out[: config.evaluation.num_ceiling_pairs]
     return {
@@ -100,7 +100,6 @@ def planned_specs(plan: SamplePlan, config: Config, seed_set: Indices) -> dict[s
         ],
         "held-out pairs": set_specs(plan.held_out, seed_set, train_seed(config.seed)),
         "ceiling": set_specs(ceiling, seed_set, train_seed(config.seed, 1)),
-        "seed set": [SetSpec(seed_set, train_seed(config.seed, r)) for r in range(config.evaluation.repeats)],
     }
 
 

@@ -114,6 +114,9 @@ class TestContract:
             else:
                 with pytest.raises(NotGrantedError, match=f"must declare what it uses, got {grant} without"):
                     getattr(asked[name], attribute)
+        if not FACTS[name].scores_pool:
+            with pytest.raises(NotGrantedError, match="must declare what it uses, got scores_pool without"):
+                _ = asked[name].classifier
 
     def test_a_request_is_left_as_it_was(self, name, asked):
         request = changed(asked[name])

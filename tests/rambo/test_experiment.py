@@ -11,6 +11,7 @@ from rambo.preparation import prepare
 from rambo.result import read_result
 from rambo.store import Store
 from rambo.strategies.facts import FACTS
+from rambo.training.committee import Committee
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ from rambo.strategies.facts import FACTS
         {"data.label_noise": 0.2, "data.imbalance_classes": 0.3, "data.imbalance_fraction": 0.2},
         {"data.stratified": True, "strategy": "filtered_random"},
         {"classifier.name": "mnistnet", "strategy": "margin"},
+        {"acquisition.scout": "seed_and_validation", "acquisition.num_scouts": 2, "evaluation.with_validation": True},
     ],
 )
 def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
@@ -80,7 +82,7 @@ def test_a_request_holds_what_the_record_declares_and_nothing_else(prepared, cla
     for grants in (set(), {"utility"}, {"learning_rate", "training"}, set(there)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(FACTS, "rambo", replace(FACTS["rambo"], grants=frozenset(grants)))
-            request = request_for(prepared, classifier, scorer=scorer, train=train)
+            request = request_for(prepared, Committee((classifier.predictor,)), scorer=scorer, train=train)
         assert request.granted == {name: there[name] for name in grants}
         assert (request.budget, request.batch_size, request.num_candidates) == (40, 20, 60)
         assert (request.pool.labels[request.pool.validation] == HIDDEN).all()

@@ -76,7 +76,6 @@ def test_what_is_measured_is_exactly_what_was_planned(tiny, label):
         for spec in set_specs(members, seed_set, train_seed(seed, repeat))
     }
     planned = planned_specs(mine.plan, mine.config, seed_set)
-    del planned["seed set"]  # which the experiment itself asks for
     assert asked == {(spec.train_seed, spec.indices.tobytes()) for specs in planned.values() for spec in specs}
     asked_for_ot = {identity for members in mine.distances for identity in set_ids(members)}
     assert asked_for_ot == set(set_ids(mine.plan.all_pairs()[:, None]))

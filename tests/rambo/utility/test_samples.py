@@ -71,7 +71,6 @@ def test_every_stage_is_planned_with_its_count(tiny):
         "audited pairs": 12,
         "held-out pairs": 10,
         "ceiling": 6,
-        "seed set": 2,
     }
     trained = override(tiny, {"utility.label": "trained"})
     assert len(planned_specs(plan_samples(trained, 10), trained, np.arange(60))["audited pairs"]) == 24
