@@ -26,7 +26,7 @@ def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place, m
     """What `ablations run --plan` prints; trials of it that are there already are its pilot."""
     waiting = unfinished(list(prepared.values()), place.home)
     work = place.known_work(waiting)
-    repeats = sum(one.config.evaluation.repeats for one in waiting)
+    repeats = sum(one.num_later_trainings for one in waiting)
     lines = [
         grid_text(plan, place.home),
         f"{len(set(plan.folders.values()))} different trials; {len(waiting)} to run.",

@@ -67,8 +67,8 @@ def print_plan(prepared: Sequence[Prepared], home: Home) -> None:
             missing = {problem.key(spec) for spec in missing_specs(problem, specs, store)} - seen
             seen |= missing
             print(f"{name:52} {stage:16} {len(specs):7} {len(specs) - len(missing):7} {len(missing):8}")
-        final = 0 if done else experiment.config.evaluation.repeats
-        print(f"{name:52} {'final trainings':16} {experiment.config.evaluation.repeats:7} {'':7} {final:8}")
+        later = experiment.num_later_trainings
+        print(f"{name:52} {'final trainings':16} {later:7} {'':7} {0 if done else later:8}")
     print(f"{len(seen)} trainings known in advance are missing from {home.path('store')}.")
 
 

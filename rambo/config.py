@@ -91,6 +91,8 @@ class Offline:
 
     num_pairs: int = 500
     """Pairs of equally large subsets of S_0, each set measured once."""
+    structured: bool = later(False, as_before=False)
+    """Draw half of the pairs by structure (near class borders, balanced, clustered), as strategies propose sets."""
 
     def __post_init__(self) -> None:
         _at_least("offline.num_pairs", self.num_pairs, 0)
@@ -200,6 +202,17 @@ class Acquisition:
     The final f never sees S_val."""
     num_scouts: int = later(0, as_before=0)
     """Trainings of that classifier, whose probabilities are averaged; 0 is what the strategy asks for, mostly 1."""
+    refit: Literal["never", "imagined"] = later("never", as_before="never")
+    """never | imagined (B is picked in parts; after each the classifier is trained on the picks as well, with labels
+    that a scout of S_0 and S_val guesses, and scores what is left; no label is asked for)."""
+    num_parts: int = later(10, as_before=10)
+    """Parts of imagined rounds, at most B (or B/b where batches are picked)."""
+    rounds: int = later(1, as_before=1)
+    """R, rounds in which B is bought: the labels of each are known in the next, and f and û learn from them."""
+    oracle_repeats: int = later(3, as_before=3)
+    """oracle, marginal_oracle: trainings of each candidate, whose mean decides; none of them judges the picks."""
+    portfolio: str = later("margin,entropy,badge,coreset,typiclust", as_before="margin,entropy,badge,coreset,typiclust")
+    """portfolio: the strategies that propose candidate batches, each from random halves of the pool."""
 
     def __post_init__(self) -> None:
         _at_least("acquisition.budget", self.budget, 1)
@@ -207,6 +220,14 @@ class Acquisition:
         if self.candidate_batches != "all":
             _at_least("acquisition.candidate_batches", self.candidate_batches, 1)
         _at_least("acquisition.num_scouts", self.num_scouts, 0)
+        _at_least("acquisition.num_parts", self.num_parts, 1)
+        _at_least("acquisition.rounds", self.rounds, 1)
+        _at_least("acquisition.oracle_repeats", self.oracle_repeats, 1)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The members of the portfolio."""
+        return tuple(self.portfolio.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +273,8 @@ class Config:
         _at_least("seed", self.seed, 0)
         if self.needs_batches:
             self._check_batches()
+        if self.facts.reads("acquisition.portfolio"):
+            self._check_portfolio()
         if self.needs_utility_model:
             self._check_schedule()
 
@@ -273,8 +296,18 @@ class Config:
     @property
     def sees_validation_labels(self) -> bool:
         """Whether labels of S_val enter the choice of what is labelled, by û, by the scout or by what is granted."""
-        scouted = self.facts.scores_pool and self.acquisition.scout == "seed_and_validation"
-        return self.facts.sees_validation_labels or scouted
+        scouted = self.acquisition.scout == "seed_and_validation" or self.imagines
+        return self.facts.sees_validation_labels or (self.facts.scores_pool and scouted)
+
+    @property
+    def imagines(self) -> bool:
+        """Whether B is picked in imagined rounds."""
+        return self.facts.scores_pool and self.acquisition.refit == "imagined"
+
+    @property
+    def num_rounds(self) -> int:
+        """R; 1 for a strategy that would pick the same whatever it learned in between."""
+        return self.acquisition.rounds if self.facts.scores_pool else 1
 
     @property
     def uses_ot(self) -> bool:
@@ -302,6 +335,18 @@ class Config:
             budget % batch == 0 and budget // batch >= 2,
             f"acquisition.batch_size (b) must divide acquisition.budget (B = {budget}) into at least 2 batches, "
             f"got b = {batch}.",
+        )
+        require(
+            budget % (batch * self.num_rounds) == 0,
+            f"acquisition.rounds must divide the {budget // batch} batches of {batch} images into equal parts, "
+            f"got {self.num_rounds}.",
+        )
+
+    def _check_portfolio(self) -> None:
+        usable = [name for name, facts in FACTS.items() if facts.can_join_portfolio]
+        require(
+            set(self.acquisition.strategies) <= set(usable),
+            f"acquisition.portfolio must list some of {','.join(usable)}, got {self.acquisition.portfolio!r}.",
         )
 
     def _check_schedule(self) -> None:

@@ -1,6 +1,6 @@
 """One experiment from data to result: read this file first.
 
-    load_dataset -> make_split -> plan_samples -> learn_utility -> select -> reveal -> measure
+    load_dataset -> make_split -> plan_samples -> UtilityLearner -> select -> reveal -> measure
 
 `rambo.preparation.prepare` has drawn the splits and named the sets; `run` does the rest, and returns at once where the
 run folder holds a result.
@@ -9,7 +9,7 @@ run folder holds a result.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import save
 
 from rambo import figures
-from rambo.arrays import Floats, Indices, Labels, Members
-from rambo.data.pool import HIDDEN, Pool, reveal
+from rambo.acquisition import Acquisition
+from rambo.arrays import Floats, Indices, Members
+from rambo.data.pool import Pool, reveal
 from rambo.fields import to_json
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -28,15 +29,13 @@ from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
 from rambo.store import Store
-from rambo.strategies.facts import Grant
-from rambo.strategies.request import MakeScorer, Request, Selection, Train, load_select
+from rambo.strategies.request import MakeScorer, Selection
 from rambo.tracker import JsonLinesTracker
-from rambo.training.committee import Committee
 from rambo.training.measuring import Measurer
-from rambo.training.trainer import Predictor, SetSpec
 from rambo.utility.ot_distance import measure_ot
-from rambo.utility.pretraining import Evidence, LearnedUtility, learn_utility
-from rambo.utility.samples import set_specs, train_seed
+from rambo.utility.pretraining import Evidence, LearnedUtility, UtilityLearner
+from rambo.utility.representation import Representation
+from rambo.utility.samples import plan_growth, set_specs, train_seed
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class _Run:
         self._prepared, self._config, self._lab = prepared, prepared.config, lab
         self._store = lab.store or Store(lab.home)
         self._measurer = Measurer(self._store, lab.device, lab.progress)
-        self._problem = prepared.problem(prepared.pool)
+        self._acquisition = Acquisition(prepared, self._measurer)
         self._tracker = JsonLinesTracker()
         self._seconds: dict[str, float] = {}
 
@@ -74,13 +73,12 @@ class _Run:
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
         with self._clock("seed_set"):
-            classifier = self._committee(before)
+            self._acquisition.committee(before)
             base = self._evaluate(before)
         with self._clock("utility_model"):
             learned = self._learn() if self._config.needs_utility_model else None
         with self._clock("acquisition"):
-            selection = self._select(classifier, learned)
-            after = reveal(before, self._prepared.split, selection.indices)
+            selection, after = self._acquire(learned)
         with self._clock("evaluation"):
             final = self._evaluate(after)
         with self._clock("figures"):
@@ -88,11 +86,6 @@ class _Run:
         result = self._summary(base, final, after, learned)
         self._write("result.json", result_json(result))  # last: a folder with a result is a finished one
         return result
-
-    def _committee(self, pool: Pool) -> Committee | None:
-        """The classifier that scores the pool, where the strategy has one."""
-        problem, specs = self._prepared.problem(pool), self._prepared.scouts(pool)
-        return Committee(tuple(self._measurer.fit(problem, spec).predictor for spec in specs)) if specs else None
 
     def _evaluate(self, pool: Pool) -> "_Accuracies":
         """Means over R trainings of f on the labelled set, and on that and S_val where asked for."""
@@ -109,35 +102,48 @@ class _Run:
         plan, split = self._prepared.plan, self._prepared.split
         assert plan is not None
         seen = self._prepared.representation(self._lab.data_dir, self._lab.device)
-        ot_problem = seen.ot_problem(split, self._prepared.dataset.fingerprint)
+        learner = UtilityLearner(self._config, tracker=self._tracker, progress=self._lab.progress)
+        evidence, inputs = self._evidence(seen, self._prepared.pool, split.seed_set), seen.inputs(split.seed_set)
+        learned = learner.learn(plan, evidence, inputs)
+        return _Learned(learned, learner, seen, partial(learned.model.scorer, seen.inputs))
+
+    def _learn_more(self, pool: Pool, learned: "_Learned") -> "_Learned":
+        """Algorithm 1 goes on with the labels of the last round as its next chunks (the paper's future work, §6)."""
+        labelled = pool.labelled[np.argsort(pool.rounds[pool.labelled], kind="stable")]
+        num_known = int((pool.rounds[labelled] < pool.rounds.max()).sum())
+        growth = plan_growth(self._config, self._prepared.dataset.num_classes, num_known, len(labelled))
+        evidence = self._evidence(learned.seen, pool, labelled)
+        learned.learner.grow(growth, evidence, learned.seen.inputs(labelled))
+        return learned
+
+    def _evidence(self, seen: Representation, pool: Pool, labelled: Indices) -> Evidence:
+        """The truth about subsets of `labelled`, which `pool` shows the labels of."""
+        problem, split = self._prepared.problem(pool), self._prepared.split
+        ot_problem = seen.ot_problem(split, self._prepared.dataset.fingerprint, labelled)
 
         def utility(members: Members, repeat: int, what: str) -> Floats:
-            specs = set_specs(members, split.seed_set, train_seed(self._config.seed, repeat))
-            measured = self._measurer.measure(self._problem, specs, what)
+            specs = set_specs(members, labelled, train_seed(self._config.seed, repeat))
+            measured = self._measurer.measure(problem, specs, what)
             return np.array([m.val_accuracy for m in measured]).reshape(members.shape[:-1])
 
         def ot(members: Members) -> Floats:
             rows = members.reshape(-1, members.shape[-1])
             return measure_ot(ot_problem, rows, self._store, self._lab.progress).reshape(members.shape[:-1])
 
-        evidence = Evidence(utility, ot if self._config.uses_ot else None)
-        inputs = seen.inputs(split.seed_set)
-        learned = learn_utility(
-            self._config, plan, evidence, inputs, tracker=self._tracker, progress=self._lab.progress
-        )
-        return _Learned(learned, partial(learned.model.scorer, seen.inputs))
+        return Evidence(utility, ot if self._config.uses_ot else None)
 
-    def _select(self, classifier: Committee | None, learned: "_Learned | None") -> Selection:
-        def train(indices: Indices, labels: Labels, repeat: int) -> Predictor:
-            shown = np.full_like(self._problem.labels, HIDDEN)
-            judged = np.concatenate([self._problem.validation, self._problem.test])
-            shown[judged] = self._problem.labels[judged]
-            shown[indices] = labels
-            spec = SetSpec(indices, train_seed(self._config.seed, repeat))
-            return self._measurer.fit(replace(self._problem, labels=shown), spec).predictor
-
-        request = request_for(self._prepared, classifier, scorer=learned.scorer if learned else None, train=train)
-        return load_select(self._config.facts)(request, numpy_generator(self._config.seed, "acquisition"))
+    def _acquire(self, learned: "_Learned | None") -> tuple[Selection, Pool]:
+        """B images in R rounds, and the pool with their labels; û and f learn from those of each round before."""
+        pool, parts, seed = self._prepared.pool, list[Selection](), self._config.seed
+        for number in range(self._config.num_rounds):
+            if parts and learned is not None:
+                learned = self._learn_more(pool, learned)
+            stage = ("acquisition", number) if number else ("acquisition",)
+            scorer = learned.scorer if learned else None
+            part = self._acquisition.select(pool, scorer, numpy_generator(seed, *stage))
+            parts.append(part)
+            pool = reveal(pool, self._prepared.split, part.indices)
+        return Selection.one_after_another(parts), pool
 
     def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
         self._write("selected.csv", selected_csv(selection, after))
@@ -196,28 +202,6 @@ class _Accuracies:
 @dataclass(frozen=True, eq=False)
 class _Learned:
     utility: LearnedUtility
+    learner: UtilityLearner
+    seen: Representation
     scorer: MakeScorer
-
-
-def request_for(
-    prepared: Prepared, classifier: Committee | None, *, scorer: MakeScorer | None, train: Train
-) -> Request:
-    """What the strategy of `prepared` is asked, with what its record declares and nothing else.
-
-    `classifier` scores the pool, `scorer` is û where one was learned, `train` a way to train f.
-    """
-    config, pool = prepared.config, prepared.pool
-    there: dict[Grant, object] = {
-        "utility": scorer,
-        "validation_labels": pool.labels[pool.validation],
-        "learning_rate": config.training.learning_rate,
-        "training": train,
-    }
-    return Request(
-        pool=pool.without_validation_labels(),
-        scout=classifier,
-        budget=config.acquisition.budget,
-        batch_size=config.acquisition.batch_size,
-        num_candidates=prepared.num_candidates,
-        granted={name: there[name] for name in config.facts.grants},
-    )

@@ -148,6 +148,11 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
+def in_force(config: Config) -> Config:
+    """`config` with the values that its strategy's record fixes."""
+    return override(config, dict(config.facts.fixed)) if config.facts.fixed else config
+
+
 def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     """The fields that can change the result of this strategy, with M resolved to images.
 
@@ -155,13 +160,15 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     before them. `switches.ot = False` equals λ_OT = 0, and what a switched-off component would have read is dropped, so
     that equal experiments have equal ids.
     """
-    known = _known(config)
+    config, known = in_force(config), _known(config)
     read = {name: value for name, value in flatten(config).items() if config.facts.reads(name)}
     values = {name: value for name, value in read.items() if name not in _IDENTITY_FREE}
     values = {name: value for name, value in values.items() if value != known[name].as_before}
     if "acquisition.candidate_batches" in values:
         batches, size = values.pop("acquisition.candidate_batches"), config.acquisition.batch_size
         values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
+    if not config.imagines:
+        values.pop("acquisition.num_parts", None)
     values.pop("acquisition.num_scouts", None)
     if config.num_scouts > 1:
         values["acquisition.num_scouts"] = config.num_scouts

@@ -15,14 +15,15 @@ import torch
 from rambo.arrays import Indices, Members
 from rambo.config import Config, Data
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
+from rambo.data.features import pixel_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import require
-from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields
+from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
 from rambo.training.classifiers import check_classifier
 from rambo.training.trainer import Problem, SetSpec
 from rambo.utility.ot_distance import OTProblem
 from rambo.utility.representation import Representation
-from rambo.utility.samples import SamplePlan, plan_samples, planned_specs, train_seed
+from rambo.utility.samples import SamplePlan, SeedImages, plan_samples, planned_specs, train_seed
 
 NEIGHBOURS = 16
 """Splits that are kept for the experiments that come next; a megabyte each for 30 000 images."""
@@ -59,7 +60,17 @@ class Prepared:
     @property
     def plan(self) -> SamplePlan | None:
         """The sets to be measured; None for strategies without a utility model."""
-        return plan_samples(self.config, self.dataset.num_classes) if self.config.needs_utility_model else None
+        if not self.config.needs_utility_model:
+            return None
+        return plan_samples(self.config, self.dataset.num_classes, self._seed_images)
+
+    @property
+    def _seed_images(self) -> SeedImages | None:
+        """S_0 as structured utility samples are drawn from it; None where there are none."""
+        if not self.config.offline.structured:
+            return None
+        seed_set = self.split.seed_set
+        return pixel_features(self.dataset.images[seed_set]), self.split.labels[seed_set]
 
     def problem(self, pool: Pool) -> Problem:
         """Training f with the labels that `pool` shows, and the test set's to judge it by."""
@@ -99,6 +110,21 @@ class Prepared:
         images = _union(pool.labelled, pool.validation) if both else pool.labelled
         return [SetSpec(images, train_seed(self.config.seed, repeat)) for repeat in range(self.config.num_scouts)]
 
+    @property
+    def num_later_trainings(self) -> int:
+        """The most trainings that depend on what is picked: the final ones, refits, and what an oracle measures."""
+        config = self.config
+        last = config.evaluation.repeats * (2 if config.evaluation.with_validation else 1)
+        refits = config.num_rounds - 1
+        if config.imagines:
+            most = config.acquisition.budget // (config.acquisition.batch_size if config.needs_batches else 1)
+            refits += config.num_rounds * min(config.acquisition.num_parts, most // config.num_rounds)
+        measured = 0
+        if config.facts.measures_candidates:
+            steps, size = config.acquisition.budget // config.acquisition.batch_size, config.acquisition.batch_size
+            measured = steps * max(1, self.num_candidates // size) * config.acquisition.oracle_repeats
+        return last + refits * config.num_scouts + measured
+
     def representation(self, data_dir: Path, device: torch.device) -> Representation:
         """Images as û and the OT distance see them."""
         normalisation = self.dataset.fixed(self.config.data.num_test).normalisation
@@ -108,22 +134,23 @@ class Prepared:
 
 def prepare(config: Config, data_dir: Path) -> Prepared:
     """Load, split, check; raises `InvalidInput` for whatever does not fit, before anything is trained."""
+    config = in_force(config)
     dataset = _dataset(absolute_source(config.data.source), data_dir.resolve(), config.data.image_size)
     channels, height, width = dataset.images.shape[1:]
     check_classifier(config.classifier.name, (channels, height, width))
     available = len(_start(dataset, config.data, config.seed)[1].unlabelled)
     _check_sizes(config, available, dataset.num_classes)
-    if config.needs_utility_model:
-        plan_samples(config, dataset.num_classes)
     effective = effective_fields(config, available)
     known = {name: value for name, value in effective.items() if changes_measured(name)}
-    return Prepared(
+    prepared = Prepared(
         config=config,
         dataset=dataset,
         config_id=digest_of(effective),
         num_candidates=int(effective.get("acquisition.num_candidates", config.acquisition.batch_size)),
         known_id=f"{dataset.slug}/{digest_of({**known, 'uses_ot': config.uses_ot})}/{config.seed}",
     )
+    _ = prepared.plan  # raises where S_0 is too small for its samples
+    return prepared
 
 
 def planned_distances(prepared: Prepared, data_dir: Path, device: torch.device) -> list[tuple[OTProblem, Members]]:

@@ -18,6 +18,11 @@ def summary(result: Result, num_seed_labels: int) -> str:
         f"  test accuracy        {_percent(result.base_test_accuracy)} -> {_percent(result.test_accuracy)}",
         f"  validation accuracy  {_percent(result.base_val_accuracy)} -> {_percent(result.val_accuracy)}",
     ]
+    if result.test_accuracy_all is not None and result.base_test_accuracy_all is not None:
+        before, after = _percent(result.base_test_accuracy_all), _percent(result.test_accuracy_all)
+        lines.append(f"  test, S_val as well  {before} -> {after}")
+    if result.saw_validation:
+        lines.append("  labels of S_val entered the choice")
     if result.pair_accuracy is not None and result.pair_ceiling is not None:
         lines.append(
             f"  û orders held-out pairs as measured in {_percent(result.pair_accuracy)} "

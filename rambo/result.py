@@ -66,13 +66,18 @@ def result_json(result: Result) -> bytes:
 
 
 def selected_csv(selection: Selection, pool: Pool) -> bytes:
-    """The picks in order, with the labels that were bought; `pool` is the one after the acquisition."""
+    """The picks in order, with the labels that were bought; `pool` is the one after the acquisition.
+
+    A column tells the rounds where there are several.
+    """
+    rounds = pool.rounds[selection.indices]
+    header = ("place", "index", "iteration", "label", "score", *(["round"] if rounds.max() > 1 else []))
     rows = zip(selection.indices, selection.iterations, pool.labels[selection.indices], selection.scores, strict=True)
     table = [
-        (place, int(index), int(iteration), int(label), "" if np.isnan(score) else repr(float(score)))
-        for place, (index, iteration, label, score) in enumerate(rows)
+        (place, int(index), int(iteration), int(label), "" if np.isnan(score) else repr(float(score)), int(number))
+        for place, ((index, iteration, label, score), number) in enumerate(zip(rows, rounds, strict=True))
     ]
-    return csv_bytes([("place", "index", "iteration", "label", "score"), *table])
+    return csv_bytes([header, *(row[: len(header)] for row in table)])
 
 
 def held_out_csv(held_out: HeldOut) -> bytes:

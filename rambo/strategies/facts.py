@@ -7,9 +7,10 @@ use. A new strategy is its file and its record. Nothing here needs torch.
 from dataclasses import dataclass
 from typing import Literal
 
-Grant = Literal["utility", "validation_labels", "learning_rate", "training"]
+Grant = Literal["utility", "validation_labels", "learning_rate", "training", "measured", "marginally_measured"]
 """What a strategy can be given beside the pool and f's predictions: û's scores of sets | the labels of S_val |
-the step size that f is trained with | a way to train f on labelled images."""
+the step size that f is trained with | a way to train f on labelled images | measured utilities of sets, with the labels
+that would be bought | or with labels drawn from the predictions of who scores the pool."""
 
 EVERY = ("data.", "classifier.", "training.", "acquisition.budget", "evaluation.repeats", "strategy")
 """Fields, or whole sections, that every strategy's result depends on."""
@@ -17,8 +18,8 @@ EVERY = ("data.", "classifier.", "training.", "acquisition.budget", "evaluation.
 BATCHES = ("acquisition.batch_size", "acquisition.candidate_batches")
 """Those of a strategy that proposes batches of b among M candidates."""
 
-SCOUTS = ("acquisition.scout", "acquisition.num_scouts")
-"""Those of a strategy that scores the pool by a classifier."""
+SCOUTS = tuple(f"acquisition.{name}" for name in ("scout", "num_scouts", "refit", "num_parts", "rounds"))
+"""Those of a strategy that scores the pool by a classifier, which more labels make another one."""
 
 UTILITY = (
     "offline.",
@@ -50,8 +51,12 @@ class StrategyFacts:
     """How many trainings of that classifier it asks for, unless `acquisition.num_scouts` names another number."""
     proposes_batches: bool = False
     """Whether it picks batch by batch among the M candidates that the margin filter lets through."""
+    fixed: tuple[tuple[str, str | int | float | bool], ...] = ()
+    """(field, value) that make it what it is, whatever the configuration says."""
     own: tuple[str, ...] = ()
     """Fields, or whole sections, that it reads beside those of all strategies of its sort."""
+    for_study: bool = False
+    """Whether nobody could use it, since it is told what a label would be, or trains on every candidate."""
     is_control: bool = False
     """Whether studies run it beside the method unless told otherwise."""
 
@@ -63,7 +68,17 @@ class StrategyFacts:
     @property
     def sees_validation_labels(self) -> bool:
         """Whether labels of S_val enter its choice; û has learned from them."""
-        return bool(self.grants & {"utility", "validation_labels"})
+        return bool(self.grants & {"utility", "validation_labels", "measured", "marginally_measured"})
+
+    @property
+    def measures_candidates(self) -> bool:
+        """Whether f is trained with each candidate batch."""
+        return bool(self.grants & {"measured", "marginally_measured"})
+
+    @property
+    def can_join_portfolio(self) -> bool:
+        """Whether it picks from the pool and f's predictions alone, as many images as it is asked for."""
+        return not (self.grants or self.proposes_batches)
 
     def reads(self, field: str) -> bool:
         """Whether the configuration's `field` can change its result."""
@@ -101,6 +116,55 @@ FACTS = {
             select="rambo.strategies.filtered_random:select_filtered_random",
             proposes_batches=True,
             is_control=True,
+        ),
+        StrategyFacts(
+            name="scout_margin",
+            about="margin by a classifier that has seen S_val's labels as well, as û has",
+            select="rambo.strategies.margin_sampling:select_margin",
+            fixed=(("acquisition.scout", "seed_and_validation"),),
+            is_control=True,
+        ),
+        StrategyFacts(
+            name="oracle",
+            about="the candidate batch that f learns most from, by training on true labels (for study only)",
+            select="rambo.strategies.oracle:select_by_measuring",
+            grants=frozenset({"measured"}),
+            proposes_batches=True,
+            own=("acquisition.oracle_repeats",),
+            for_study=True,
+        ),
+        StrategyFacts(
+            name="marginal_oracle",
+            about="the same by training on labels drawn from the predictions (for study only)",
+            select="rambo.strategies.oracle:select_by_measuring",
+            grants=frozenset({"marginally_measured"}),
+            proposes_batches=True,
+            own=("acquisition.oracle_repeats",),
+            for_study=True,
+        ),
+        StrategyFacts(
+            name="portfolio",
+            about="the batch that û likes best among those of several strategies",
+            select="rambo.strategies.portfolio:select_from_portfolio",
+            grants=frozenset({"utility"}),
+            proposes_batches=True,
+            own=("acquisition.portfolio",),
+        ),
+        StrategyFacts(
+            name="portfolio_random",
+            about="any batch of the same portfolio",
+            select="rambo.strategies.portfolio:select_any_of_portfolio",
+            proposes_batches=True,
+            own=("acquisition.portfolio",),
+        ),
+        StrategyFacts(
+            name="portfolio_oracle",
+            about="the batch of the same portfolio that f learns most from, by true labels (for study only)",
+            select="rambo.strategies.oracle:select_from_portfolio_by_measuring",
+            grants=frozenset({"measured"}),
+            proposes_batches=True,
+            own=("acquisition.oracle_repeats", "acquisition.portfolio"),
+            for_study=True,
         ),
     )
 }

@@ -4,7 +4,7 @@ A strategy sees a `Request` and a generator of its own. No label of an unlabelle
 S_val's labels, f's learning rate, a way to train f and û only what its record in `rambo.strategies.facts` declares.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -45,6 +45,10 @@ class Request:
     """b."""
     num_candidates: int
     """M, the margin filter; capped at what is left."""
+    in_batches: bool = False
+    """Whether the strategy picks batches of b."""
+    portfolio: tuple[str, ...] = ()
+    """Names of the strategies that propose candidates to a portfolio."""
     granted: Mapping[Grant, Any] = field(default_factory=dict)
     """What the strategy's record declares, and nothing else."""
 
@@ -66,6 +70,13 @@ class Request:
     def utility(self) -> MakeScorer:
         """û."""
         made: MakeScorer = self._grant("utility")
+        return made
+
+    @property
+    def measured(self) -> MakeScorer:
+        """Measured utilities in û's place, by true labels or by drawn ones, whichever the record declares."""
+        name: Grant = "measured" if "measured" in self.granted else "marginally_measured"
+        made: MakeScorer = self._grant(name)
         return made
 
     @property
@@ -106,6 +117,17 @@ class Selection:
     def at_once(cls, indices: Indices) -> "Selection":
         """A selection made in one iteration without û."""
         return cls(indices, np.zeros(len(indices), dtype=np.int64), np.full(len(indices), np.nan))
+
+    @classmethod
+    def one_after_another(cls, parts: Sequence["Selection"]) -> "Selection":
+        """Selections of disjoint images as one, whose iterations are counted through."""
+        counts = [int(part.iterations.max()) + 1 for part in parts]
+        starts = np.cumsum([0, *counts[:-1]])
+        return cls(
+            np.concatenate([part.indices for part in parts]),
+            np.concatenate([start + part.iterations for start, part in zip(starts, parts, strict=True)]),
+            np.concatenate([part.scores for part in parts]),
+        )
 
 
 Select = Callable[[Request, np.random.Generator], Selection]

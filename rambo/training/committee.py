@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rambo.arrays import Features, Indices
+from rambo.arrays import Features, Indices, Labels
 from rambo.errors import require
 from rambo.training.trainer import Predictor
 
@@ -52,6 +52,18 @@ class Committee:
     def margins(self, indices: Indices) -> Features:
         """(n,) mean probability of the likeliest class minus that of the second."""
         return margins_of(self.probabilities(indices))
+
+    def likeliest(self, indices: Indices) -> Labels:
+        """(n,) the class of the largest mean probability."""
+        classes: Labels = self.probabilities(indices).argmax(axis=1)
+        return classes
+
+    def draw(self, indices: Indices, generator: np.random.Generator) -> Labels:
+        """(n,) a class for each image with its mean probability."""
+        cumulated = self.probabilities(indices).astype(np.float64).cumsum(axis=1)
+        places = generator.random((len(indices), 1)) * cumulated[:, -1:]
+        classes: Labels = (places >= cumulated).sum(axis=1)
+        return classes
 
     @staticmethod
     def _mean(values: list[Features]) -> Features:

@@ -55,6 +55,11 @@ class UtilityPairs:
         """The pairs at `index`, in that order."""
         return UtilityPairs(self.members[index], self.utility[index], None if self.ot is None else self.ot[index])
 
+    def among(self, num_images: int) -> "UtilityPairs":
+        """The same pairs as members among `num_images`, the first of which they were drawn from."""
+        more = np.zeros((*self.members.shape[:2], num_images - self.members.shape[2]), dtype=bool)
+        return UtilityPairs(np.concatenate([self.members, more], axis=2), self.utility, self.ot)
+
     def extend(self, other: "UtilityPairs") -> "UtilityPairs":
         """These pairs followed by those of `other`."""
         ot = None if self.ot is None or other.ot is None else np.concatenate([self.ot, other.ot])

@@ -16,7 +16,7 @@ from rambo.training.trainer import single_thread
 from rambo.utility.bilevel import FitProgress, FitResult, FitState, fit_utility_model
 from rambo.utility.deep_sets import SetUtilityModel
 from rambo.utility.pairs import UtilityPairs
-from rambo.utility.samples import SamplePlan, agreement_ceiling, interpolate, num_measured, order_agreement
+from rambo.utility.samples import Growth, SamplePlan, agreement_ceiling, interpolate, num_measured, order_agreement
 
 OFFLINE = "offline"
 """The stage of û_0, whose fit is the same whatever is switched."""
@@ -62,42 +62,46 @@ class LearnedUtility:
     held_out: HeldOut
 
 
-def learn_utility(
-    config: Config,
-    plan: SamplePlan,
-    evidence: Evidence,
-    inputs: Tensor,
-    *,
-    tracker: JsonLinesTracker,
-    progress: Progress,
-) -> LearnedUtility:
-    """û fitted to offline pairs, then along the growing sets; `inputs` (k, …) are the seed images as û takes them."""
-    learner = _Learner(config, evidence, inputs, tracker, progress)
-    learner.pretrain_offline(plan)
-    agreements = [learner.iterate(plan, iteration) for iteration in range(len(plan.pretraining))]
-    audited = [value for value in agreements if value is not None]
-    return LearnedUtility(
-        model=learner.model,
-        fits=tuple(learner.fits),
-        label_agreement=float(np.mean(audited)) if audited else None,
-        held_out=learner.judge(plan),
-    )
-
-
-class _Learner:
+class UtilityLearner:
     """û as it is fitted stage by stage, the accumulated pairs D, and the unit of the OT targets."""
 
-    def __init__(
-        self, config: Config, evidence: Evidence, inputs: Tensor, tracker: JsonLinesTracker, progress: Progress
-    ) -> None:
-        self._config, self._evidence, self._inputs = config, evidence, inputs
-        self._tracker, self._progress = tracker, progress
-        shape = tuple(inputs.shape[1:])
-        self.model = SetUtilityModel(shape, config.utility_model, config.switches, config.seed).to(inputs.device)
+    model: SetUtilityModel
+    _evidence: Evidence
+    _inputs: Tensor
+
+    def __init__(self, config: Config, *, tracker: JsonLinesTracker, progress: Progress) -> None:
+        self._config, self._tracker, self._progress = config, tracker, progress
         self.fits: list[FitResult] = []
         self._pairs: UtilityPairs | None = None
         self._state: FitState | None = None
         self._ot_unit: float | None = None
+        self._iterations = 0
+
+    def learn(self, plan: SamplePlan, evidence: Evidence, inputs: Tensor) -> LearnedUtility:
+        """û fitted to offline pairs, then along the growing sets; `inputs` (k, …) are the seed images as û takes them.
+
+        The model goes on to learn where this learner is told of more labels.
+        """
+        self._evidence, self._inputs = evidence, inputs
+        config, shape = self._config, tuple(inputs.shape[1:])
+        self.model = SetUtilityModel(shape, config.utility_model, config.switches, config.seed).to(inputs.device)
+        self.pretrain_offline(plan)
+        agreements = [self.iterate(plan, iteration) for iteration in range(len(plan.pretraining))]
+        audited = [value for value in agreements if value is not None]
+        return LearnedUtility(
+            model=self.model,
+            fits=tuple(self.fits),
+            label_agreement=float(np.mean(audited)) if audited else None,
+            held_out=self.judge(plan),
+        )
+
+    def grow(self, growth: Growth, evidence: Evidence, inputs: Tensor) -> None:
+        """Stage 1 goes on along `growth`: D is kept, and what it says of the first images holds among all (k', …)."""
+        self._evidence, self._inputs = evidence, inputs
+        if self._pairs is not None:
+            self._pairs = self._pairs.among(len(inputs))
+        for iteration in range(len(growth.pretraining)):
+            self.iterate(growth, iteration)
 
     def pretrain_offline(self, plan: SamplePlan) -> None:
         """Stage 0: û_0, one level, on measured pairs. They stay out of D: E must be judged on pairs û has not seen.
@@ -112,15 +116,16 @@ class _Learner:
         pairs = UtilityPairs(plan.offline, utility, self._ot_targets(plan.offline))
         self._fit(pairs, OFFLINE, bilevel=False)
 
-    def iterate(self, plan: SamplePlan, iteration: int) -> float | None:
+    def iterate(self, plan: SamplePlan | Growth, iteration: int) -> float | None:
         """Stage 1, one iteration: new pairs into D, û fitted to all of D; how often Eq. 4 agreed with training."""
+        self._iterations += 1
         members = plan.pretraining[iteration]
         accuracies = self._evidence.utility(plan.chain[iteration : iteration + 2], 0, "growing sets")
         interpolated = self._interpolate(plan, iteration, (float(accuracies[0]), float(accuracies[1])))
         trained, agreement = self._audit(members, interpolated)
         fresh = UtilityPairs(members, self._labels(interpolated, trained), self._ot_targets(members))
         self._pairs = fresh if self._pairs is None else self._pairs.extend(fresh)
-        self._fit(self._pairs, f"pretraining {iteration + 1}", bilevel=self._config.switches.bilevel)
+        self._fit(self._pairs, f"pretraining {self._iterations}", bilevel=self._config.switches.bilevel)
         return agreement
 
     def judge(self, plan: SamplePlan) -> HeldOut:
@@ -143,7 +148,7 @@ class _Learner:
             pair_ceiling=agreement_ceiling(repeat),
         )
 
-    def _interpolate(self, plan: SamplePlan, iteration: int, accuracies: tuple[float, float]) -> Floats:
+    def _interpolate(self, plan: SamplePlan | Growth, iteration: int, accuracies: tuple[float, float]) -> Floats:
         """(n, 2) labels of Eq. 4 by Euclidean distance between set embeddings of û as it stands (A.3).
 
         Deviation[embedding-distance]: footnote 1 has the OT distance in û's latent space, A.3 this one.

@@ -33,14 +33,15 @@ class Representation:
             return self._images(indices)
         return torch.from_numpy(self._frozen[indices]).to(self._device)
 
-    def ot_problem(self, split: Split, fingerprint: str) -> OTProblem:
-        """The OT distances between subsets of S_0 and S_val."""
+    def ot_problem(self, split: Split, fingerprint: str, labelled: Indices | None = None) -> OTProblem:
+        """The OT distances between S_val and subsets of `labelled` (S_0 unless given), whose labels are bought."""
+        drawn_from = split.seed_set if labelled is None else labelled
         return OTProblem(
             fingerprint=fingerprint,
             feature_id=self._feature_id,
-            seed_set=split.seed_set,
-            seed_labels=split.labels[split.seed_set],
-            seed_features=self._ground_features(split.seed_set),
+            seed_set=drawn_from,
+            seed_labels=split.labels[drawn_from],
+            seed_features=self._ground_features(drawn_from),
             validation=split.validation,
             validation_labels=split.labels[split.validation],
             validation_features=self._ground_features(split.validation),

@@ -4,16 +4,20 @@ All sets follow from (k, C, seed, settings) alone, so `plan_samples` names them 
 count them, and one collection can measure them for every trial that will ask.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 
-from rambo.arrays import Floats, Indices, Members
+from rambo.arrays import Features, Floats, Indices, Labels, Members
 from rambo.config import Config
 from rambo.randomness import derive, numpy_generator
 from rambo.training.trainer import SetSpec
 from rambo.utility.pairs import draw_pairs, set_ids
+from rambo.utility.structure import draw_structured_pairs
+
+SeedImages = tuple[Features, Labels]
+"""Pixels (k, d) and labels (k,) of S_0."""
 
 NEIGHBOURS = 16
 """Plans of samples that are kept for the experiments that come next; .3 MB each on MNIST, 5 at k = 3500."""
@@ -55,20 +59,35 @@ class Sampling:
     num_held_out_pairs: int
 
 
-def plan_samples(config: Config, num_classes: int) -> SamplePlan:
-    """The sets that this configuration's seed measures; raises `InvalidInput` where k is too small for them."""
-    return _drawn(
+def plan_samples(config: Config, num_classes: int, seed_images: SeedImages | None = None) -> SamplePlan:
+    """The sets that this configuration's seed measures; raises `InvalidInput` where k is too small for them.
+
+    `seed_images` are S_0's, needed where half of the offline pairs are drawn by structure.
+    """
+    num_structured = config.offline.num_pairs // 2 if config.offline.structured else 0
+    plan = _drawn(
         Sampling(
             seed=config.seed,
             num_seed_labels=config.data.num_seed_labels,
             num_classes=num_classes,
             chunk=config.acquisition.batch_size,
             num_iterations=config.num_pretraining_iterations,
-            num_offline_pairs=config.offline.num_pairs,
+            num_offline_pairs=config.offline.num_pairs - num_structured,
             num_pretraining_pairs=config.pretraining.num_pairs,
             num_held_out_pairs=config.evaluation.num_held_out_pairs,
         )
     )
+    if num_structured == 0:
+        return plan
+    assert seed_images is not None
+    structured = draw_structured_pairs(
+        *seed_images,
+        num_structured,
+        numpy_generator(config.seed, "structured"),
+        num_classes=num_classes,
+        exclude=frozenset(set_ids(plan.held_out)),
+    )
+    return replace(plan, offline=np.concatenate([plan.offline, structured]))
 
 
 @lru_cache(maxsize=NEIGHBOURS)
@@ -86,6 +105,33 @@ def _drawn(sampling: Sampling) -> SamplePlan:
     generator = numpy_generator(seed, "held_out")
     held_out = draw(everything, sampling.num_held_out_pairs, generator, longer_half=True, exclude=seen)
     return SamplePlan(offline, chain, pretraining, held_out)
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """The sets that new labels add to a plan of samples, as members among all that is labelled, oldest first."""
+
+    chain: Members
+    """(τ + 1, k'), from what was labelled before to everything, b images a step."""
+    pretraining: tuple[Members, ...]
+    """τ arrays (n, 2, k'), iteration i drawn from the i-th set of the chain."""
+
+
+def plan_growth(config: Config, num_classes: int, num_before: int, num_after: int) -> Growth:
+    """Pairs along the way from `num_before` to `num_after` labels, in chunks of b and what remains."""
+    steps = [*range(num_before, num_after, config.acquisition.batch_size), num_after]
+    chain = np.arange(num_after) < np.array(steps)[:, None]
+    pairs = tuple(
+        draw_pairs(
+            np.arange(size),
+            config.pretraining.num_pairs,
+            numpy_generator(config.seed, "growth", size),
+            num_seed_labels=num_after,
+            num_classes=num_classes,
+        )
+        for size in steps[:-1]
+    )
+    return Growth(chain, pairs)
 
 
 def planned_specs(plan: SamplePlan, config: Config, seed_set: Indices) -> dict[str, list[SetSpec]]:

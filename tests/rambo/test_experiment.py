@@ -4,14 +4,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from rambo.data.pool import HIDDEN
-from rambo.experiment import request_for, run
+from rambo.experiment import run
 from rambo.fields import override
 from rambo.preparation import prepare
 from rambo.result import read_result
 from rambo.store import Store
-from rambo.strategies.facts import FACTS
-from rambo.training.committee import Committee
 
 
 @pytest.mark.parametrize(
@@ -28,6 +25,9 @@ from rambo.training.committee import Committee
         {"data.stratified": True, "strategy": "filtered_random"},
         {"classifier.name": "mnistnet", "strategy": "margin"},
         {"acquisition.scout": "seed_and_validation", "acquisition.num_scouts": 2, "evaluation.with_validation": True},
+        {"acquisition.refit": "imagined", "acquisition.num_parts": 2},
+        {"acquisition.rounds": 2},
+        {"offline.structured": True},
     ],
 )
 def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
@@ -69,20 +69,3 @@ def test_a_store_that_is_open_already_is_used(lab, tiny):
     second = run(prepare(override(tiny, {"strategy": "margin", "seed": 4}), lab.data_dir), replace(lab, store=store))
     assert (first.trainings, second.trainings) == (4, 2), "R on S_0 and R on S_1; then S_0 has been measured"
     assert (second.base_test_accuracy, second.base_val_accuracy) == (first.base_test_accuracy, first.base_val_accuracy)
-
-
-def test_a_request_holds_what_the_record_declares_and_nothing_else(prepared, classifier):
-    def scorer(labelled, reachable):
-        raise AssertionError("nobody scores here")
-
-    def train(indices, labels, repeat):
-        raise AssertionError("nobody trains here")
-
-    there = {"utility": scorer, "learning_rate": prepared.config.training.learning_rate, "training": train}
-    for grants in (set(), {"utility"}, {"learning_rate", "training"}, set(there)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(FACTS, "rambo", replace(FACTS["rambo"], grants=frozenset(grants)))
-            request = request_for(prepared, Committee((classifier.predictor,)), scorer=scorer, train=train)
-        assert request.granted == {name: there[name] for name in grants}
-        assert (request.budget, request.batch_size, request.num_candidates) == (40, 20, 60)
-        assert (request.pool.labels[request.pool.validation] == HIDDEN).all()

@@ -30,6 +30,13 @@ def test_a_summary_tells_of_the_utility_model_where_there_is_one():
     assert "Eq. 4" not in unaudited
 
 
+def test_a_summary_tells_whose_labels_were_used():
+    assert "S_val" not in summary(made_control(), 60)
+    told = summary(made_result(saw_validation=True, test_accuracy_all=0.9, base_test_accuracy_all=0.85), 60)
+    assert "  labels of S_val entered the choice" in told
+    assert "  test, S_val as well  85.0 % -> 90.0 %" in told
+
+
 def test_means_and_errors_by_hand():
     """Of .80, .82, .84: mean .82, deviation .02, error .02/√3."""
     results = [made_result(seed=seed, test_accuracy=accuracy) for seed, accuracy in enumerate((0.80, 0.82, 0.84))]

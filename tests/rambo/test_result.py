@@ -47,6 +47,14 @@ def test_picks_are_listed_in_order_with_the_labels_that_were_bought(prepared):
     assert table[2][4] == ""
 
 
+def test_several_rounds_have_a_column(prepared):
+    picks = prepared.pool.unlabelled[[5, 2]]
+    after = reveal(reveal(prepared.pool, prepared.split, picks[:1]), prepared.split, picks[1:])
+    header, *table = rows(selected_csv(Selection(picks, np.array([0, 1]), np.full(2, np.nan)), after))
+    assert header[-1] == "round"
+    assert [row[-1] for row in table] == ["1", "2"]
+
+
 def test_held_out_sets_have_a_row_each_to_the_bit():
     held_out = made_held_out()
     header, *table = rows(held_out_csv(replace(held_out, scores=held_out.scores / 3)))

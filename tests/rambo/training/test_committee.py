@@ -55,3 +55,14 @@ def test_no_images_have_no_answers(members):
 def test_a_committee_of_nobody_is_refused():
     with pytest.raises(InvalidInput, match="at least one member"):
         Committee(())
+
+
+def test_labels_are_drawn_with_their_probabilities(members, prepared):
+    """Of 4000 draws for one image the shares are its probabilities within five standard errors."""
+    committee = Committee(members)
+    image = prepared.pool.unlabelled[np.argmin(committee.margins(prepared.pool.unlabelled))]
+    probabilities = committee.probabilities(np.array([image]))[0].astype(float)
+    drawn = committee.draw(np.full(4000, image), np.random.default_rng(0))
+    shares = np.bincount(drawn, minlength=10) / 4000
+    assert (np.abs(shares - probabilities) <= 5 * np.sqrt(probabilities * (1 - probabilities) / 4000) + 1e-9).all()
+    assert committee.likeliest(np.array([image]))[0] == probabilities.argmax()

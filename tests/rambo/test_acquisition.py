@@ -1,0 +1,128 @@
+"""What the acquisition stage hands to strategies, and how rounds and imagined rounds follow from the fields."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rambo.acquisition import Acquisition, request_for
+from rambo.data.pool import HIDDEN, reveal
+from rambo.fields import override
+from rambo.home import Home
+from rambo.preparation import prepare
+from rambo.progress import Progress
+from rambo.store import Store
+from rambo.strategies.facts import FACTS
+from rambo.training.committee import Committee
+from rambo.training.measuring import Measurer
+
+
+@pytest.fixture(scope="module")
+def measurer(tmp_path_factory):
+    home = Home(tmp_path_factory.mktemp("acquisition"))
+    return Measurer(Store(home), torch.device("cpu"), Progress(quiet=True))
+
+
+def stage(tiny, measurer, tmp_path, changes) -> Acquisition:
+    return Acquisition(prepare(override(tiny, changes), tmp_path), measurer)
+
+
+def picks(acquisition, pool=None) -> list[int]:
+    pool = acquisition.prepared.pool if pool is None else pool
+    return acquisition.select(pool, None, np.random.default_rng(0)).indices.tolist()
+
+
+def test_a_request_holds_what_the_record_declares_and_nothing_else(prepared, classifier):
+    there = {"utility": "û", "learning_rate": 0.1, "training": "f"}
+    for grants in (set(), {"utility"}, {"learning_rate", "training"}, set(there)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(FACTS, "rambo", replace(FACTS["rambo"], grants=frozenset(grants)))
+            request = request_for(prepared, prepared.pool, Committee((classifier.predictor,)), there)
+        assert request.granted == {name: there[name] for name in grants}
+        assert (request.budget, request.batch_size, request.num_candidates) == (40, 20, 60)
+        assert (request.pool.labels[request.pool.validation] == HIDDEN).all()
+
+
+def test_the_scout_has_seen_what_the_field_says(tiny, measurer, tmp_path):
+    """Margins of a classifier of S_0 and S_val are those of f trained on both by hand."""
+    acquisition = stage(tiny, measurer, tmp_path, {"strategy": "margin", "acquisition.scout": "seed_and_validation"})
+    pool, split = acquisition.prepared.pool, acquisition.prepared.split
+    [spec] = acquisition.prepared.scouts(pool)
+    assert spec.indices.tolist() == sorted([*split.seed_set, *split.validation])
+    by_hand = measurer.fit(acquisition.prepared.problem(pool), spec).predictor
+    order = np.argsort(Committee((by_hand,)).margins(pool.unlabelled), kind="stable")
+    assert picks(acquisition) == pool.unlabelled[order][:40].tolist()
+
+
+def test_scout_margin_is_margin_with_that_scout(tiny, measurer, tmp_path):
+    by_field = {"strategy": "margin", "acquisition.scout": "seed_and_validation"}
+    fixed = stage(tiny, measurer, tmp_path, {"strategy": "scout_margin"})
+    assert picks(fixed) == picks(stage(tiny, measurer, tmp_path, by_field))
+    assert picks(fixed) != picks(stage(tiny, measurer, tmp_path, {"strategy": "margin"}))
+    assert fixed.prepared.config.sees_validation_labels
+
+
+def test_several_scouts_decide_by_mean_probabilities(tiny, measurer, tmp_path):
+    acquisition = stage(tiny, measurer, tmp_path, {"strategy": "margin", "acquisition.num_scouts": 3})
+    pool = acquisition.prepared.pool
+    committee = acquisition.committee(pool)
+    assert len(committee.members) == 3
+    mean = np.mean([member.probabilities(pool.unlabelled) for member in committee.members], axis=0)
+    top = np.sort(mean, axis=1)
+    margins = dict(zip(pool.unlabelled.tolist(), top[:, -1] - top[:, -2], strict=True))
+    chosen = picks(acquisition)
+    assert max(margins[index] for index in chosen) <= np.sort(list(margins.values()))[40] + 1e-6
+
+
+def test_imagined_rounds_by_hand(tiny, measurer, tmp_path):
+    """Two parts: the smallest margins; then those of f trained on S_0 and the first part as a scout labels it."""
+    changes = {"strategy": "margin", "acquisition.refit": "imagined", "acquisition.num_parts": 2}
+    acquisition = stage(tiny, measurer, tmp_path, changes)
+    prepared, pool = acquisition.prepared, acquisition.prepared.pool
+    first = picks(stage(tiny, measurer, tmp_path, {"strategy": "margin"}))[:20]
+    scout = stage(tiny, measurer, tmp_path, {"strategy": "scout_margin"}).committee(pool)
+    split = replace(prepared.split, labels=np.where(pool.labels == HIDDEN, -7, pool.labels))
+    guessed = split.labels.copy()
+    guessed[first] = scout.likeliest(np.array(first))
+    imagined = reveal(pool, replace(split, labels=guessed), np.array(first))
+    second = picks(stage(tiny, measurer, tmp_path, {"strategy": "margin"}), imagined)[:20]
+    assert picks(acquisition) == first + second
+    assert prepared.config.sees_validation_labels
+
+
+def test_imagined_rounds_know_no_label_of_the_pool(tiny, measurer, tmp_path):
+    """Whatever the true labels are, the picks are the same."""
+    changes = {"strategy": "margin", "acquisition.refit": "imagined", "acquisition.num_parts": 2}
+    acquisition = stage(tiny, measurer, tmp_path, changes)
+    pool = acquisition.prepared.pool
+    assert (pool.labels[pool.unlabelled] == HIDDEN).all()
+    before = picks(acquisition)
+    split = acquisition.prepared.split
+    kept = split.labels.copy()
+    try:
+        split.labels[pool.unlabelled] = 0
+        assert picks(acquisition) == before
+    finally:
+        split.labels[:] = kept
+
+
+def test_the_marginal_oracle_draws_labels_and_the_true_one_knows_them(tiny, measurer, tmp_path):
+    """By turning all true labels into zeros the true oracle changes its mind, the marginal one does not."""
+    chosen = {}
+    for name in ("oracle", "marginal_oracle"):
+        acquisition = stage(tiny, measurer, tmp_path, {"strategy": name, "acquisition.oracle_repeats": 1})
+        split, unlabelled = acquisition.prepared.split, acquisition.prepared.pool.unlabelled
+        kept = split.labels.copy()
+        chosen[name] = [picks(acquisition)]
+        scores = acquisition.select(acquisition.prepared.pool, None, np.random.default_rng(0)).scores
+        assert ((scores > 0) & (scores <= 1)).all(), "scores are measured accuracies"
+        try:
+            split.labels[unlabelled] = 0
+            again = acquisition.select(acquisition.prepared.pool, None, np.random.default_rng(0))
+            chosen[name].append(again.scores.tolist() == scores.tolist())
+        finally:
+            split.labels[:] = kept
+    assert chosen["marginal_oracle"][1] is True
+    assert chosen["oracle"][1] is False
+    assert FACTS["oracle"].for_study
