@@ -12,7 +12,15 @@ Grant = Literal["utility", "validation_labels", "learning_rate", "training", "me
 the step size that f is trained with | a way to train f on labelled images | measured utilities of sets, with the labels
 that would be bought | or with labels drawn from the predictions of who scores the pool."""
 
-EVERY = ("data.", "classifier.", "training.", "acquisition.budget", "evaluation.repeats", "strategy")
+EVERY = (
+    "data.",
+    "classifier.",
+    "training.",
+    "acquisition.budget",
+    "evaluation.repeats",
+    "evaluation.with_validation",
+    "strategy",
+)
 """Fields, or whole sections, that every strategy's result depends on."""
 
 BATCHES = ("acquisition.batch_size", "acquisition.candidate_batches")
@@ -173,4 +181,4 @@ FACTS = {
 STRATEGIES = tuple(FACTS)
 
 CONTROLS = tuple(name for name, facts in FACTS.items() if facts.is_control)
-"""Strategies that the method is compared with; the last shows what û adds over the margin filter."""
+"""Strategies that the method is compared with: what anybody would use, the margin filter without û, equal labels."""

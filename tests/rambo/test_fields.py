@@ -51,6 +51,11 @@ def same_id(first, second):
         ({"strategy": "random"}, {"strategy": "random", "utility_model.lambda_ot": 9, "acquisition.batch_size": 100}),
         ({"acquisition.candidate_batches": 20}, {"acquisition.candidate_batches": "all"}),
         ({"acquisition.candidate_batches": 20}, {"acquisition.candidate_batches": 900}),
+        ({"strategy": "margin"}, {"strategy": "margin", "acquisition.num_scouts": 1, "acquisition.num_parts": 3}),
+        ({"strategy": "random"}, {"strategy": "random", "acquisition.scout": "seed_and_validation"}),
+        ({"strategy": "random"}, {"strategy": "random", "acquisition.refit": "imagined", "acquisition.rounds": 5}),
+        ({"strategy": "scout_margin"}, {"strategy": "scout_margin", "acquisition.scout": "seed_and_validation"}),
+        ({"strategy": "margin"}, {"strategy": "margin", "acquisition.oracle_repeats": 9}),
     ],
 )
 def test_equal_experiments_have_equal_ids(first, second):
@@ -66,6 +71,12 @@ def test_equal_experiments_have_equal_ids(first, second):
         ({"strategy": "filtered_random"}, {"strategy": "filtered_random", "acquisition.candidate_batches": 2}),
         ({"strategy": "random"}, {"strategy": "random", "evaluation.repeats": 2}),
         ({"strategy": "random"}, {"strategy": "random", "training.learning_rate": 2}),
+        ({"strategy": "random"}, {"strategy": "random", "evaluation.with_validation": True}),
+        ({"strategy": "margin"}, {"strategy": "margin", "acquisition.num_scouts": 2}),
+        ({"strategy": "margin"}, {"strategy": "margin", "acquisition.refit": "imagined"}),
+        ({"strategy": "margin"}, {"strategy": "margin", "acquisition.rounds": 5}),
+        ({"strategy": "oracle"}, {"strategy": "oracle", "acquisition.oracle_repeats": 9}),
+        ({}, {"offline.structured": True}),
     ],
 )
 def test_different_experiments_have_different_ids(first, second):

@@ -15,12 +15,16 @@ def read_by(name):
 def test_each_record_stands_under_its_name_and_the_method_comes_first():
     assert [facts.name for facts in FACTS.values()] == list(FACTS) == list(STRATEGIES)
     assert STRATEGIES[0] == "rambo"
-    assert set(CONTROLS) == set(STRATEGIES) - {"rambo"}
-    assert CONTROLS[-1] == "filtered_random", "the last shows what û adds over the margin filter"
+    assert CONTROLS == ("random", "margin", "filtered_random", "scout_margin")
 
 
-def test_the_method_reads_every_field_but_the_seed():
-    assert read_by("rambo") == set(fields()) - {"seed"}
+def test_the_method_reads_every_field_but_the_seed_and_those_of_others():
+    others = {name for facts in FACTS.values() for name in facts.own}
+    assert read_by("rambo") == set(fields()) - {"seed"} - others
+
+
+def test_every_field_is_read_by_somebody():
+    assert {field for name in STRATEGIES for field in read_by(name)} == set(fields()) - {"seed"}
 
 
 def test_controls_read_nothing_of_the_utility_model():
@@ -28,8 +32,10 @@ def test_controls_read_nothing_of_the_utility_model():
     assert {name.split(".")[0] for name in shared} == {
         *("data", "classifier", "training", "acquisition", "evaluation", "strategy")
     }
-    assert read_by("margin") == shared
-    assert read_by("filtered_random") - shared == {"acquisition.batch_size", "acquisition.candidate_batches"}
+    scored = {f"acquisition.{name}" for name in ("scout", "num_scouts", "refit", "num_parts", "rounds")}
+    assert read_by("margin") == shared | scored
+    batches = {"acquisition.batch_size", "acquisition.candidate_batches"}
+    assert read_by("filtered_random") == shared | scored | batches
 
 
 def test_a_section_is_read_whole_and_a_field_by_its_full_name():

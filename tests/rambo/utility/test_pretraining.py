@@ -10,8 +10,8 @@ from rambo.preparation import prepare
 from rambo.progress import Progress
 from rambo.tracker import JsonLinesTracker
 from rambo.utility.pairs import set_ids
-from rambo.utility.pretraining import Evidence, learn_utility
-from rambo.utility.samples import order_agreement, planned_specs, set_specs, train_seed
+from rambo.utility.pretraining import Evidence, UtilityLearner
+from rambo.utility.samples import order_agreement, plan_growth, planned_specs, set_specs, train_seed
 
 
 def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
@@ -45,8 +45,8 @@ class Learned:
         self.tracker = JsonLinesTracker()
         evidence = Evidence(self.utility, self.ot if self.config.uses_ot else None)
         inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
-        quiet = Progress(quiet=True)
-        self.result = learn_utility(self.config, self.plan, evidence, inputs, tracker=self.tracker, progress=quiet)
+        self.learner = UtilityLearner(self.config, tracker=self.tracker, progress=Progress(quiet=True))
+        self.result = self.learner.learn(self.plan, evidence, inputs)
 
     def utility(self, members, repeat, what):
         self.asked.append((members, repeat, what))
@@ -120,3 +120,39 @@ def test_agreement_is_told_of_audited_pairs_alone(tiny, learned):
     assert [members.shape for members, _ in audited] == [(3, 2, 60)] * 2
     assert 0 <= learned.result.label_agreement <= 1
     assert Learned(tiny, {"utility.num_audited": 0}).result.label_agreement is None
+
+
+def test_more_labels_continue_the_chain_and_keep_what_was_known(tiny, monkeypatch):
+    """20 labels come to 60: one step, whose pairs stand in D beside the old ones; û_0 and OT's unit are not begun anew."""
+    from rambo.utility import pretraining
+
+    mine = Learned(tiny)
+    before, unit, fitted = mine.weights().clone(), mine.learner._ot_unit, []
+    original = pretraining.fit_utility_model
+
+    def spy(model, inputs, pairs, **options):
+        fitted.append(pairs)
+        return original(model, inputs, pairs, **options)
+
+    monkeypatch.setattr(pretraining, "fit_utility_model", spy)
+    everyone = np.concatenate([mine.split.seed_set, mine.prepared.pool.unlabelled[:20]])
+    worth = np.concatenate([mine.worth, np.ones(20)])
+    asked = []
+
+    def utility(members, repeat, what):
+        asked.append((members, what))
+        return members @ worth / 80
+
+    growth = plan_growth(mine.config, 10, 60, 80)
+    inputs = mine.prepared.representation(Path("unused"), torch.device("cpu")).inputs(everyone)
+    mine.learner.grow(growth, Evidence(utility, lambda members: 2 - members @ worth / 80), inputs)
+    [pairs] = fitted
+    assert len(pairs) == 3 * mine.config.pretraining.num_pairs
+    assert pairs.members.shape[2] == 80
+    assert not pairs.members[:12, :, 60:].any()
+    assert np.array_equal(pairs.members[:12, :, :60], np.concatenate(mine.plan.pretraining))
+    ends = next(members for members, what in asked if what == "growing sets")
+    assert ends.sum(axis=1).tolist() == [60, 80]
+    assert mine.learner._ot_unit == unit
+    assert not torch.equal(mine.weights(), before)
+    assert [row["stage"] for row in mine.tracker.rows][-1] == "pretraining 3"

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 from rambo.config import Config
 from rambo.fields import override
 from rambo.utility.pairs import set_ids
-from rambo.utility.samples import agreement_ceiling, interpolate, order_agreement, plan_samples, planned_specs
+from rambo.utility.samples import (
+    agreement_ceiling,
+    interpolate,
+    order_agreement,
+    plan_growth,
+    plan_samples,
+    planned_specs,
+)
 
 accuracies = st.floats(0, 1)
 
@@ -74,3 +81,26 @@ def test_every_stage_is_planned_with_its_count(tiny):
     }
     trained = override(tiny, {"utility.label": "trained"})
     assert len(planned_specs(plan_samples(trained, 10), trained, np.arange(60))["audited pairs"]) == 24
+
+
+def test_growth_goes_on_in_chunks_from_what_was_labelled(tiny):
+    """From 60 to 105 in steps of 20, what remains last; each step's pairs are of what was labelled before it."""
+    growth = plan_growth(tiny, 10, 60, 105)
+    assert growth.chain.sum(axis=1).tolist() == [60, 80, 100, 105]
+    assert growth.chain.shape[1] == 105
+    assert [pairs.shape for pairs in growth.pretraining] == [(6, 2, 105)] * 3
+    for pairs, size in zip(growth.pretraining, (60, 80, 100), strict=True):
+        assert pairs[:, :, :size].any(axis=2).all()
+        assert not pairs[:, :, size:].any()
+
+
+def test_structured_pairs_take_half_and_leave_the_rest_as_it_was(tiny):
+    generator = np.random.default_rng(0)
+    images = generator.random((60, 9)).astype(np.float32), np.arange(60) % 10
+    plain = plan_samples(tiny, 10)
+    mixed = plan_samples(override(tiny, {"offline.structured": True}), 10, images)
+    assert len(mixed.offline) == len(plain.offline)
+    half = len(plain.offline) // 2
+    assert np.array_equal(mixed.offline[:half], plain.offline[:half])
+    assert not np.array_equal(mixed.offline[half:], plain.offline[half:])
+    assert not {*set_ids(mixed.offline)} & {*set_ids(mixed.held_out)}
