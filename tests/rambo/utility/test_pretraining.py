@@ -123,7 +123,7 @@ def test_agreement_is_told_of_audited_pairs_alone(tiny, learned):
 
 
 def test_more_labels_continue_the_chain_and_keep_what_was_known(tiny, monkeypatch):
-    """20 labels come to 60: one step, whose pairs stand in D beside the old ones; û_0 and OT's unit are not begun anew."""
+    """20 labels come to 60: one step, whose pairs stand in D beside the old ones; OT's unit stays."""
     from rambo.utility import pretraining
 
     mine = Learned(tiny)
