@@ -20,12 +20,12 @@ class Portfolio:
     """A `rambo.strategies.greedy.Proposer`: M/b batches, in turn from each strategy of the portfolio."""
 
     def __init__(self, request: Request) -> None:
-        self._request, self.reachable = request, request.pool.unlabelled
+        self._request, self._pool, self.reachable = request, request.pool, request.pool.unlabelled
         self._strategies = [load_select(FACTS[name]) for name in request.portfolio]
 
     def propose(self, generator: np.random.Generator) -> Indices:
         """At least one batch of each strategy, in random order."""
-        left, size = self._request.pool.unlabelled, self._request.batch_size
+        left, size = self._pool.unlabelled, self._request.batch_size
         count = max(len(self._strategies), self._request.num_candidates // size)
         some = max(size, int(HALF * len(left)))
         batches = []
@@ -37,15 +37,15 @@ class Portfolio:
 
     def take(self, batch: Indices) -> Indices:
         """`batch` as it was picked, whose images count as labelled from now on, though no label is known."""
-        rounds = self._request.pool.rounds.copy()
+        rounds = self._pool.rounds.copy()
         rounds[batch] = 0
-        self._request = replace(self._request, pool=replace(self._request.pool, rounds=rounds))
+        self._pool = replace(self._pool, rounds=rounds)
         return batch
 
     def _asked(self, within: Indices) -> Request:
-        pool = self._request.pool
-        members = np.sort(np.concatenate([pool.labelled, within]))
-        return replace(self._request, pool=replace(pool, members=members), budget=self._request.batch_size, granted={})
+        members = np.sort(np.concatenate([self._pool.labelled, within]))
+        pool = replace(self._pool, members=members)
+        return replace(self._request, pool=pool, budget=self._request.batch_size, granted={})
 
 
 def select_from_portfolio(request: Request, generator: np.random.Generator) -> Selection:

@@ -11,7 +11,7 @@ import torch
 
 from rambo.arrays import Features, Indices, Labels
 from rambo.errors import require
-from rambo.training.trainer import Predictor
+from rambo.training.trainer import Predictor, margins_of
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """Probabilities below it have its logarithm: that of zero is no number to calculate with."""
@@ -69,17 +69,5 @@ class Committee:
     def _mean(values: list[Features]) -> Features:
         if len(values) == 1:
             return values[0]
-        mean: Features = np.mean(values, axis=0, dtype=np.float64).astype(np.float32)
+        mean: Features = np.asarray(np.mean(values, axis=0, dtype=np.float64), dtype=np.float32)
         return mean
-
-
-def margins_of(probabilities: Features) -> Features:
-    """(n,) the largest of each row minus the second largest (Margin sampling, B.1).
-
-    >>> margins_of(np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]], dtype=np.float32)).tolist()
-    [0.25, 1.0]
-    """
-    if len(probabilities) == 0:
-        return np.zeros(0, dtype=np.float32)
-    top = np.partition(probabilities, -2, axis=1)
-    return top[:, -1] - top[:, -2]

@@ -117,6 +117,10 @@ class Predictor:
         """(n, d) penultimate activations."""
         return self._predict(indices, self.model.features)
 
+    def margins(self, indices: Indices) -> Features:
+        """(n,) probability of the likeliest class minus that of the second."""
+        return margins_of(self.probabilities(indices))
+
     @torch.inference_mode()
     def _predict(self, indices: Indices, function: Callable[[Tensor], Tensor]) -> Features:
         self.model.eval()
@@ -216,6 +220,18 @@ class Trainer:
             seconds=seconds,
             device=self._device.type,
         )
+
+
+def margins_of(probabilities: Features) -> Features:
+    """(n,) the largest of each row minus the second largest (Margin sampling, B.1).
+
+    >>> margins_of(np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]], dtype=np.float32)).tolist()
+    [0.25, 1.0]
+    """
+    if len(probabilities) == 0:
+        return np.zeros(0, dtype=np.float32)
+    top = np.partition(probabilities, -2, axis=1)
+    return top[:, -1] - top[:, -2]
 
 
 def weights_of(classifier: FittedClassifier) -> bytes:

@@ -111,7 +111,8 @@ def test_the_marginal_oracle_draws_labels_and_the_true_one_knows_them(tiny, meas
     """By turning all true labels into zeros the true oracle changes its mind, the marginal one does not."""
     chosen = {}
     for name in ("oracle", "marginal_oracle"):
-        acquisition = stage(tiny, measurer, tmp_path, {"strategy": name, "acquisition.oracle_repeats": 1})
+        changes = {"strategy": name, "acquisition.oracle_repeats": 1, "training.max_epochs": 30}
+        acquisition = stage(tiny, measurer, tmp_path, changes)
         split, unlabelled = acquisition.prepared.split, acquisition.prepared.pool.unlabelled
         kept = split.labels.copy()
         chosen[name] = [picks(acquisition)]

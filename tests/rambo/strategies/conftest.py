@@ -3,6 +3,7 @@
 import pytest
 
 from rambo.strategies.request import Request
+from rambo.training.committee import Committee
 
 
 @pytest.fixture
@@ -10,7 +11,7 @@ def request_for_forty(prepared, classifier):
     """B = 40 in batches of 10 among the 30 smallest margins."""
     return Request(
         pool=prepared.pool.without_validation_labels(),
-        classifier=classifier.predictor,
+        scout=Committee((classifier.predictor,)),
         budget=40,
         batch_size=10,
         num_candidates=30,

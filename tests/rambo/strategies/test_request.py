@@ -37,7 +37,7 @@ def test_what_is_granted_is_handed_over_and_all_else_raises(request_for_forty):
 
 
 def test_images_are_ordered_by_margin_and_equals_by_index(request_for_forty):
-    ordered = by_margin(replace(request_for_forty, classifier=Unsure()))
+    ordered = by_margin(replace(request_for_forty, scout=Unsure()))
     assert ordered.tolist() == sorted(request_for_forty.pool.unlabelled.tolist(), key=lambda index: (index % 3, index))
 
 

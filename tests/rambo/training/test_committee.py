@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from rambo.errors import InvalidInput
-from rambo.training.committee import Committee, margins_of
-from rambo.training.trainer import SetSpec, Trainer
+from rambo.training.committee import Committee
+from rambo.training.trainer import SetSpec, Trainer, margins_of
 
 
 @pytest.fixture(scope="module")
