@@ -115,6 +115,9 @@ class Utility:
     """interpolated (Eq. 4) | trained (measure every set) | hybrid (measured where audited, else Eq. 4)."""
     num_audited: int = 32
     """Pairs per iteration that are also trained, to log how often Eq. 4 orders a pair as training does."""
+    size_law: Literal["uniform", "binomial"] = later("uniform", as_before="uniform")
+    """Sizes of the pairs that û learns from: uniform on the range | binomial (sets of the power set, §4.1 c: each image
+    with probability ½, both sets of a pair equally large and of a size in the range)."""
 
     def __post_init__(self) -> None:
         _at_least("utility.num_audited", self.num_audited, 0)

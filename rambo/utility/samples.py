@@ -6,6 +6,7 @@ count them, and one collection can measure them for every trial that will ask.
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class SamplePlan:
     pretraining: tuple[Members, ...]
     """τ1 arrays (n, 2, k), iteration i drawn from the i-th set of the chain."""
     held_out: Members
-    """(held-out pairs, 2, k), sizes in the upper half, none of whose sets stands in the others."""
+    """(held-out pairs, 2, k), none of whose sets stands in the others; sizes are uniform on the upper half whatever the
+    law of the others, so that every û is judged on the same kind of sets."""
 
     def all_pairs(self) -> Members:
         """(s, k) the sets of all pairs, one after another."""
@@ -53,6 +55,7 @@ class Sampling:
     num_pretraining_pairs: int
     """n."""
     num_held_out_pairs: int
+    size_law: Literal["uniform", "binomial"]
 
 
 def plan_samples(config: Config, num_classes: int) -> SamplePlan:
@@ -67,6 +70,7 @@ def plan_samples(config: Config, num_classes: int) -> SamplePlan:
             num_offline_pairs=config.offline.num_pairs,
             num_pretraining_pairs=config.pretraining.num_pairs,
             num_held_out_pairs=config.evaluation.num_held_out_pairs,
+            size_law=config.utility.size_law,
         )
     )
 
@@ -76,15 +80,16 @@ def _drawn(sampling: Sampling) -> SamplePlan:
     """Drawn once for the cells of a seed that follow each other."""
     seed, everything = sampling.seed, np.arange(sampling.num_seed_labels)
     draw = partial(draw_pairs, num_seed_labels=sampling.num_seed_labels, num_classes=sampling.num_classes)
-    offline = draw(everything, sampling.num_offline_pairs, numpy_generator(seed, "offline"))
+    learned_from = partial(draw, law=sampling.size_law)
+    offline = learned_from(everything, sampling.num_offline_pairs, numpy_generator(seed, "offline"))
     chain = _chain(sampling)
     pretraining = tuple(
-        draw(np.flatnonzero(members), sampling.num_pretraining_pairs, numpy_generator(seed, "pretraining", i))
+        learned_from(np.flatnonzero(members), sampling.num_pretraining_pairs, numpy_generator(seed, "pretraining", i))
         for i, members in enumerate(chain[:-1])
     )
     seen = frozenset(identity for members in (offline, *pretraining) for identity in set_ids(members))
     generator = numpy_generator(seed, "held_out")
-    held_out = draw(everything, sampling.num_held_out_pairs, generator, longer_half=True, exclude=seen)
+    held_out = draw(everything, sampling.num_held_out_pairs, generator, law="longer", exclude=seen)
     return SamplePlan(offline, chain, pretraining, held_out)
 
 

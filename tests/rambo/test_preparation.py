@@ -148,6 +148,7 @@ def test_experiments_that_know_the_same_have_one_known_id(tiny, changes):
         {"pretraining.num_pairs": 7},
         {"utility.num_audited": 2},
         {"utility.label": "trained"},
+        {"utility.size_law": "binomial"},
         {"evaluation.repeats": 3},
         {"evaluation.num_held_out_pairs": 6},
         {"evaluation.num_ceiling_pairs": 2},

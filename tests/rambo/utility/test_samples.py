@@ -54,6 +54,17 @@ def test_held_out_pairs_are_long_and_in_no_other_stage(tiny):
     assert plan.held_out.sum(axis=2).min() >= (12 + 59) // 2
 
 
+def test_the_size_law_is_of_what_is_learned_from_and_of_nothing_else(tiny):
+    """The 60 images of S_0 make binomial sizes of 30 ± 3; uniform ones lie between 12 and 59."""
+    uniform, binomial = (plan_samples(override(tiny, {"utility.size_law": law}), 10) for law in ("uniform", "binomial"))
+    sizes = [plan.offline.sum(axis=2) for plan in (uniform, binomial)]
+    assert np.ptp(sizes[0]) > 18 > np.ptp(sizes[1])
+    assert abs(sizes[1] - 30).max() <= 9
+    assert not np.array_equal(uniform.pretraining[1], binomial.pretraining[1])
+    assert np.array_equal(uniform.chain, binomial.chain)
+    assert np.array_equal(uniform.held_out, binomial.held_out), "so that both are judged on the same sets"
+
+
 def test_what_two_settings_share_is_measured_once(tiny):
     """Offline and held-out sets depend on k, C and the seed; never on b, n or any λ."""
     other = override(tiny, {"acquisition.batch_size": 10, "pretraining.num_pairs": 9, "utility_model.lambda_ot": 0.1})
