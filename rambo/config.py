@@ -143,6 +143,9 @@ class UtilityModel:
     """λ2, weight of the second set's squared OT error (Definition 3)."""
     lambda_3: float = 1.0
     """λ3, weight of the penalty on negative predicted distances (Definition 3)."""
+    ot_unit: Literal["mean", "raw"] = later("mean", as_before="mean")
+    """Unit of the OT distances that û learns to predict: mean (their mean over the first pairs) | raw (as they are, so
+    that λ_OT weighs what Definition 3 prints)."""
     learning_rate: float = 1e-3
     """Adam's step size of one-level fits (û_0, and every fit when bilevel is off)."""
     num_outer_steps: int = 20

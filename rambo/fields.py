@@ -206,7 +206,7 @@ def _unread_by_utility_model(config: Config) -> tuple[str, ...]:
     """Beginnings of the fields that û never reads as its components are switched (the switches apart)."""
     unread: tuple[str, ...] = ()
     if not config.switches.ot or config.utility_model.lambda_ot == 0:
-        unread += ("switches.ot", "utility_model.lambda_")
+        unread += ("switches.ot", "utility_model.lambda_", "utility_model.ot_unit")
     if config.switches.bilevel:
         unread += ("utility_model.one_level",)
     else:

@@ -73,7 +73,7 @@ def _ot_distance(predicted: Floats, true: Floats) -> bytes:
     axes.plot(true.ravel(), predicted.ravel(), ".", alpha=0.6)
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     axes.plot([low, high], [low, high], color="grey", linewidth=0.8)
-    axes.set_xlabel("OT(ξ, S_val), mean of the offline sets = 1")
+    axes.set_xlabel("OT(ξ, S_val) in the unit of û's targets")
     axes.set_ylabel("predicted")
     axes.set_title("OT distance of held-out sets", fontsize=9)
     return png(figure)

@@ -29,8 +29,8 @@ MAX_DRAWS = 1000
 class UtilityPairs:
     """n pairs of sets with what was measured of them.
 
-    `members` (n, 2, k) bool; `utility` (n, 2) accuracies in [0, 1]; `ot` (n, 2) distances to S_val in units of the
-    offline mean, or None where the OT component is off.
+    `members` (n, 2, k) bool; `utility` (n, 2) accuracies in [0, 1]; `ot` (n, 2) distances to S_val in the unit of
+    `utility_model.ot_unit`, or None where the OT component is off.
     """
 
     members: Members

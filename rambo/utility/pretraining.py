@@ -41,7 +41,7 @@ class HeldOut:
     utility: Floats
     """(n, 2) measured accuracies on S_val."""
     predicted_ot: Floats | None
-    """(n, 2) in units of the offline mean, or None where the component is off."""
+    """(n, 2) in the unit of the targets, or None where the component is off."""
     ot: Floats | None
     """(n, 2) in the same units."""
     pair_accuracy: float
@@ -169,13 +169,15 @@ class _Learner:
         return np.concatenate([trained, interpolated[len(trained) :]])
 
     def _ot_targets(self, members: Members) -> Floats | None:
-        """(n, 2) distances in units of the mean over the first pairs seen: raw ones would drown λ_OT.
+        """(n, 2) distances in units of the mean over the first pairs seen, or raw where asked for.
 
-        Deviation[ot-unit]: λ_OT's axis is therefore not the paper's.
+        Deviation[ot-unit]: raw ones would drown λ_OT, whose axis in units of the mean is therefore not the paper's.
         """
         if self._evidence.ot is None:
             return None
         raw = self._evidence.ot(members)
+        if self._config.utility_model.ot_unit == "raw":
+            return raw
         if self._ot_unit is None:
             self._ot_unit = float(raw.mean())
         return raw / self._ot_unit

@@ -47,6 +47,7 @@ def same_id(first, second):
         ({}, {"seed": 3, "data.source": "mnist"}),
         ({"switches.ot": False}, {"utility_model.lambda_ot": 0}),
         ({"switches.ot": False}, {"switches.ot": False, "utility_model.lambda_1": 9}),
+        ({"switches.ot": False}, {"switches.ot": False, "utility_model.ot_unit": "raw"}),
         ({"switches.bilevel": False}, {"switches.bilevel": False, "utility_model.outer_learning_rate": 9}),
         ({"strategy": "random"}, {"strategy": "random", "utility_model.lambda_ot": 9, "acquisition.batch_size": 100}),
         ({"acquisition.candidate_batches": 20}, {"acquisition.candidate_batches": "all"}),
@@ -62,6 +63,7 @@ def test_equal_experiments_have_equal_ids(first, second):
     [
         ({}, {"utility_model.lambda_ot": 2}),
         ({}, {"switches.bilevel": False}),
+        ({}, {"utility_model.ot_unit": "raw"}),
         ({"strategy": "random"}, {"strategy": "margin"}),
         ({"strategy": "filtered_random"}, {"strategy": "filtered_random", "acquisition.candidate_batches": 2}),
         ({"strategy": "random"}, {"strategy": "random", "evaluation.repeats": 2}),

@@ -118,6 +118,7 @@ def test_no_experiment_holds_what_experiments_share(tiny):
     [
         {"utility_model.lambda_ot": 0.5},
         {"utility_model.lambda_3": 2.0},
+        {"utility_model.ot_unit": "raw"},
         {"switches.bilevel": False},
         {"switches.ranknet": False},
         {"utility_model.num_outer_steps": 5},

@@ -37,11 +37,11 @@ def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
 class Learned:
     """û learned in a tiny experiment whose sets are worth what they hold; what was asked for is noted."""
 
-    def __init__(self, tiny, changes=None, *, ot_scale=1.0):
+    def __init__(self, tiny, changes=None, *, ot_unit=1.0):
         self.prepared = prepare(override(tiny, changes or {}), Path("unused"))
         self.config, self.plan, self.split = self.prepared.config, self.prepared.plan, self.prepared.split
         self.worth = np.random.default_rng(0).random(self.config.data.num_seed_labels)
-        self.asked, self.distances, self.ot_scale = [], [], ot_scale
+        self.asked, self.distances, self.ot_unit = [], [], ot_unit
         self.tracker = JsonLinesTracker()
         evidence = Evidence(self.utility, self.ot if self.config.uses_ot else None)
         inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
@@ -54,7 +54,7 @@ class Learned:
 
     def ot(self, members):
         self.distances.append(members)
-        return self.ot_scale * (2 - members @ self.worth / 60)
+        return (2 - members @ self.worth / 60) / self.ot_unit
 
     def weights(self):
         return torch.cat([value.flatten() for value in self.result.model.state_dict().values()])
@@ -93,11 +93,21 @@ def test_there_is_a_fit_for_the_offline_pairs_and_each_set_that_grows(tiny, lear
 
 def test_the_unit_of_distances_does_not_matter(tiny, learned):
     """Targets are in units of the first mean; a power of two leaves every bit as it is."""
-    scaled = Learned(tiny, ot_scale=1024.0)
+    scaled = Learned(tiny, ot_unit=1 / 1024)
     assert torch.equal(scaled.weights(), learned.weights())
     assert np.array_equal(scaled.result.held_out.ot, learned.result.held_out.ot)
     first = learned.ot(learned.plan.offline).mean()
     np.testing.assert_allclose(learned.result.held_out.ot, learned.ot(learned.plan.held_out) / first)
+
+
+def test_raw_distances_are_learned_as_they_are(tiny, learned):
+    """Told in units of their mean over the first pairs, they are what û learns from otherwise; else they are not."""
+    mean = learned.ot(learned.plan.offline).mean()
+    told = Learned(tiny, {"utility_model.ot_unit": "raw"}, ot_unit=mean)
+    assert torch.equal(told.weights(), learned.weights())
+    raw = Learned(tiny, {"utility_model.ot_unit": "raw"})
+    assert np.array_equal(raw.result.held_out.ot, raw.ot(raw.plan.held_out))
+    assert not torch.equal(raw.weights(), learned.weights())
 
 
 def test_held_out_pairs_are_judged_by_what_was_measured(learned):
