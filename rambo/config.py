@@ -165,6 +165,9 @@ class UtilityModel:
     """Where λ ends: fit (Ω alone shrinks a weight by e in one fit) | wide (4)."""
     inner_gradient_norm: float = later(0.3, as_before=0.3)
     """Largest norm of a gradient of the inner SGD; inf leaves gradients as they are."""
+    latent_ot: bool = later(False, as_before=False)
+    """Eq. 4's distance of two sets: the OT distance of their embedded images (footnote 1) instead of the Euclidean one
+    of their embeddings (A.3)."""
 
     def __post_init__(self) -> None:
         require(0 <= self.dropout < 1, f"utility_model.dropout must lie in [0, 1), got {self.dropout}.")

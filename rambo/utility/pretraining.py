@@ -15,6 +15,7 @@ from rambo.tracker import JsonLinesTracker
 from rambo.training.trainer import single_thread
 from rambo.utility.bilevel import FitProgress, FitResult, FitState, fit_utility_model
 from rambo.utility.deep_sets import SetUtilityModel
+from rambo.utility.latent_ot import set_distances
 from rambo.utility.pairs import UtilityPairs
 from rambo.utility.samples import SamplePlan, agreement_ceiling, interpolate, num_measured, order_agreement
 
@@ -144,16 +145,23 @@ class _Learner:
         )
 
     def _interpolate(self, plan: SamplePlan, iteration: int, accuracies: tuple[float, float]) -> Floats:
-        """(n, 2) labels of Eq. 4 by Euclidean distance between set embeddings of û as it stands (A.3).
+        """(n, 2) labels of Eq. 4 by how far û as it stands sees each set from the two labelled sets."""
+        ends, sets = plan.chain[iteration : iteration + 2], _flat(plan.pretraining[iteration])
+        with single_thread():
+            distances = self._distances(sets, ends).reshape(-1, 2, 2)
+        return interpolate(distances[:, :, 0], distances[:, :, 1], accuracies)
+
+    def _distances(self, sets: Members, ends: Members) -> Floats:
+        """(s, 2) distances of `sets` to the two `ends`, Euclidean ones between set embeddings (A.3) by default.
 
         Deviation[embedding-distance]: footnote 1 has the OT distance in û's latent space, A.3 this one.
         """
-        members = np.concatenate([plan.chain[iteration : iteration + 2], _flat(plan.pretraining[iteration])])
-        with single_thread():
-            features = self.model.image_features(self._inputs)
-            embedded = self.model.embed_sets(features, self._rows(members)).double()
-        distances = torch.cdist(embedded[2:], embedded[:2]).cpu().numpy().reshape(-1, 2, 2)
-        return interpolate(distances[:, :, 0], distances[:, :, 1], accuracies)
+        features = self.model.image_features(self._inputs)
+        if self._config.utility_model.latent_ot:
+            return set_distances(features.cpu().numpy(), sets, ends)
+        embedded = self.model.embed_sets(features, self._rows(np.concatenate([ends, sets]))).double()
+        distances: Floats = torch.cdist(embedded[2:], embedded[:2]).cpu().numpy()
+        return distances
 
     def _audit(self, members: Members, interpolated: Floats) -> tuple[Floats, float | None]:
         """Measured labels of the first pairs, and how often Eq. 4 orders those alike."""

@@ -3,21 +3,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 from rambo.experiment import run
 from rambo.fields import override
 from rambo.preparation import prepare
 from rambo.progress import Progress
 from rambo.tracker import JsonLinesTracker
+from rambo.utility import pretraining
+from rambo.utility.deep_sets import SetUtilityModel
 from rambo.utility.pairs import set_ids
 from rambo.utility.pretraining import Evidence, learn_utility
-from rambo.utility.samples import order_agreement, planned_specs, set_specs, train_seed
+from rambo.utility.samples import interpolate, order_agreement, planned_specs, set_specs, train_seed
 
 
 def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
     """What û is fitted to under each label: all measured, the audited ones measured, none."""
-    from rambo.utility import pretraining
-
     fitted = {}
     original = pretraining.fit_utility_model
 
@@ -44,9 +45,9 @@ class Learned:
         self.asked, self.distances, self.ot_unit = [], [], ot_unit
         self.tracker = JsonLinesTracker()
         evidence = Evidence(self.utility, self.ot if self.config.uses_ot else None)
-        inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
+        self.inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
         quiet = Progress(quiet=True)
-        self.result = learn_utility(self.config, self.plan, evidence, inputs, tracker=self.tracker, progress=quiet)
+        self.result = learn_utility(self.config, self.plan, evidence, self.inputs, tracker=self.tracker, progress=quiet)
 
     def utility(self, members, repeat, what):
         self.asked.append((members, repeat, what))
@@ -108,6 +109,36 @@ def test_raw_distances_are_learned_as_they_are(tiny, learned):
     raw = Learned(tiny, {"utility_model.ot_unit": "raw"})
     assert np.array_equal(raw.result.held_out.ot, raw.ot(raw.plan.held_out))
     assert not torch.equal(raw.weights(), learned.weights())
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_equation_4_takes_the_distance_that_was_asked_for(tiny, monkeypatch, latent):
+    """Before û is fitted: Euclid between set embeddings, or linear programmes over the images' embeddings."""
+    told = []
+    monkeypatch.setattr(pretraining, "interpolate", lambda *given: told.append(given) or interpolate(*given))
+    changes = {"offline.num_pairs": 0, "pretraining.num_pairs": 2, "utility_model.latent_ot": latent}
+    mine = Learned(tiny, changes)
+    settings = (mine.config.utility_model, mine.config.switches, mine.config.seed)
+    start = SetUtilityModel(tuple(mine.inputs.shape[1:]), *settings).eval()
+    start.calibrate(mine.inputs)
+    features = start.image_features(mine.inputs)
+    chain, pairs = mine.plan.chain[:2], mine.plan.pretraining[0].reshape(-1, 60)
+    expected = np.array([[transported(features, one, end) for end in chain] for one in pairs])
+    if not latent:
+        embedded = start.embed_sets(features, torch.from_numpy(np.concatenate([pairs, chain]))).numpy()
+        expected = np.linalg.norm(embedded[:-2, None] - embedded[None, -2:], axis=2)
+    found = np.stack(told[0][:2], axis=-1).reshape(-1, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert told[0][2] == tuple(mine.plan.chain[:2] @ mine.worth / 60)
+
+
+def transported(features, first, second):
+    """The least Σ mass · ‖φ − φ'‖² over all transport plans between two sets, by a general solver."""
+    a, b = (features[torch.from_numpy(row)].double().numpy() for row in (first, second))
+    cost = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    rows, columns = np.kron(np.eye(len(a)), np.ones(len(b))), np.kron(np.ones(len(a)), np.eye(len(b)))
+    masses = np.concatenate([np.full(len(a), 1 / len(a)), np.full(len(b), 1 / len(b))])
+    return linprog(cost.ravel(), A_eq=np.concatenate([rows, columns]), b_eq=masses).fun
 
 
 def test_held_out_pairs_are_judged_by_what_was_measured(learned):
