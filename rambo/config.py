@@ -45,12 +45,15 @@ class Data:
     """Share of a thinned class's pool images that is removed, in [0, 1] (§5.5 uses .2)."""
     image_size: int = 0
     """images:DIR only: resize to this many pixels a side; 0 keeps them as they are (they must then agree)."""
+    label_noise_classes: float = later(1.0, as_before=1.0)
+    """Share of the classes that wrong labels fall on, in [0, 1] ("for certain classes", §5.5); which, follows from the
+    seed. As many labels are wrong as label_noise says, of images of these classes alone."""
 
     def __post_init__(self) -> None:
         for name in ("num_seed_labels", "num_validation", "num_test"):
             _at_least(f"data.{name}", getattr(self, name), 1)
         require(0 <= self.label_noise < 1, f"data.label_noise must lie in [0, 1), got {self.label_noise}.")
-        for name in ("imbalance_classes", "imbalance_fraction"):
+        for name in ("imbalance_classes", "imbalance_fraction", "label_noise_classes"):
             _share(f"data.{name}", getattr(self, name))
         _at_least("data.image_size", self.image_size, 0)
 

@@ -162,6 +162,8 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     if "acquisition.candidate_batches" in values:
         batches, size = values.pop("acquisition.candidate_batches"), config.acquisition.batch_size
         values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
+    if config.data.label_noise == 0:
+        values.pop("data.label_noise_classes", None)
     values.pop("acquisition.num_scouts", None)
     if config.num_scouts > 1:
         values["acquisition.num_scouts"] = config.num_scouts
