@@ -10,7 +10,7 @@ from cluster.failures import read_failure
 from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
 from rambo.errors import require
-from rambo.fields import from_nested
+from rambo.fields import flatten, from_nested
 from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
@@ -77,11 +77,14 @@ class StudyPlan:
         if self.fixed is not None and self.fixed == old.fixed:
             return
         lost = sorted(set(old.folders.values()) - set(self.folders.values()))
+        before, now = flatten(old.grid.base), flatten(self.grid.base)
+        changed = [f"--{name} {before[name]}" for name in before if before[name] != now[name] and name != "seed"]
+        made_with = f" ({', '.join(changed)})" if changed else ""
         require(
             not lost,
             f"--study {self.name} must keep its {len(old.folders)} trials, to which seeds, levels and factors may be "
             f"added, got a plan without {len(lost)} of them; choose another --study or give "
-            "the flags it was made with.",
+            f"the flags it was made with{made_with}.",
         )
 
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:

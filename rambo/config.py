@@ -233,9 +233,14 @@ class Evaluation:
     """How many of those are measured again with a second seed, to tell what any order could reach."""
     with_validation: bool = later(False, as_before=False)
     """Also report f trained on S_1 and S_val together, what somebody who owns these labels would do."""
+    first_repeat: int = later(1, as_before=0)
+    """Number of the first of those R trainings, which decides its seed. A choice rests on repeat 0 (the classifier that
+    scores the pool, û's utility samples) and, with n scouts, on 0 to n − 1: final trainings after these share no seed
+    with it."""
 
     def __post_init__(self) -> None:
         _at_least("evaluation.repeats", self.repeats, 1)
+        _at_least("evaluation.first_repeat", self.first_repeat, 0)
         _at_least("evaluation.num_held_out_pairs", self.num_held_out_pairs, 1)
         _at_least("evaluation.num_ceiling_pairs", self.num_ceiling_pairs, 1)
 

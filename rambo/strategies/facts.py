@@ -11,7 +11,15 @@ Grant = Literal["utility", "validation_labels", "learning_rate", "training"]
 """What a strategy can be given beside the pool and f's predictions: û's scores of sets | the labels of S_val |
 the step size that f is trained with | a way to train f on labelled images."""
 
-EVERY = ("data.", "classifier.", "training.", "acquisition.budget", "evaluation.repeats", "strategy")
+EVERY = (
+    "data.",
+    "classifier.",
+    "training.",
+    "acquisition.budget",
+    "evaluation.repeats",
+    "evaluation.first_repeat",
+    "strategy",
+)
 """Fields, or whole sections, that every strategy's result depends on."""
 
 BATCHES = ("acquisition.batch_size", "acquisition.candidate_batches")

@@ -67,7 +67,7 @@ def test_a_store_that_is_open_already_is_used(lab, tiny):
     store = Store(lab.home)
     first = run(prepare(override(tiny, {"strategy": "random", "seed": 4}), lab.data_dir), replace(lab, store=store))
     second = run(prepare(override(tiny, {"strategy": "margin", "seed": 4}), lab.data_dir), replace(lab, store=store))
-    assert (first.trainings, second.trainings) == (4, 2), "R on S_0 and R on S_1; then S_0 has been measured"
+    assert (first.trainings, second.trainings) == (4, 3), "R on S_0 and R on S_1; then the scout and R on S_1"
     assert (second.base_test_accuracy, second.base_val_accuracy) == (first.base_test_accuracy, first.base_val_accuracy)
 
 

@@ -69,6 +69,7 @@ def test_equal_experiments_have_equal_ids(first, second):
         ({"strategy": "random"}, {"strategy": "margin"}),
         ({"strategy": "filtered_random"}, {"strategy": "filtered_random", "acquisition.candidate_batches": 2}),
         ({"strategy": "random"}, {"strategy": "random", "evaluation.repeats": 2}),
+        ({"strategy": "random"}, {"strategy": "random", "evaluation.first_repeat": 0}),
         ({"strategy": "random"}, {"strategy": "random", "training.learning_rate": 2}),
     ],
 )
