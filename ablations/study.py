@@ -27,6 +27,10 @@ class Outcome:
     config_id: str
     commit: str | None
     training_version: int
+    num_test: int | None = None
+    """Test images; None, like the next, where the trial does not tell which of them it got right."""
+    test_correct: str | None = None
+    """Which of them each of the R trainings got right (`rambo.correctness`)."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ablations.effects import Effect
 from ablations.factors import Cell, Factor, label, level_text
+from ablations.images import level_error
 from ablations.sentences import interval, mean_error, p_value, provenance
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
@@ -19,7 +20,10 @@ MEASURED = ("n", "test %", "validation %", "û pairs % (ceiling)", "Eq. 4 %")
 
 _METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "pair_ceiling", "label_agreement")
 
-CAPTION = "Mean ± standard error over seeds of the accuracy after the acquisition."
+CAPTION = "Mean ± standard error over seeds, on the same test images, of the accuracy after the acquisition."
+
+CROSSED = f"{CAPTION} In brackets, the standard error for other test images too."
+"""The caption where trials tell which test images they got right."""
 
 BOTH_CAPTION = (
     f"{CAPTION} Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
@@ -82,7 +86,13 @@ def markdown(analysis: Analysis) -> bytes:
     """`table.md`."""
     table = cell_table(analysis.study)
     lines = _markdown_table(table.header, [*table.studied, *table.controls])
-    return _text([*lines, "", CAPTION, *analysis.marks, *provenance(analysis.study)])
+    return _text([*lines, "", caption(analysis.study), *analysis.marks, *provenance(analysis.study)])
+
+
+def caption(study: Study) -> str:
+    """What the table over cells shows."""
+    known = any(level_error(study, cell) is not None for cell in study.grid.cells)
+    return CROSSED if known else f"{CAPTION} What other images would add is not known from these records."
 
 
 def both_tables(fixed: Analysis, retuned: Analysis) -> tuple[Table, Table]:
@@ -134,7 +144,7 @@ def latex(analysis: Analysis) -> bytes:
     lines += [_tex_row(table.header), r"\midrule", *map(_tex_row, table.studied)]
     if table.controls:
         lines += [r"\midrule", *map(_tex_row, table.controls)]
-    comments = [f"% {line}" for line in (CAPTION, *analysis.marks, *provenance(analysis.study))]
+    comments = [f"% {line}" for line in (caption(analysis.study), *analysis.marks, *provenance(analysis.study))]
     return _text([*lines, r"\bottomrule", r"\end{tabular}", *comments])
 
 
@@ -203,7 +213,9 @@ def _measured(study: Study, cell: Cell) -> Iterator[str]:
     found = {name: summarise(list(study.accuracies(cell, name).values())) for name in _METRICS}
     planned, n = len(study.grid.seeds), found["test_accuracy"].n
     yield str(n) if n == planned else f"{n} of {planned}"
-    yield mean_error(found["test_accuracy"]) or "missing"
+    crossed = level_error(study, cell)
+    with_images = "" if crossed is None else f" ({100 * crossed.se:.2f})"
+    yield f"{mean_error(found['test_accuracy'])}{with_images}" or "missing"
     yield mean_error(found["val_accuracy"]) or "missing"
     ceiling = mean_error(summarise([found["pair_ceiling"].mean]))
     yield mean_error(found["pair_accuracy"]) + (f" ({ceiling})" if ceiling else "")

@@ -33,7 +33,8 @@ def summary(result: Result, num_seed_labels: int) -> str:
 def comparison(results: Sequence[Result]) -> str:
     """Mean ± standard error of each strategy over seeds, and its paired difference to random where that was run."""
     strategies = list(dict.fromkeys(result.strategy for result in results))
-    table = Table(title=f"Test accuracy over {_seeds(results)}, mean ± standard error")
+    caption = "± is over seeds, which share their test images; other images would add to it."
+    table = Table(title=f"Test accuracy over {_seeds(results)}, mean ± standard error", caption=caption)
     for column in ("strategy", "n", "test %", "minus random, paired", "validation %", "û pairs % (ceiling)", "Eq. 4 %"):
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for strategy in strategies:

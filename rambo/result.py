@@ -52,6 +52,10 @@ class Result:
     """Mean over R trainings on S_1 and S_val together, where asked for."""
     base_test_accuracy_all: float | None = None
     """The same on S_0 and S_val: nothing bought, every label used."""
+    num_test: int | None = None
+    """Test images; None, like the next, where a measurement is older than the bits of its test images."""
+    test_correct: str | None = None
+    """Which of them each of the R trainings on S_1 got right (`rambo.correctness`)."""
 
 
 def read_result(home: Home, folder: str) -> Result | None:
