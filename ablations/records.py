@@ -21,12 +21,21 @@ AVERAGED = (
     "base_val_accuracy",
     "val_accuracy",
     "pair_accuracy",
-    "pair_ceiling",
     "label_agreement",
 )
 """Of an outcome, what table.csv has mean and standard error of."""
 
-KEPT = (*AVERAGED, "num_labelled", "config_id", "data", "commit", "training_version")
+KEPT = (
+    *AVERAGED,
+    "pair_ceiling",
+    "repeat_agreement",
+    "num_ceiling_pairs",
+    "num_labelled",
+    "config_id",
+    "data",
+    "commit",
+    "training_version",
+)
 """Of an outcome, what trials.csv has as it is."""
 
 EFFECTS = (
@@ -42,6 +51,7 @@ def cells_csv(study: Study) -> bytes:
     names = [factor.name for factor in study.grid.factors]
     averaged = [f"{metric}_{part}" for metric in AVERAGED for part in ("mean", "se")]
     header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged, "test_accuracy_se_images"]
+    header += ["pair_ceiling", "pair_ceiling_low", "pair_ceiling_high"]
     header += ["num_labelled", "config_ids", "data", "commits", "training_versions"]
     return csv_bytes((header, *(_cell_row(study, cell) for cell in study.grid.cells)))
 
@@ -68,6 +78,8 @@ def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
         yield from (_digits(summary.mean), _digits(summary.se))
     crossed = level_error(study, cell)
     yield _digits(None if crossed is None else crossed.se)
+    bound = study.ceiling(cell)
+    yield from map(_digits, (None, None, None) if bound is None else (bound.bound, bound.low, bound.high))
     for field in ("num_labelled", "config_id", "data", "commit", "training_version"):
         yield _joined(getattr(outcome, field) for outcome in outcomes)
 

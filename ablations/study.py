@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablations.factors import Cell, Grid
+from rambo.ceiling import Ceiling, pooled_ceiling
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Outcome:
     pair_accuracy: float | None
     """Share of held-out pairs that û orders as measured; None for strategies without û."""
     pair_ceiling: float | None
+    """Upper bound of the former, from this trial alone."""
     label_agreement: float | None
     data: str
     """Name and fingerprint of the data."""
@@ -31,6 +33,9 @@ class Outcome:
     """Test images; None, like the next, where the trial does not tell which of them it got right."""
     test_correct: str | None = None
     """Which of them each of the R trainings got right (`rambo.correctness`)."""
+    repeat_agreement: float | None = None
+    """Share of the repeated held-out pairs that both trainings order alike; None in older trials and without û."""
+    num_ceiling_pairs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class Study:
         """`metric` of the finished trials of `cell` by seed, in the order of the seeds."""
         found = {seed: self.outcomes.get((cell.name, seed)) for seed in self.grid.seeds}
         return {seed: getattr(outcome, metric) for seed, outcome in found.items() if outcome is not None}
+
+    def ceiling(self, cell: Cell) -> Ceiling | None:
+        """Upper bound of the pair accuracy of `cell`, from all its trials; None without û."""
+        return pooled_ceiling([outcome for (name, _), outcome in self.outcomes.items() if name == cell.name])
 
     @property
     def missing(self) -> list[tuple[Cell, int]]:

@@ -13,14 +13,25 @@ from ablations.images import level_error
 from ablations.sentences import interval, mean_error, p_value, provenance
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
+from rambo.ceiling import Ceiling
 from rambo.formats import points
 
-MEASURED = ("n", "test %", "validation %", "û pairs % (ceiling)", "Eq. 4 %")
+MEASURED = ("n", "test %", "validation %", "û pairs % (upper bound)", "Eq. 4 %")
 """Columns after the factors: seeds; accuracies; how often û and Eq. 4 order held-out pairs as training does."""
 
-_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "pair_ceiling", "label_agreement")
+_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "label_agreement")
 
 CAPTION = "Mean ± standard error over seeds, on the same test images, of the accuracy after the acquisition."
+
+BOUND = (
+    "The upper bound of û pairs is how often the true order could agree with single trainings at most, by how often "
+    "two trainings agree, pooled over seeds; with its 95 % interval."
+)
+
+CLIPPED = (
+    "It is too high here: these records hold each trial's own bound, cut off at 50 %, in place of how often trainings "
+    "agreed."
+)
 
 CROSSED = f"{CAPTION} In brackets, the standard error for other test images too."
 """The caption where trials tell which test images they got right."""
@@ -44,6 +55,7 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": "$<$",
+    "≤": r"$\leq$",
     ">": "$>$",
     "|": r"\textbar{}",
     "û": r"$\hat{u}$",
@@ -92,7 +104,10 @@ def markdown(analysis: Analysis) -> bytes:
 def caption(study: Study) -> str:
     """What the table over cells shows."""
     known = any(level_error(study, cell) is not None for cell in study.grid.cells)
-    return CROSSED if known else f"{CAPTION} What other images would add is not known from these records."
+    accuracies = CROSSED if known else f"{CAPTION} What other images would add is not known from these records."
+    ceilings = [ceiling for cell in study.grid.cells if (ceiling := study.ceiling(cell)) is not None]
+    clipped = any(ceiling.is_clipped for ceiling in ceilings)
+    return " ".join([accuracies, *([BOUND] if ceilings else []), *([CLIPPED] if clipped else [])])
 
 
 def both_tables(fixed: Analysis, retuned: Analysis) -> tuple[Table, Table]:
@@ -217,9 +232,17 @@ def _measured(study: Study, cell: Cell) -> Iterator[str]:
     with_images = "" if crossed is None else f" ({100 * crossed.se:.2f})"
     yield f"{mean_error(found['test_accuracy'])}{with_images}" or "missing"
     yield mean_error(found["val_accuracy"]) or "missing"
-    ceiling = mean_error(summarise([found["pair_ceiling"].mean]))
-    yield mean_error(found["pair_accuracy"]) + (f" ({ceiling})" if ceiling else "")
+    yield mean_error(found["pair_accuracy"]) + _at_most(study.ceiling(cell))
     yield mean_error(found["label_agreement"])
+
+
+def _at_most(ceiling: Ceiling | None) -> str:
+    """` (≤ 69.8 [50, 79])`; nothing without û."""
+    if ceiling is None:
+        return ""
+    if ceiling.low is None or ceiling.high is None:
+        return f" (≤ {100 * ceiling.bound:.1f})"
+    return f" (≤ {100 * ceiling.bound:.1f} [{100 * ceiling.low:.0f}, {100 * ceiling.high:.0f}])"
 
 
 def _effect_row(effect: Effect) -> Row:

@@ -175,6 +175,8 @@ class _Run:
             base_test_accuracy_all=base.test_all,
             num_test=None if final.correct is None else len(self._problem.test),
             test_correct=final.correct,
+            repeat_agreement=held_out.repeat_agreement if held_out else None,
+            num_ceiling_pairs=held_out.num_ceiling_pairs if held_out else None,
         )
 
     def _write(self, name: str, content: bytes) -> None:

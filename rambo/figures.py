@@ -60,7 +60,7 @@ def _score_against_utility(held_out: HeldOut) -> bytes:
     axes.set_xlabel("score û(ξ)")
     axes.set_ylabel("measured utility u(ξ)")
     axes.set_title(
-        f"Held-out pairs: {held_out.pair_accuracy:.0%} ordered as measured (ceiling {held_out.pair_ceiling:.0%})",
+        f"Held-out pairs: {held_out.pair_accuracy:.0%} ordered as measured (upper bound {held_out.pair_ceiling:.0%})",
         fontsize=9,
     )
     axes.legend(fontsize=8)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rambo.arrays import Floats, Members
+from rambo.ceiling import agreement_ceiling
 from rambo.config import Config
 from rambo.progress import Progress
 from rambo.randomness import derive
@@ -17,7 +18,7 @@ from rambo.utility.bilevel import FitProgress, FitResult, FitState, fit_utility_
 from rambo.utility.deep_sets import SetUtilityModel
 from rambo.utility.latent_ot import set_distances
 from rambo.utility.pairs import UtilityPairs
-from rambo.utility.samples import SamplePlan, agreement_ceiling, interpolate, num_measured, order_agreement
+from rambo.utility.samples import SamplePlan, interpolate, num_measured, order_agreement
 
 OFFLINE = "offline"
 """The stage of û_0, whose fit is the same whatever is switched."""
@@ -48,7 +49,11 @@ class HeldOut:
     pair_accuracy: float
     """Share of pairs that û orders as measured."""
     pair_ceiling: float
-    """What the true order would reach against measurements as noisy as these."""
+    """Upper bound of what any order could reach against measurements as noisy as these."""
+    repeat_agreement: float
+    """Share of the repeated pairs that both measurements order alike, which the bound comes from."""
+    num_ceiling_pairs: int
+    """Pairs that were measured twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +147,8 @@ class _Learner:
             ot=ot,
             pair_accuracy=order_agreement(scores, utility),
             pair_ceiling=agreement_ceiling(repeat),
+            repeat_agreement=repeat,
+            num_ceiling_pairs=len(again),
         )
 
     def _interpolate(self, plan: SamplePlan, iteration: int, accuracies: tuple[float, float]) -> Floats:

@@ -148,18 +148,6 @@ def order_agreement(first: Floats, second: Floats) -> float:
     return float(((product + 1) / 2).mean())
 
 
-def agreement_ceiling(repeat_agreement: float) -> float:
-    """What the true order would agree with one noisy measurement, from a = how often two measurements agree.
-
-    If each measurement orders a pair truly with probability p, independently, then a = p² + (1 − p)², so
-    p = ½(1 + √(2a − 1)); ½ where a < ½.
-
-    >>> agreement_ceiling(1.0), agreement_ceiling(0.5)
-    (1.0, 0.5)
-    """
-    return 0.5 * (1 + float(np.sqrt(max(2 * repeat_agreement - 1, 0))))
-
-
 def _chain(sampling: Sampling) -> Members:
     """S_0 divided at random into a start of k1 and τ1 chunks of b, as the unions of the first chunks."""
     order = numpy_generator(sampling.seed, "chain").permutation(sampling.num_seed_labels)

@@ -146,6 +146,7 @@ def test_held_out_pairs_are_judged_by_what_was_measured(learned):
     assert np.array_equal(held_out.utility, learned.plan.held_out @ learned.worth / 60)
     assert held_out.pair_accuracy == order_agreement(held_out.scores, held_out.utility)
     assert held_out.pair_ceiling == 1.0, "measurements that agree with themselves"
+    assert (held_out.repeat_agreement, held_out.num_ceiling_pairs) == (1.0, 3)
     assert held_out.predicted_ot.shape == held_out.ot.shape == held_out.scores.shape == (5, 2)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rambo.config import Config
 from rambo.fields import override
 from rambo.utility.pairs import set_ids
-from rambo.utility.samples import agreement_ceiling, interpolate, order_agreement, plan_samples, planned_specs
+from rambo.utility.samples import interpolate, order_agreement, plan_samples, planned_specs
 
 accuracies = st.floats(0, 1)
 
@@ -28,14 +28,6 @@ def test_agreement_counts_ties_by_half():
     first = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [1.0, 2.0]])
     second = np.array([[1.0, 3.0], [1.0, 2.0], [1.0, 2.0], [5.0, 5.0]])
     assert order_agreement(first, second) == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
-
-
-def test_the_ceiling_against_a_simulation():
-    """Two independent measurements that order truly with probability .8 agree in .68 of pairs."""
-    generator = np.random.default_rng(0)
-    first, second = generator.random((2, 200_000)) < 0.8
-    assert agreement_ceiling(float((first == second).mean())) == pytest.approx(0.8, abs=0.005)
-    assert agreement_ceiling(0.3) == 0.5
 
 
 def test_the_paper_schedule_of_mnist():
