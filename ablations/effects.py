@@ -15,14 +15,12 @@ import numpy as np
 
 from ablations.factors import Cell, Factor, Grid, level_text
 from ablations.images import combined_error
+from ablations.margin import MARGIN
 from ablations.study import Study
 from rambo.arrays import Floats
 from rambo.fields import Value, flatten
 from rambo.inference import ALPHA, Estimate, estimate, holm
 from rambo.randomness import numpy_generator
-
-MARGIN = 0.003
-"""Accuracy difference below which two settings count as equivalent: 0.3 points, the usual error in Table 1."""
 
 Kind = Literal["main effect", "interaction", "level", "control", "Shapley value"]
 

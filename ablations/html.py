@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, StrictUndefined
 
-from ablations.sentences import metric_text, provenance, sentences, share
+from ablations.margin import margin_text
+from ablations.sentences import metric_text, provenance, sentences
 from ablations.statistics import Analysis
 from ablations.tables import BOTH_CAPTION, both_tables, caption, cell_table, effect_table
 
@@ -79,7 +80,7 @@ img { max-width: 100%; }
 <h2>Effects on {{ analysis.metric }}</h2>
 {{ show(analysis.table) }}
 {% endfor %}
-<p class="note">{{ method }} The margin is {{ margin }} points.</p>
+<p class="note">{{ method }} {{ margin }}</p>
 <h2>Figures</h2>
 {% for figure in figures %}
 <figure>
@@ -113,7 +114,7 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
         sentences=[sentence for sentence in sentences(analysis, other) if sentence not in analysis.marks],
         effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
         method=METHOD,
-        margin=share(analysis.margin),
+        margin=margin_text(analysis.margin, analysis.reason, analysis.study.margin),
         figures=[
             {"caption": caption, "content": base64.b64encode(figures[name]).decode()}
             for name, caption in FIGURES.items()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ablations.effects import Effect, reference_cell
 from ablations.factors import Cell
 from ablations.images import level_error
+from ablations.margin import margin_text, share
 from ablations.statistics import Analysis, Summary, finished, power_text, precision_text, seeds_text, summarise
 from ablations.study import Study
 from rambo import formats
@@ -35,6 +36,7 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *shapley_sentences(analysis),
         *([] if other is None else shown_sentences(other)),
         *family_sentences(analysis),
+        margin_text(analysis.margin, analysis.reason, analysis.study.margin),
         *image_sentences(analysis),
         *missing_sentences(analysis.study),
         *failure_sentences(analysis),
@@ -74,7 +76,7 @@ def family_sentences(analysis: Analysis) -> list[str]:
         return []
     return [
         f"Families: {named}. In each, and of each metric apart, the sign-flip tests together err with a chance of "
-        f"{share(ALPHA)} % at most (Holm), and so do the TOSTs; intervals hold 95 % one by one, unadjusted. Sign-flip "
+        f"{100 * ALPHA:g} % at most (Holm), and so do the TOSTs; intervals hold 95 % one by one, unadjusted. Sign-flip "
         "tests are exact if differences are symmetric around their expectation."
     ]
 
@@ -233,15 +235,6 @@ def provenance(study: Study) -> list[str]:
 def metric_text(metric: str) -> str:
     """A metric in words."""
     return METRICS.get(metric, metric.replace("_", " "))
-
-
-def share(margin: float) -> str:
-    """A margin in points, without needless zeros.
-
-    >>> share(0.003)
-    '0.3'
-    """
-    return f"{100 * margin:.6g}"
 
 
 def interval(effect: Effect) -> str:

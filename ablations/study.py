@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablations.factors import Cell, Grid
+from ablations.margin import Margin
 from rambo.ceiling import Ceiling, pooled_ceiling
 
 
@@ -50,6 +51,8 @@ class Study:
     """Why a trial failed, one sentence."""
     fixed: "Study | None" = None
     """The same cells at the settings of the base, where this study has retuned them."""
+    margin: Margin | None = None
+    """Of equivalence, as the plan has it; None for plans from before they had one."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
         """`metric` of the finished trials of `cell` by seed, in the order of the seeds."""

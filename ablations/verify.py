@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     """One sentence for everything that does not agree; none where all does."""
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
-    files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
+    files = render(study, **asdict(reporting))
     for name, content in files.items():
         kept = named_study(plan.name, home).read(name)
         if kept is None:
