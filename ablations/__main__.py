@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ablations.factors import Factor, Grid, make_grid, parse_factor, switches
-from ablations.plans import Key, existing_plan, make_plan, named_study, read_study
+from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
 from ablations.run import (
@@ -199,13 +199,18 @@ def read_retuning(options: argparse.Namespace) -> Retuning | None:
 
 def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Reporting:
     """How results are judged: as the flags say, else with the margin that the study has had."""
+    kept, reason = kept_reporting(home, name), options.margin_reason
     if options.margin is None:
-        return Reporting(kept_reporting(home, name).margin, options.allow_mixed)
+        require(
+            reason is None or read_plan(home, name) is None,
+            "--margin-reason must stand beside --margin once a study is planned, got no --margin; give both.",
+        )
+        return replace(kept, allow_mixed=options.allow_mixed, reason=reason or kept.reason)
     require(
         0 < options.margin < 100,
         f"--margin must be positive and below 100, in points of accuracy, got {options.margin:g}.",
     )
-    return Reporting(options.margin / 100, options.allow_mixed)
+    return Reporting(options.margin / 100, options.allow_mixed, reason)
 
 
 def show(ended: Ended, home: Home) -> None:
@@ -284,8 +289,12 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str, *
 
 def _add_reporting(parser: Parser) -> None:
     parser.add_argument(
-        "--margin", type=float, metavar="POINTS", help="equivalence margin (default: the study's last, at first 0.3)"
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help="equivalence margin (default: the study's last, at first 0.3); that of the first run is part of the plan",
     )
+    parser.add_argument("--margin-reason", metavar="TEXT", help="why it is that one, for the plan and the report")
     parser.add_argument(
         "--allow-mixed", action="store_true", help="compare unequal seeds or training versions, marked as such"
     )

@@ -14,14 +14,13 @@ from typing import Literal
 import numpy as np
 
 from ablations.factors import Cell, Factor, Grid, level_text
+from ablations.images import combined_error
+from ablations.margin import MARGIN
 from ablations.study import Study
 from rambo.arrays import Floats
 from rambo.fields import Value, flatten
 from rambo.inference import ALPHA, Estimate, estimate, holm
 from rambo.randomness import numpy_generator
-
-MARGIN = 0.003
-"""Accuracy difference below which two settings count as equivalent: 0.3 points, the usual error in Table 1."""
 
 Kind = Literal["main effect", "interaction", "level", "control", "Shapley value"]
 
@@ -46,6 +45,8 @@ class Effect:
     """Effects that Holm was over."""
     among: tuple[str, ...] = ()
     """Of an interaction: between what the subject's effect differs, `RankNet off and on`."""
+    se_images: float | None = None
+    """Standard error for new seeds and other test images; None where trials do not tell which images they got right."""
 
     @property
     def is_significant(self) -> bool:
@@ -195,7 +196,9 @@ def _effect(
     sums = [sum(w * column[seed] for w, column in zip(weights, table, strict=True)) for seed in seeds]
     values = tuple(round(float(value), 12) + 0.0 for value in sums)  # else 1e-17 would pass for a difference
     found = estimate(values, margin, numpy_generator(0, "sign flips", metric, names[0]))
-    return Effect(kind, names[0], names[1], tuple(seeds), values, found)
+    crossed = combined_error(study, cells, weights, seeds) if metric == "test_accuracy" else None
+    se_images = None if crossed is None else crossed.se
+    return Effect(kind, names[0], names[1], tuple(seeds), values, found, se_images=se_images)
 
 
 def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:

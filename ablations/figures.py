@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from ablations.effects import Effect
 from ablations.factors import Cell
-from ablations.sentences import metric_text, share
+from ablations.margin import share
+from ablations.sentences import metric_text
 from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Study
 from rambo.figures import png

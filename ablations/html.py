@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, StrictUndefined
 
-from ablations.sentences import metric_text, provenance, sentences, share
+from ablations.margin import margin_text
+from ablations.sentences import metric_text, provenance, sentences
 from ablations.statistics import Analysis
-from ablations.tables import BOTH_CAPTION, CAPTION, both_tables, cell_table, effect_table
+from ablations.tables import BOTH_CAPTION, both_tables, caption, cell_table, effect_table
 
 FIGURES = {
     "figures/cells.png": "Every cell: mean ± standard error, and each seed.",
@@ -20,7 +21,9 @@ METHOD = (
     "Effects are taken seed by seed over the seeds that have all the cells they need; an interaction is the difference "
     "between effects. p values are of the two-sided sign-flip test, exact if differences are symmetric, and of two "
     "one-sided t tests (TOST) against the margin. Holm's correction is over all effects of a family and a metric: "
-    "those of the factors, or the comparisons with controls. Intervals are of single effects, not adjusted."
+    "those of the factors, or the comparisons with controls. Intervals are of single effects, not adjusted. All of "
+    "this is over seeds, on the same test images: an image is about as hard on both sides of a difference, so other "
+    "images would add little; how much is said above where trials tell which images they got right."
 )
 
 TEMPLATE = """\
@@ -77,7 +80,7 @@ img { max-width: 100%; }
 <h2>Effects on {{ analysis.metric }}</h2>
 {{ show(analysis.table) }}
 {% endfor %}
-<p class="note">{{ method }} The margin is {{ margin }} points.</p>
+<p class="note">{{ method }} {{ margin }}</p>
 <h2>Figures</h2>
 {% for figure in figures %}
 <figure>
@@ -105,13 +108,13 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
         name=analysis.study.name,
         marks=analysis.marks,
         cells=cell_table(analysis.study),
-        caption=CAPTION,
+        caption=caption(analysis.study),
         both=() if fixed is None else both_tables(fixed, analysis),
         both_caption=BOTH_CAPTION,
         sentences=[sentence for sentence in sentences(analysis, other) if sentence not in analysis.marks],
         effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
         method=METHOD,
-        margin=share(analysis.margin),
+        margin=margin_text(analysis.margin, analysis.reason, analysis.study.margin),
         figures=[
             {"caption": caption, "content": base64.b64encode(figures[name]).decode()}
             for name, caption in FIGURES.items()

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 
 from ablations.factors import Cell, Factor, Grid
+from ablations.margin import Margin, reason_for
 from ablations.study import Outcome, Study
 from cluster.failures import read_failure
 from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
 from rambo.errors import require
-from rambo.fields import from_nested
+from rambo.fields import flatten, from_nested
 from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
@@ -34,6 +36,8 @@ class StudyPlan:
     folders: Mapping[Key, str]
     fixed: str | None = None
     """The study that this one repeats with cells that were retuned."""
+    margin: Margin | None = None
+    """Of equivalence, set when the study was planned; None in plans from before they had one."""
 
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
@@ -46,6 +50,7 @@ class StudyPlan:
                 "factors": [{"field": factor.name, "levels": list(factor.levels)} for factor in grid.factors],
                 "cells": [_described(cell) for cell in grid.cells],
                 "seeds": list(grid.seeds),
+                **({} if self.margin is None else {"margin": asdict(self.margin)}),
                 "trials": [{"cell": cell, "seed": seed, "folder": f} for (cell, seed), f in self.folders.items()],
                 "base": asdict(grid.base),
             }
@@ -66,7 +71,8 @@ class StudyPlan:
             design=read["design"],
         )
         folders = {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]}
-        return cls(read["study"], grid, folders, read.get("retunes"))
+        margin = Margin(**read["margin"]) if "margin" in read else None
+        return cls(read["study"], grid, folders, read.get("retunes"), margin)
 
     def check_extends(self, old: "StudyPlan") -> None:
         """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
@@ -77,11 +83,14 @@ class StudyPlan:
         if self.fixed is not None and self.fixed == old.fixed:
             return
         lost = sorted(set(old.folders.values()) - set(self.folders.values()))
+        before, now = flatten(old.grid.base), flatten(self.grid.base)
+        changed = [f"--{name} {before[name]}" for name in before if before[name] != now[name] and name != "seed"]
+        made_with = f" ({', '.join(changed)})" if changed else ""
         require(
             not lost,
             f"--study {self.name} must keep its {len(old.folders)} trials, to which seeds, levels and factors may be "
             f"added, got a plan without {len(lost)} of them; choose another --study or give "
-            "the flags it was made with.",
+            f"the flags it was made with{made_with}.",
         )
 
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:
@@ -121,6 +130,20 @@ def read_plan(home: Home, name: str) -> StudyPlan | None:
     return None if content is None else StudyPlan.from_bytes(content)
 
 
+def with_margin(plan: StudyPlan, home: Home, value: float, reason: str | None) -> StudyPlan:
+    """`plan` with the margin that the study has had, or the one that it repeats; a new study takes this one, today.
+
+    A study that was planned without one stays so: its margin is set with the report.
+    """
+    for name in (plan.name, plan.fixed):
+        old = None if name is None else read_plan(home, name)
+        if old is not None:
+            return replace(plan, margin=old.margin)
+    finished = sum(read_result(home, folder) is not None for folder in set(plan.folders.values()))
+    today = datetime.now(UTC).date().isoformat()
+    return replace(plan, margin=Margin(value, reason_for(value, reason), today, finished))
+
+
 def existing_plan(home: Home, name: str) -> StudyPlan:
     """The same, or `InvalidInput` with the studies there are."""
     return StudyPlan.from_bytes(named_study(name, home).existing_plan())
@@ -137,7 +160,7 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
         elif (failure := read_failure(home, folder)) is not None:
             failures[key] = failure.reason
     fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
-    return Study(plan.name, plan.grid, outcomes, failures, fixed)
+    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin)
 
 
 def _described(cell: Cell) -> dict[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ablations.effects import Effect
 from ablations.factors import Cell
+from ablations.images import level_error
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
 from ablations.tables import strategy
@@ -20,26 +21,37 @@ AVERAGED = (
     "base_val_accuracy",
     "val_accuracy",
     "pair_accuracy",
-    "pair_ceiling",
     "label_agreement",
 )
 """Of an outcome, what table.csv has mean and standard error of."""
 
-KEPT = (*AVERAGED, "num_labelled", "config_id", "data", "commit", "training_version")
+KEPT = (
+    *AVERAGED,
+    "pair_ceiling",
+    "repeat_agreement",
+    "num_ceiling_pairs",
+    "num_labelled",
+    "config_id",
+    "data",
+    "commit",
+    "training_version",
+)
 """Of an outcome, what trials.csv has as it is."""
 
 EFFECTS = (
-    "metric", "kind", "name", "n", "estimate", "se", "low", "high",
+    "metric", "kind", "name", "n", "estimate", "se", "se_images", "low", "high",
     "p", "p_holm", "p_t", "p_tost", "p_tost_holm", "num_tests", "seeds", "values",
 )  # fmt: skip
-"""Columns of effects.csv; `values` are the differences, in the order of `seeds`."""
+"""Columns of effects.csv; `values` are the differences, in the order of `seeds`, `se_images` the standard error for
+other test images too."""
 
 
 def cells_csv(study: Study) -> bytes:
     """`table.csv`: a row a cell."""
     names = [factor.name for factor in study.grid.factors]
     averaged = [f"{metric}_{part}" for metric in AVERAGED for part in ("mean", "se")]
-    header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged]
+    header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged, "test_accuracy_se_images"]
+    header += ["pair_ceiling", "pair_ceiling_low", "pair_ceiling_high"]
     header += ["num_labelled", "config_ids", "data", "commits", "training_versions"]
     return csv_bytes((header, *(_cell_row(study, cell) for cell in study.grid.cells)))
 
@@ -64,6 +76,10 @@ def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
     for metric in AVERAGED:
         summary = summarise([getattr(outcome, metric) for outcome in outcomes])
         yield from (_digits(summary.mean), _digits(summary.se))
+    crossed = level_error(study, cell)
+    yield _digits(None if crossed is None else crossed.se)
+    bound = study.ceiling(cell)
+    yield from map(_digits, (None, None, None) if bound is None else (bound.bound, bound.low, bound.high))
     for field in ("num_labelled", "config_id", "data", "commit", "training_version"):
         yield _joined(getattr(outcome, field) for outcome in outcomes)
 
@@ -74,7 +90,7 @@ def _effects(analysis: Analysis) -> tuple[Effect, ...]:
 
 def _effect_row(analysis: Analysis, effect: Effect) -> Row:
     found, tested = effect.estimate, effect.num_tests > 0
-    numbers = [found.mean, found.se, found.low, found.high] if found else [None] * 4
+    numbers = [found.mean, found.se, effect.se_images, found.low, found.high] if found else [None] * 5
     tests = [found.p, effect.p_holm, found.p_t, found.p_tost, effect.p_tost_holm] if found and tested else [None] * 5
     seeds, values = " ".join(map(str, effect.seeds)), " ".join(map(_digits, effect.values))
     row = [analysis.metric, effect.kind, effect.name, len(effect.seeds), *map(_digits, numbers), *map(_digits, tests)]

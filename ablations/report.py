@@ -1,11 +1,11 @@
 """Every file that a study leaves, by its name: tables, sentences, figures and the page with all of it.
 
-The same study gives the same bytes: no times, no hosts, no paths of this run.
+The same study gives the same bytes: no times but the day of its plan, no hosts, no paths of this run.
 """
 
-from ablations.effects import MARGIN
 from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
+from ablations.margin import MARGIN
 from ablations.records import cells_csv, effects_csv, trials_csv
 from ablations.sentences import sentences
 from ablations.statistics import analyse
@@ -13,13 +13,16 @@ from ablations.study import Study
 from ablations.tables import both_markdown, latex, markdown
 
 
-def render(study: Study, *, margin: float = MARGIN, allow_mixed: bool = False) -> dict[str, bytes]:
+def render(
+    study: Study, *, margin: float = MARGIN, reason: str | None = None, allow_mixed: bool = False
+) -> dict[str, bytes]:
     """All files; raises `InvalidInput` for cells that cannot be compared, unless allowed (then they are marked).
 
     Test accuracy is the headline; effects on validation accuracy stand beside those in effects.csv and the page.
+    `reason` is that of a margin which is not the plan's.
     """
-    test = analyse(study, margin=margin, allow_mixed=allow_mixed)
-    validation = analyse(study, "val_accuracy", margin=margin, allow_mixed=allow_mixed)
+    test = analyse(study, margin=margin, reason=reason, allow_mixed=allow_mixed)
+    validation = analyse(study, "val_accuracy", margin=margin, reason=reason, allow_mixed=allow_mixed)
     figures = {
         "figures/cells.png": cells_figure(test),
         "figures/effects.png": effects_figure(test),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from ablations.plans import Key, StudyPlan, named_study, read_plan, read_study
+from ablations.margin import MARGIN
+from ablations.plans import Key, StudyPlan, named_study, read_plan, read_study, with_margin
 from ablations.report import render
 from ablations.statistics import check_versions
 from ablations.study import Study
@@ -45,10 +46,12 @@ LONGEST_DESCRIPTION = 7900
 class Reporting:
     """How results are judged and shown."""
 
-    margin: float = 0.003
+    margin: float = MARGIN
     """Differences of accuracy below this are called equivalent."""
     allow_mixed: bool = False
     """Compare trials of several training versions, or cells with unequal seeds, and mark the tables."""
+    reason: str | None = None
+    """Why the margin is what it is, where somebody has said so."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def run_study(
     busy = f"--study {plan.name} must be run by one command at a time, got a second; wait for the first to end."
     with named_study(plan.name, home).alone(busy):
         check_plan(plan, home)
+        plan = with_margin(plan, home, reporting.margin, reporting.reason)
         if again.outdated:
             for trial in outdated(plan, home):
                 home.remove(f"{trial}/result.json")
@@ -174,14 +178,16 @@ def keep_plan(plan: StudyPlan, home: Home) -> None:
 
 def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str, bytes]:
     """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there."""
-    files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
+    files = render(study, **asdict(reporting))
     named_study(study.name, home).keep({**files, REPORTING: json_bytes(asdict(reporting))})
     return files
 
 
 def kept_reporting(home: Home, name: str) -> Reporting:
-    """How the study called `name` was judged when its tables were last written."""
-    content = named_study(name, home).read(REPORTING)
+    """How the study called `name` was judged when its tables were last written, at first as its plan says."""
+    content, plan = named_study(name, home).read(REPORTING), read_plan(home, name)
+    if content is None and plan is not None and plan.margin is not None:
+        return Reporting(plan.margin.value, reason=plan.margin.reason)
     return Reporting() if content is None else Reporting(**json.loads(content))
 
 

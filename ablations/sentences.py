@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from ablations.effects import Effect, reference_cell
 from ablations.factors import Cell
+from ablations.images import level_error
+from ablations.margin import margin_text, share
 from ablations.statistics import Analysis, Summary, finished, power_text, precision_text, seeds_text, summarise
 from ablations.study import Study
 from rambo import formats
@@ -34,6 +36,8 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *shapley_sentences(analysis),
         *([] if other is None else shown_sentences(other)),
         *family_sentences(analysis),
+        margin_text(analysis.margin, analysis.reason, analysis.study.margin),
+        *image_sentences(analysis),
         *missing_sentences(analysis.study),
         *failure_sentences(analysis),
         *power_sentences(analysis),
@@ -72,9 +76,39 @@ def family_sentences(analysis: Analysis) -> list[str]:
         return []
     return [
         f"Families: {named}. In each, and of each metric apart, the sign-flip tests together err with a chance of "
-        f"{share(ALPHA)} % at most (Holm), and so do the TOSTs; intervals hold 95 % one by one, unadjusted. Sign-flip "
+        f"{100 * ALPHA:g} % at most (Holm), and so do the TOSTs; intervals hold 95 % one by one, unadjusted. Sign-flip "
         "tests are exact if differences are symmetric around their expectation."
     ]
+
+
+def image_sentences(analysis: Analysis) -> list[str]:
+    """What ± covers: seeds; where trials tell which test images they got right, what other images would add."""
+    outcomes = finished(analysis.study)
+    untold = sum(outcome.test_correct is None for outcome in outcomes)
+    if not outcomes or analysis.metric != "test_accuracy":
+        return []
+    said = "± is the standard error over seeds, which share their test images; validation images are each seed's own."
+    if untold:
+        number = "none" if untold == len(outcomes) else f"{len(outcomes) - untold} of {len(outcomes)}"
+        unknown = "What other test images would add to the errors of levels is not known from these records:"
+        return [f"{said} {unknown} {number} of the trials tell which images they got right."]
+    levels = [error.se for cell in analysis.study.grid.cells if (error := level_error(analysis.study, cell))]
+    if levels:
+        least, most = 100 * min(levels), 100 * max(levels)
+        span = f"{most:.2f}" if f"{least:.2f}" == f"{most:.2f}" else f"{least:.2f} to {most:.2f}"
+        said += f" For new seeds and other test images too, levels have standard errors of {span} points, in brackets."
+    added = [
+        (effect.se_images - effect.estimate.se, effect.name, effect.estimate.se, effect.se_images)
+        for effect in _effects(analysis)
+        if effect.estimate is not None and effect.se_images is not None
+    ]
+    if added:
+        _, name, alone, both = max(added)
+        said += (
+            f" Images are shared by both sides of a difference: other ones would change the standard error of {name} "
+            f"the most, from {100 * alone:.2f} to {100 * both:.2f} points."
+        )
+    return [said]
 
 
 def _effects(analysis: Analysis) -> tuple[Effect, ...]:
@@ -203,15 +237,6 @@ def metric_text(metric: str) -> str:
     return METRICS.get(metric, metric.replace("_", " "))
 
 
-def share(margin: float) -> str:
-    """A margin in points, without needless zeros.
-
-    >>> share(0.003)
-    '0.3'
-    """
-    return f"{100 * margin:.6g}"
-
-
 def interval(effect: Effect) -> str:
     """The ends of the 95 % interval in points."""
     if effect.estimate is None:
@@ -253,7 +278,12 @@ def _headline(analysis: Analysis) -> str:
     if summary.mean is None:
         return f"{cell.name} has no result yet."
     reached = f"{mean_error(summary)} % {metric_text(analysis.metric)}"
-    return f"{cell.name} reaches {reached} (mean ± standard error, {_count(summary.n, 'seed')})."
+    said = f"{cell.name} reaches {reached} (mean ± standard error over seeds, {_count(summary.n, 'seed')})"
+    crossed = level_error(analysis.study, cell) if analysis.metric == "test_accuracy" else None
+    if crossed is None:
+        return f"{said}."
+    ends = f"{100 * crossed.low:.2f} to {100 * crossed.high:.2f}"
+    return f"{said}; for other test images too it is ± {100 * crossed.se:.2f} (95 % interval {ends})."
 
 
 def _summary(analysis: Analysis, cell: Cell) -> Summary:

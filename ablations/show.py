@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from statistics import median
 
-from ablations.effects import MARGIN, contrasts, control_effects, level_effects
+from ablations.effects import contrasts, control_effects, level_effects
+from ablations.margin import MARGIN
 from ablations.plans import Key, StudyPlan, read_study
 from ablations.statistics import analyse, power_text, precision_text
 from ablations.study import Study

@@ -8,7 +8,6 @@ from itertools import count
 import numpy as np
 
 from ablations.effects import (
-    MARGIN,
     Effect,
     contrasts,
     control_effects,
@@ -16,6 +15,7 @@ from ablations.effects import (
     shapley_values,
 )
 from ablations.factors import Cell
+from ablations.margin import MARGIN
 from ablations.study import Outcome, Study
 from rambo.errors import InvalidInput, require
 from rambo.inference import (
@@ -60,6 +60,8 @@ class Analysis:
     """What makes the cells hard to compare, to be printed with every table."""
     powers: tuple[Power, ...]
     """What the seeds can show: one, or of the effects with the fewest seeds and of those with the most."""
+    reason: str | None = None
+    """Why the margin is what it is, where that was said with the report."""
 
     @property
     def tested(self) -> tuple[Effect, ...]:
@@ -73,7 +75,12 @@ class Analysis:
 
 
 def analyse(
-    study: Study, metric: str = "test_accuracy", *, margin: float = MARGIN, allow_mixed: bool = False
+    study: Study,
+    metric: str = "test_accuracy",
+    *,
+    margin: float = MARGIN,
+    reason: str | None = None,
+    allow_mixed: bool = False,
 ) -> Analysis:
     """All effects of `study` on `metric`; raises `InvalidInput` for cells that cannot be compared."""
     require(0 < margin < 1, f"The margin must be a difference in accuracy between 0 and 1, got {margin:g}.")
@@ -83,7 +90,7 @@ def analyse(
     against = control_effects(study, metric, margin)
     values = shapley_values(study, metric, margin)
     powers = _powers(found or by_level or against)
-    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), powers)
+    return Analysis(study, metric, margin, found, values, by_level, against, tuple(marks), powers, reason)
 
 
 def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablations.factors import Cell, Grid
+from ablations.margin import Margin
+from rambo.ceiling import Ceiling, pooled_ceiling
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,20 @@ class Outcome:
     pair_accuracy: float | None
     """Share of held-out pairs that û orders as measured; None for strategies without û."""
     pair_ceiling: float | None
+    """Upper bound of the former, from this trial alone."""
     label_agreement: float | None
     data: str
     """Name and fingerprint of the data."""
     config_id: str
     commit: str | None
     training_version: int
+    num_test: int | None = None
+    """Test images; None, like the next, where the trial does not tell which of them it got right."""
+    test_correct: str | None = None
+    """Which of them each of the R trainings got right (`rambo.correctness`)."""
+    repeat_agreement: float | None = None
+    """Share of the repeated held-out pairs that both trainings order alike; None in older trials and without û."""
+    num_ceiling_pairs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,17 @@ class Study:
     """Why a trial failed, one sentence."""
     fixed: "Study | None" = None
     """The same cells at the settings of the base, where this study has retuned them."""
+    margin: Margin | None = None
+    """Of equivalence, as the plan has it; None for plans from before they had one."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
         """`metric` of the finished trials of `cell` by seed, in the order of the seeds."""
         found = {seed: self.outcomes.get((cell.name, seed)) for seed in self.grid.seeds}
         return {seed: getattr(outcome, metric) for seed, outcome in found.items() if outcome is not None}
+
+    def ceiling(self, cell: Cell) -> Ceiling | None:
+        """Upper bound of the pair accuracy of `cell`, from all its trials; None without û."""
+        return pooled_ceiling([outcome for (name, _), outcome in self.outcomes.items() if name == cell.name])
 
     @property
     def missing(self) -> list[tuple[Cell, int]]:

@@ -9,17 +9,32 @@ from dataclasses import dataclass
 
 from ablations.effects import Effect
 from ablations.factors import Cell, Factor, label, level_text
+from ablations.images import level_error
 from ablations.sentences import interval, mean_error, p_value, provenance
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
+from rambo.ceiling import Ceiling
 from rambo.formats import points
 
-MEASURED = ("n", "test %", "validation %", "û pairs % (ceiling)", "Eq. 4 %")
+MEASURED = ("n", "test %", "validation %", "û pairs % (upper bound)", "Eq. 4 %")
 """Columns after the factors: seeds; accuracies; how often û and Eq. 4 order held-out pairs as training does."""
 
-_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "pair_ceiling", "label_agreement")
+_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "label_agreement")
 
-CAPTION = "Mean ± standard error over seeds of the accuracy after the acquisition."
+CAPTION = "Mean ± standard error over seeds, on the same test images, of the accuracy after the acquisition."
+
+BOUND = (
+    "The upper bound of û pairs is how often the true order could agree with single trainings at most, by how often "
+    "two trainings agree, pooled over seeds; with its 95 % interval."
+)
+
+CLIPPED = (
+    "It is too high here: these records hold each trial's own bound, cut off at 50 %, in place of how often trainings "
+    "agreed."
+)
+
+CROSSED = f"{CAPTION} In brackets, the standard error for other test images too."
+"""The caption where trials tell which test images they got right."""
 
 BOTH_CAPTION = (
     f"{CAPTION} Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
@@ -40,6 +55,7 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": "$<$",
+    "≤": r"$\leq$",
     ">": "$>$",
     "|": r"\textbar{}",
     "û": r"$\hat{u}$",
@@ -82,7 +98,16 @@ def markdown(analysis: Analysis) -> bytes:
     """`table.md`."""
     table = cell_table(analysis.study)
     lines = _markdown_table(table.header, [*table.studied, *table.controls])
-    return _text([*lines, "", CAPTION, *analysis.marks, *provenance(analysis.study)])
+    return _text([*lines, "", caption(analysis.study), *analysis.marks, *provenance(analysis.study)])
+
+
+def caption(study: Study) -> str:
+    """What the table over cells shows."""
+    known = any(level_error(study, cell) is not None for cell in study.grid.cells)
+    accuracies = CROSSED if known else f"{CAPTION} What other images would add is not known from these records."
+    ceilings = [ceiling for cell in study.grid.cells if (ceiling := study.ceiling(cell)) is not None]
+    clipped = any(ceiling.is_clipped for ceiling in ceilings)
+    return " ".join([accuracies, *([BOUND] if ceilings else []), *([CLIPPED] if clipped else [])])
 
 
 def both_tables(fixed: Analysis, retuned: Analysis) -> tuple[Table, Table]:
@@ -134,7 +159,7 @@ def latex(analysis: Analysis) -> bytes:
     lines += [_tex_row(table.header), r"\midrule", *map(_tex_row, table.studied)]
     if table.controls:
         lines += [r"\midrule", *map(_tex_row, table.controls)]
-    comments = [f"% {line}" for line in (CAPTION, *analysis.marks, *provenance(analysis.study))]
+    comments = [f"% {line}" for line in (caption(analysis.study), *analysis.marks, *provenance(analysis.study))]
     return _text([*lines, r"\bottomrule", r"\end{tabular}", *comments])
 
 
@@ -203,11 +228,21 @@ def _measured(study: Study, cell: Cell) -> Iterator[str]:
     found = {name: summarise(list(study.accuracies(cell, name).values())) for name in _METRICS}
     planned, n = len(study.grid.seeds), found["test_accuracy"].n
     yield str(n) if n == planned else f"{n} of {planned}"
-    yield mean_error(found["test_accuracy"]) or "missing"
+    crossed = level_error(study, cell)
+    with_images = "" if crossed is None else f" ({100 * crossed.se:.2f})"
+    yield f"{mean_error(found['test_accuracy'])}{with_images}" or "missing"
     yield mean_error(found["val_accuracy"]) or "missing"
-    ceiling = mean_error(summarise([found["pair_ceiling"].mean]))
-    yield mean_error(found["pair_accuracy"]) + (f" ({ceiling})" if ceiling else "")
+    yield mean_error(found["pair_accuracy"]) + _at_most(study.ceiling(cell))
     yield mean_error(found["label_agreement"])
+
+
+def _at_most(ceiling: Ceiling | None) -> str:
+    """` (≤ 69.8 [50, 79])`; nothing without û."""
+    if ceiling is None:
+        return ""
+    if ceiling.low is None or ceiling.high is None:
+        return f" (≤ {100 * ceiling.bound:.1f})"
+    return f" (≤ {100 * ceiling.bound:.1f} [{100 * ceiling.low:.0f}, {100 * ceiling.high:.0f}])"
 
 
 def _effect_row(effect: Effect) -> Row:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from ablations.plans import StudyPlan, named_study, read_study
 from ablations.report import render
 from ablations.run import Reporting
 from cluster.failures import read_failure
+from rambo.correctness import correct_share
 from rambo.fields import flatten, from_nested
+from rambo.formats import first_line
 from rambo.home import Home
 from rambo.result import Result, read_result
 from rambo.utility.samples import order_agreement
@@ -21,7 +24,7 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     """One sentence for everything that does not agree; none where all does."""
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
-    files = render(study, margin=reporting.margin, allow_mixed=reporting.allow_mixed)
+    files = render(study, **asdict(reporting))
     for name, content in files.items():
         kept = named_study(plan.name, home).read(name)
         if kept is None:
@@ -49,6 +52,7 @@ def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:
     yield from _fields(name, seed, expected, kept)
     yield from _selection(f"{name}, seed {seed}", folder, home, result)
     yield from _held_out(f"{name}, seed {seed}", folder, home, result)
+    yield from _images(f"{name}, seed {seed}", result)
 
 
 def _fields(name: str, seed: int, expected: Mapping[str, object], kept: Mapping[str, object]) -> Iterator[str]:
@@ -79,3 +83,16 @@ def _held_out(what: str, folder: str, home: Home, result: Result) -> Iterator[st
     scores, utility = (np.array([float(row[name]) for row in rows]).reshape(-1, 2) for name in ("score", "utility"))
     if abs(order_agreement(scores, utility) - result.pair_accuracy) > 1e-12:
         yield f"{what}: held_out.csv does not give the result's pair accuracy."
+
+
+def _images(what: str, result: Result) -> Iterator[str]:
+    """The test accuracy, recomputed from which images each training got right, where the result tells."""
+    if result.test_correct is None or result.num_test is None:
+        return
+    try:
+        right = float(correct_share(result.test_correct, result.num_test).mean())
+    except ValueError as error:
+        yield f"{what}: the result's test_correct cannot be read ({first_line(error)})."
+        return
+    if abs(right - result.test_accuracy) > 1e-12:
+        yield f"{what}: the result's test_correct does not give its test accuracy."

@@ -45,12 +45,15 @@ class Data:
     """Share of a thinned class's pool images that is removed, in [0, 1] (§5.5 uses .2)."""
     image_size: int = 0
     """images:DIR only: resize to this many pixels a side; 0 keeps them as they are (they must then agree)."""
+    label_noise_classes: float = later(1.0, as_before=1.0)
+    """Share of the classes that wrong labels fall on, in [0, 1] ("for certain classes", §5.5); which, follows from the
+    seed. As many labels are wrong as label_noise says, of images of these classes alone."""
 
     def __post_init__(self) -> None:
         for name in ("num_seed_labels", "num_validation", "num_test"):
             _at_least(f"data.{name}", getattr(self, name), 1)
         require(0 <= self.label_noise < 1, f"data.label_noise must lie in [0, 1), got {self.label_noise}.")
-        for name in ("imbalance_classes", "imbalance_fraction"):
+        for name in ("imbalance_classes", "imbalance_fraction", "label_noise_classes"):
             _share(f"data.{name}", getattr(self, name))
         _at_least("data.image_size", self.image_size, 0)
 
@@ -117,6 +120,9 @@ class Utility:
     """interpolated (Eq. 4) | trained (measure every set) | hybrid (measured where audited, else Eq. 4)."""
     num_audited: int = 32
     """Pairs per iteration that are also trained, to log how often Eq. 4 orders a pair as training does."""
+    size_law: Literal["uniform", "binomial"] = later("uniform", as_before="uniform")
+    """Sizes of the pairs that û learns from: uniform on the range | binomial (sets of the power set, §4.1 c: each image
+    with probability ½, both sets of a pair equally large and of a size in the range)."""
 
     def __post_init__(self) -> None:
         _at_least("utility.num_audited", self.num_audited, 0)
@@ -142,6 +148,9 @@ class UtilityModel:
     """λ2, weight of the second set's squared OT error (Definition 3)."""
     lambda_3: float = 1.0
     """λ3, weight of the penalty on negative predicted distances (Definition 3)."""
+    ot_unit: Literal["mean", "raw"] = later("mean", as_before="mean")
+    """Unit of the OT distances that û learns to predict: mean (their mean over the first pairs) | raw (as they are, so
+    that λ_OT weighs what Definition 3 prints)."""
     learning_rate: float = 1e-3
     """Adam's step size of one-level fits (û_0, and every fit when bilevel is off)."""
     num_outer_steps: int = 20
@@ -161,6 +170,9 @@ class UtilityModel:
     """Where λ ends: fit (Ω alone shrinks a weight by e in one fit) | wide (4)."""
     inner_gradient_norm: float = later(0.3, as_before=0.3)
     """Largest norm of a gradient of the inner SGD; inf leaves gradients as they are."""
+    latent_ot: bool = later(False, as_before=False)
+    """Eq. 4's distance of two sets: the OT distance of their embedded images (footnote 1) instead of the Euclidean one
+    of their embeddings (A.3)."""
 
     def __post_init__(self) -> None:
         require(0 <= self.dropout < 1, f"utility_model.dropout must lie in [0, 1), got {self.dropout}.")
@@ -242,9 +254,14 @@ class Evaluation:
     """How many of those are measured again with a second seed, to tell what any order could reach."""
     with_validation: bool = later(False, as_before=False)
     """Also report f trained on S_1 and S_val together, what somebody who owns these labels would do."""
+    first_repeat: int = later(1, as_before=0)
+    """Number of the first of those R trainings, which decides its seed. A choice rests on repeat 0 (the classifier that
+    scores the pool, û's utility samples) and, with n scouts, on 0 to n − 1: final trainings after these share no seed
+    with it."""
 
     def __post_init__(self) -> None:
         _at_least("evaluation.repeats", self.repeats, 1)
+        _at_least("evaluation.first_repeat", self.first_repeat, 0)
         _at_least("evaluation.num_held_out_pairs", self.num_held_out_pairs, 1)
         _at_least("evaluation.num_ceiling_pairs", self.num_ceiling_pairs, 1)
 

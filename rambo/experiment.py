@@ -20,6 +20,7 @@ from safetensors.torch import save
 from rambo import figures
 from rambo.acquisition import Acquisition
 from rambo.arrays import Floats, Indices, Members
+from rambo.correctness import correct_text
 from rambo.data.pool import Pool, reveal
 from rambo.fields import to_json
 from rambo.formats import json_bytes
@@ -92,11 +93,12 @@ class _Run:
         problem = self._prepared.problem(pool)
         measured = self._measurer.measure(problem, self._prepared.repeats(pool), "final trainings")
         test, val = np.mean([m.test_accuracy for m in measured]), np.mean([m.val_accuracy for m in measured])
+        correct = correct_text(measured)
         if not self._config.evaluation.with_validation:
-            return _Accuracies(float(test), float(val), None)
+            return _Accuracies(float(test), float(val), None, correct)
         specs = self._prepared.repeats(pool, with_validation=True)
         together = self._measurer.measure(problem, specs, "final trainings with S_val")
-        return _Accuracies(float(test), float(val), float(np.mean([m.test_accuracy for m in together])))
+        return _Accuracies(float(test), float(val), float(np.mean([m.test_accuracy for m in together])), correct)
 
     def _learn(self) -> "_Learned":
         plan, split = self._prepared.plan, self._prepared.split
@@ -177,6 +179,10 @@ class _Run:
             saw_validation=self._config.sees_validation_labels,
             test_accuracy_all=final.test_all,
             base_test_accuracy_all=base.test_all,
+            num_test=None if final.correct is None else len(self._prepared.split.test),
+            test_correct=final.correct,
+            repeat_agreement=held_out.repeat_agreement if held_out else None,
+            num_ceiling_pairs=held_out.num_ceiling_pairs if held_out else None,
         )
 
     def _write(self, name: str, content: bytes) -> None:
@@ -197,6 +203,8 @@ class _Accuracies:
     val: float
     test_all: float | None
     """On the test set, where S_val was trained on as well."""
+    correct: str | None
+    """Which test images each training got right, as result.json has it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,6 +169,8 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
         values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
     if not config.imagines:
         values.pop("acquisition.num_parts", None)
+    if config.data.label_noise == 0:
+        values.pop("data.label_noise_classes", None)
     values.pop("acquisition.num_scouts", None)
     if config.num_scouts > 1:
         values["acquisition.num_scouts"] = config.num_scouts
@@ -213,7 +215,7 @@ def _unread_by_utility_model(config: Config) -> tuple[str, ...]:
     """Beginnings of the fields that û never reads as its components are switched (the switches apart)."""
     unread: tuple[str, ...] = ()
     if not config.switches.ot or config.utility_model.lambda_ot == 0:
-        unread += ("switches.ot", "utility_model.lambda_")
+        unread += ("switches.ot", "utility_model.lambda_", "utility_model.ot_unit")
     if config.switches.bilevel:
         unread += ("utility_model.one_level",)
     else:

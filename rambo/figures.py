@@ -60,7 +60,7 @@ def _score_against_utility(held_out: HeldOut) -> bytes:
     axes.set_xlabel("score û(ξ)")
     axes.set_ylabel("measured utility u(ξ)")
     axes.set_title(
-        f"Held-out pairs: {held_out.pair_accuracy:.0%} ordered as measured (ceiling {held_out.pair_ceiling:.0%})",
+        f"Held-out pairs: {held_out.pair_accuracy:.0%} ordered as measured (upper bound {held_out.pair_ceiling:.0%})",
         fontsize=9,
     )
     axes.legend(fontsize=8)
@@ -73,7 +73,7 @@ def _ot_distance(predicted: Floats, true: Floats) -> bytes:
     axes.plot(true.ravel(), predicted.ravel(), ".", alpha=0.6)
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     axes.plot([low, high], [low, high], color="grey", linewidth=0.8)
-    axes.set_xlabel("OT(ξ, S_val), mean of the offline sets = 1")
+    axes.set_xlabel("OT(ξ, S_val) in the unit of û's targets")
     axes.set_ylabel("predicted")
     axes.set_title("OT distance of held-out sets", fontsize=9)
     return png(figure)

@@ -20,9 +20,11 @@ class Measurement:
     """Wall-clock time of the training and evaluation."""
     device: str
     """cpu or cuda."""
+    test_correct: bytes | None = None
+    """One bit per test image (numpy.packbits order); None in records older than the field."""
 
     @property
     def digest(self) -> str:
-        """Orders records of one key; time and place do not enter."""
+        """Orders records of one key; time and place do not enter, nor do bits that older records lack."""
         content = (self.val_accuracy, self.test_accuracy, self.val_correct, self.epochs)
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]

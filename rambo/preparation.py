@@ -102,7 +102,8 @@ class Prepared:
     def repeats(self, pool: Pool, *, with_validation: bool = False) -> list[SetSpec]:
         """The R trainings on the labelled set, or on that and S_val."""
         images = _union(pool.labelled, pool.validation) if with_validation else pool.labelled
-        return [SetSpec(images, train_seed(self.config.seed, r)) for r in range(self.config.evaluation.repeats)]
+        first, number = self.config.evaluation.first_repeat, self.config.evaluation.repeats
+        return [SetSpec(images, train_seed(self.config.seed, repeat)) for repeat in range(first, first + number)]
 
     def scouts(self, pool: Pool) -> list[SetSpec]:
         """The trainings of the classifier that scores the pool, none for a strategy without."""

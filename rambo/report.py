@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from rambo.ceiling import pooled_ceiling
 from rambo.formats import points
 from rambo.result import Result
 
@@ -26,7 +27,7 @@ def summary(result: Result, num_seed_labels: int) -> str:
     if result.pair_accuracy is not None and result.pair_ceiling is not None:
         lines.append(
             f"  û orders held-out pairs as measured in {_percent(result.pair_accuracy)} "
-            f"(chance 50.0 %, ceiling of noisy labels {_percent(result.pair_ceiling)})"
+            f"(chance 50.0 %, upper bound by the noise of trainings {_percent(result.pair_ceiling)})"
         )
     if result.label_agreement is not None:
         lines.append(f"  Eq. 4 orders audited pairs as training does in {_percent(result.label_agreement)}")
@@ -38,8 +39,9 @@ def summary(result: Result, num_seed_labels: int) -> str:
 def comparison(results: Sequence[Result]) -> str:
     """Mean ± standard error of each strategy over seeds, and its paired difference to random where that was run."""
     strategies = list(dict.fromkeys(result.strategy for result in results))
-    table = Table(title=f"Test accuracy over {_seeds(results)}, mean ± standard error")
-    for column in ("strategy", "n", "test %", "minus random, paired", "validation %", "û pairs % (ceiling)", "Eq. 4 %"):
+    caption = "± is over seeds, which share their test images; other images would add to it."
+    table = Table(title=f"Test accuracy over {_seeds(results)}, mean ± standard error", caption=caption)
+    for column in ("strategy", "n", "test %", "minus random, paired", "validation %", "û pairs % (at most)", "Eq. 4 %"):
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for strategy in strategies:
         table.add_row(*_row(strategy, results))
@@ -55,7 +57,7 @@ def _row(strategy: str, results: Sequence[Result]) -> list[str]:
     gains = [mine[seed].test_accuracy - control[seed].test_accuracy for seed in mine if seed in control]
     learned = [result for result in mine.values() if result.pair_accuracy is not None]
     pairs = [result.pair_accuracy for result in learned if result.pair_accuracy is not None]
-    ceilings = [result.pair_ceiling for result in learned if result.pair_ceiling is not None]
+    ceiling = pooled_ceiling(learned)
     agreements = [result.label_agreement for result in learned if result.label_agreement is not None]
     return [
         strategy,
@@ -63,7 +65,7 @@ def _row(strategy: str, results: Sequence[Result]) -> list[str]:
         _mean_error([result.test_accuracy for result in mine.values()]),
         "" if strategy == "random" or not gains else _mean_error(gains, signed=True),
         _mean_error([result.val_accuracy for result in mine.values()]),
-        f"{_mean_error(pairs)} ({100 * np.mean(ceilings):.1f})" if pairs else "",
+        f"{_mean_error(pairs)}{f' ({100 * ceiling.bound:.1f})' if ceiling else ''}" if pairs else "",
         _mean_error(agreements) if agreements else "",
     ]
 

@@ -40,7 +40,9 @@ class Result:
     num_labelled: int
     """|S_1|."""
     pair_accuracy: float | None
+    """Share of held-out pairs that û orders as measured; None for strategies without û."""
     pair_ceiling: float | None
+    """Upper bound of the former, from this trial's repeated pairs alone (`rambo.ceiling`)."""
     label_agreement: float | None
     trainings: int
     """Trainings that the store lacked when this run began."""
@@ -52,6 +54,14 @@ class Result:
     """Mean over R trainings on S_1 and S_val together, where asked for."""
     base_test_accuracy_all: float | None = None
     """The same on S_0 and S_val: nothing bought, every label used."""
+    num_test: int | None = None
+    """Test images; None, like the next, where a measurement is older than the bits of its test images."""
+    test_correct: str | None = None
+    """Which of them each of the R trainings on S_1 got right (`rambo.correctness`)."""
+    repeat_agreement: float | None = None
+    """Share of the repeated held-out pairs that both trainings order alike; None without û, and in older results."""
+    num_ceiling_pairs: int | None = None
+    """Held-out pairs that were repeated; None as above."""
 
 
 def read_result(home: Home, folder: str) -> Result | None:

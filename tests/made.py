@@ -40,4 +40,6 @@ def made_held_out(*, ot: bool = True) -> HeldOut:
         ot=distances if ot else None,
         pair_accuracy=2 / 3,
         pair_ceiling=0.9,
+        repeat_agreement=0.82,
+        num_ceiling_pairs=3,
     )

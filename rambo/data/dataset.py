@@ -184,13 +184,20 @@ def normalisation(dataset: Dataset, test_indices: Indices) -> Normalisation:
 
 
 def flip_labels(
-    labels: Labels, candidates: Indices, fraction: float, num_classes: int, generator: np.random.Generator
+    labels: Labels,
+    candidates: Indices,
+    fraction: float,
+    num_classes: int,
+    generator: np.random.Generator,
+    *,
+    classes: Indices | None = None,
 ) -> Labels:
     """Labels (N,) of a noisy oracle: round(fraction · n) of the n different `candidates` get another class (§5.5).
 
-    Deviation[noisy-classes]: of all classes, where §5.5 also speaks of "certain classes" without naming any. The other
-    class is uniform over the C − 1 that are wrong. Equal generators give nested flips: what a small fraction flips, a
-    larger one flips alike.
+    Deviation[noisy-classes]: of all classes by default, where §5.5 also speaks of "certain classes" without naming any;
+    of `classes` alone where these are given, which must hold as many candidates. The other class is uniform over the C
+    − 1 that are wrong. Equal generators give nested flips: what a small fraction flips, a larger one flips alike, and
+    what is flipped under two choices of classes is flipped alike.
 
     >>> flip_labels(np.array([0, 0, 1]), np.array([0, 2]), 1.0, 2, np.random.default_rng(0)).tolist()
     [1, 0, 0]
@@ -198,9 +205,25 @@ def flip_labels(
     _check_scenario("data.label_noise", fraction, candidates)
     order = generator.permutation(candidates)
     shifts = generator.integers(1, num_classes, size=len(order))
+    falls = np.isin(labels[order], np.arange(num_classes) if classes is None else classes)
     flipped, count = labels.copy(), round(fraction * len(order))
-    flipped[order[:count]] = (labels[order[:count]] + shifts[:count]) % num_classes
+    require(
+        count <= falls.sum(),
+        f"data.label_noise must leave no more labels wrong than the classes that it falls on have, {falls.sum()} of "
+        f"{len(order)}, got {fraction}; lower it or raise data.label_noise_classes.",
+    )
+    hit, shift = order[falls][:count], shifts[falls][:count]
+    flipped[hit] = (labels[hit] + shift) % num_classes
     return flipped
+
+
+def random_classes(num_classes: int, share: float, generator: np.random.Generator) -> Indices:
+    """round(share · C) of the C classes, in ascending order; equal generators nest, a larger share draws a superset.
+
+    >>> random_classes(10, 1.0, np.random.default_rng(0)).tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+    return np.sort(generator.permutation(num_classes)[: round(share * num_classes)])
 
 
 def thin_classes(

@@ -10,7 +10,7 @@ import numpy as np
 
 from rambo import config
 from rambo.arrays import Images, Indices, Labels
-from rambo.data.dataset import Dataset, flip_labels, thin_classes
+from rambo.data.dataset import Dataset, flip_labels, random_classes, thin_classes
 from rambo.errors import require
 from rambo.randomness import numpy_generator
 
@@ -87,8 +87,9 @@ def make_split(dataset: Dataset, data: config.Data, seed: int) -> Split:
         data.imbalance_fraction,
         numpy_generator(seed, "imbalance"),
     )
-    noise = numpy_generator(seed, "label_noise")
-    labels = flip_labels(dataset.labels, rest, data.label_noise, dataset.num_classes, noise)
+    noise, chance = numpy_generator(seed, "label_noise"), numpy_generator(seed, "noisy_classes")
+    noisy = random_classes(dataset.num_classes, data.label_noise_classes, chance)
+    labels = flip_labels(dataset.labels, rest, data.label_noise, dataset.num_classes, noise, classes=noisy)
     _check_classes(labels[seed_set], dataset)
     return Split(test=test, validation=validation, seed_set=seed_set, pool=pool, labels=labels)
 

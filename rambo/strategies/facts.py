@@ -19,6 +19,7 @@ EVERY = (
     "acquisition.budget",
     "evaluation.repeats",
     "evaluation.with_validation",
+    "evaluation.first_repeat",
     "strategy",
 )
 """Fields, or whole sections, that every strategy's result depends on."""
@@ -86,7 +87,7 @@ class StrategyFacts:
     @property
     def can_join_portfolio(self) -> bool:
         """Whether it picks from the pool and f's predictions alone, as many images as it is asked for."""
-        return not (self.grants or self.proposes_batches)
+        return not (self.grants or self.proposes_batches or self.fixed) and self.num_scouts == 1
 
     def reads(self, field: str) -> bool:
         """Whether the configuration's `field` can change its result."""

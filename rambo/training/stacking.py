@@ -374,6 +374,7 @@ class StackedTrainer:
             epochs=model.epochs,
             seconds=(time.perf_counter() - model.start) / share,
             device=self._device.type,
+            test_correct=np.packbits(test).tobytes(),
         )
 
     def _affordable(self) -> int:

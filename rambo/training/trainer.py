@@ -211,14 +211,15 @@ class Trainer:
         return epoch
 
     def _measurement(self, correct: NDArray[np.bool_], epochs: int, seconds: float) -> Measurement:
-        num_validation = len(self._problem.validation)
+        validation, test = np.split(correct, [len(self._problem.validation)])
         return Measurement(
-            val_accuracy=float(correct[:num_validation].mean()),
-            test_accuracy=float(correct[num_validation:].mean()),
-            val_correct=np.packbits(correct[:num_validation]).tobytes(),
+            val_accuracy=float(validation.mean()),
+            test_accuracy=float(test.mean()),
+            val_correct=np.packbits(validation).tobytes(),
             epochs=epochs,
             seconds=seconds,
             device=self._device.type,
+            test_correct=np.packbits(test).tobytes(),
         )
 
 

@@ -111,7 +111,7 @@ class SetUtilityModel(nn.Module):
 
     @torch.no_grad()
     def predict_ot(self, features: Float[Tensor, "k 128"], members: Bool[Tensor, "s k"]) -> Float[Tensor, " s"]:
-        """Predicted OT distances of s sets to S_val, in units of the offline mean."""
+        """Predicted OT distances of s sets to S_val, in the unit of the targets (`settings.ot_unit`)."""
         predicted = self.read(self._normalise(averages(members, features.dtype) @ features)).ot
         if predicted is None:
             raise ValueError("predict_ot must be asked of a model with an OT head, got one without.")

@@ -1,8 +1,8 @@
 """What û is fitted to: order of utilities (Definition 2), distance to S_val (Definition 3), their sum (Equation 3).
 
 A pair is two sets of equal size. Deviation[means]: every loss is a mean over pairs, the paper's E and L are sums.
-Scores o are predicted and have no unit, utilities u are measured accuracies, distances are in units of their offline
-mean.
+Scores o are predicted and have no unit, utilities u are measured accuracies, distances are in the unit of the targets
+(`utility_model.ot_unit`).
 
 No loss swaps the two sets of a pair at random. Both are drawn alike, so their order carries no information, and the
 ranking and regression losses do not even depend on it: only λ1 ≠ λ2 could tell the first set from the second.

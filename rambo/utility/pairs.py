@@ -4,16 +4,22 @@ A set is a row of booleans over the k seed images (their positions in S_0, not d
 fit are embedded by one product of the (sets x k) membership matrix with the (k x d) image features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from rambo.arrays import Floats, Members
 from rambo.errors import InvalidInput, require
 
 MIN_SIZE_SHARE = 0.2
 """Smallest subset drawn, as a share of the set it is drawn from."""
+
+SizeLaw = Literal["uniform", "longer", "binomial"]
+"""How the size of a pair is drawn: uniform on the range | uniform on its upper half | as of the power set."""
 
 MAX_DRAWS = 1000
 """Draws of one pair before its size is held to be exhausted."""
@@ -23,8 +29,8 @@ MAX_DRAWS = 1000
 class UtilityPairs:
     """n pairs of sets with what was measured of them.
 
-    `members` (n, 2, k) bool; `utility` (n, 2) accuracies in [0, 1]; `ot` (n, 2) distances to S_val in units of the
-    offline mean, or None where the OT component is off.
+    `members` (n, 2, k) bool; `utility` (n, 2) accuracies in [0, 1]; `ot` (n, 2) distances to S_val in the unit of
+    `utility_model.ot_unit`, or None where the OT component is off.
     """
 
     members: Members
@@ -86,20 +92,19 @@ def draw_pairs(
     *,
     num_seed_labels: int,
     num_classes: int,
-    longer_half: bool = False,
+    law: SizeLaw = "uniform",
     exclude: frozenset[bytes] = frozenset(),
 ) -> Members:
     """Members (num_pairs, 2, k) of pairs drawn from the seed images at `positions`.
 
-    Deviation[size-law]: Algorithm 3 says "equal size" and no more. Each pair's size is uniform on {max(C, ⌈.2 s⌉), …, s
-    − 1} for s = len(positions), or on the upper half of that range; its two sets are drawn without replacement and
-    differ. Sets whose packed row is in `exclude` are drawn again.
+    Deviation[size-law]: Algorithm 3 says "equal size" and no more, §4.1 c speaks of the power set. Here each pair's
+    size is uniform on {max(C, ⌈.2 s⌉), …, s − 1} for s = len(positions), or as `law` says; its two sets are drawn
+    without replacement and differ. Sets whose packed row is in `exclude` are drawn again.
     """
-    low, high = size_range(len(positions), num_classes)
-    low = (low + high + 1) // 2 if longer_half else low
+    draw_size = _size_law(law, len(positions), num_classes)
     members = np.zeros((num_pairs, 2, num_seed_labels), dtype=bool)
     for pair in members:
-        size = int(generator.integers(low, high + 1))
+        size = draw_size(generator)
         for _ in range(MAX_DRAWS):
             pair[:] = False
             for row in pair:
@@ -126,6 +131,32 @@ def size_range(num_images: int, num_classes: int) -> tuple[int, int]:
     return low, high
 
 
+def power_set_shares(num_images: int, low: int, high: int) -> Floats:
+    """P(n) for n = low…high of two different sets of the power set (§4.1 c), given that both are of equal size n.
+
+    In a set of the power set each of s images is with probability ½, so C(s, n) of 2^s sets have n images, and of two
+    sets drawn independently C(s, n) (C(s, n) − 1) pairs have n images each and differ. 0 < low ≤ high < s.
+
+    >>> power_set_shares(4, 1, 3).round(2).tolist()  # 12, 30 and 12 of 54 pairs
+    [0.22, 0.56, 0.22]
+    """
+    sizes = np.arange(low, high + 1)
+    log_sets = gammaln(num_images + 1) - gammaln(sizes + 1) - gammaln(num_images - sizes + 1)
+    log_pairs = 2 * log_sets + np.log1p(-np.exp(-log_sets))
+    shares: Floats = np.exp(log_pairs - log_pairs.max())
+    return shares / shares.sum()
+
+
 def set_ids(members: Members) -> list[bytes]:
     """A hashable identity for each row of `members` (…, k)."""
     return [row.tobytes() for row in np.packbits(members.reshape(-1, members.shape[-1]), axis=1)]
+
+
+def _size_law(law: SizeLaw, num_images: int, num_classes: int) -> Callable[[np.random.Generator], int]:
+    """Draws the size of a pair."""
+    low, high = size_range(num_images, num_classes)
+    if law == "binomial":
+        sizes, shares = np.arange(low, high + 1), power_set_shares(num_images, low, high)
+        return lambda generator: int(generator.choice(sizes, p=shares))
+    low = (low + high + 1) // 2 if law == "longer" else low
+    return lambda generator: int(generator.integers(low, high + 1))

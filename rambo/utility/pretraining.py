@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rambo.arrays import Floats, Members
+from rambo.ceiling import agreement_ceiling
 from rambo.config import Config
 from rambo.progress import Progress
 from rambo.randomness import derive
@@ -15,8 +16,9 @@ from rambo.tracker import JsonLinesTracker
 from rambo.training.trainer import single_thread
 from rambo.utility.bilevel import FitProgress, FitResult, FitState, fit_utility_model
 from rambo.utility.deep_sets import SetUtilityModel
+from rambo.utility.latent_ot import set_distances
 from rambo.utility.pairs import UtilityPairs
-from rambo.utility.samples import Growth, SamplePlan, agreement_ceiling, interpolate, num_measured, order_agreement
+from rambo.utility.samples import Growth, SamplePlan, interpolate, num_measured, order_agreement
 
 OFFLINE = "offline"
 """The stage of û_0, whose fit is the same whatever is switched."""
@@ -41,13 +43,17 @@ class HeldOut:
     utility: Floats
     """(n, 2) measured accuracies on S_val."""
     predicted_ot: Floats | None
-    """(n, 2) in units of the offline mean, or None where the component is off."""
+    """(n, 2) in the unit of the targets, or None where the component is off."""
     ot: Floats | None
     """(n, 2) in the same units."""
     pair_accuracy: float
     """Share of pairs that û orders as measured."""
     pair_ceiling: float
-    """What the true order would reach against measurements as noisy as these."""
+    """Upper bound of what any order could reach against measurements as noisy as these."""
+    repeat_agreement: float
+    """Share of the repeated pairs that both measurements order alike, which the bound comes from."""
+    num_ceiling_pairs: int
+    """Pairs that were measured twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,19 +152,28 @@ class UtilityLearner:
             ot=ot,
             pair_accuracy=order_agreement(scores, utility),
             pair_ceiling=agreement_ceiling(repeat),
+            repeat_agreement=repeat,
+            num_ceiling_pairs=len(again),
         )
 
     def _interpolate(self, plan: SamplePlan | Growth, iteration: int, accuracies: tuple[float, float]) -> Floats:
-        """(n, 2) labels of Eq. 4 by Euclidean distance between set embeddings of û as it stands (A.3).
+        """(n, 2) labels of Eq. 4 by how far û as it stands sees each set from the two labelled sets."""
+        ends, sets = plan.chain[iteration : iteration + 2], _flat(plan.pretraining[iteration])
+        with single_thread():
+            distances = self._distances(sets, ends).reshape(-1, 2, 2)
+        return interpolate(distances[:, :, 0], distances[:, :, 1], accuracies)
+
+    def _distances(self, sets: Members, ends: Members) -> Floats:
+        """(s, 2) distances of `sets` to the two `ends`, Euclidean ones between set embeddings (A.3) by default.
 
         Deviation[embedding-distance]: footnote 1 has the OT distance in û's latent space, A.3 this one.
         """
-        members = np.concatenate([plan.chain[iteration : iteration + 2], _flat(plan.pretraining[iteration])])
-        with single_thread():
-            features = self.model.image_features(self._inputs)
-            embedded = self.model.embed_sets(features, self._rows(members)).double()
-        distances = torch.cdist(embedded[2:], embedded[:2]).cpu().numpy().reshape(-1, 2, 2)
-        return interpolate(distances[:, :, 0], distances[:, :, 1], accuracies)
+        features = self.model.image_features(self._inputs)
+        if self._config.utility_model.latent_ot:
+            return set_distances(features.cpu().numpy(), sets, ends)
+        embedded = self.model.embed_sets(features, self._rows(np.concatenate([ends, sets]))).double()
+        distances: Floats = torch.cdist(embedded[2:], embedded[:2]).cpu().numpy()
+        return distances
 
     def _audit(self, members: Members, interpolated: Floats) -> tuple[Floats, float | None]:
         """Measured labels of the first pairs, and how often Eq. 4 orders those alike."""
@@ -174,13 +189,15 @@ class UtilityLearner:
         return np.concatenate([trained, interpolated[len(trained) :]])
 
     def _ot_targets(self, members: Members) -> Floats | None:
-        """(n, 2) distances in units of the mean over the first pairs seen: raw ones would drown λ_OT.
+        """(n, 2) distances in units of the mean over the first pairs seen, or raw where asked for.
 
-        Deviation[ot-unit]: λ_OT's axis is therefore not the paper's.
+        Deviation[ot-unit]: raw ones would drown λ_OT, whose axis in units of the mean is therefore not the paper's.
         """
         if self._evidence.ot is None:
             return None
         raw = self._evidence.ot(members)
+        if self._config.utility_model.ot_unit == "raw":
+            return raw
         if self._ot_unit is None:
             self._ot_unit = float(raw.mean())
         return raw / self._ot_unit

@@ -6,6 +6,7 @@ count them, and one collection can measure them for every trial that will ask.
 
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class SamplePlan:
     pretraining: tuple[Members, ...]
     """τ1 arrays (n, 2, k), iteration i drawn from the i-th set of the chain."""
     held_out: Members
-    """(held-out pairs, 2, k), sizes in the upper half, none of whose sets stands in the others."""
+    """(held-out pairs, 2, k), none of whose sets stands in the others; sizes are uniform on the upper half whatever the
+    law of the others, so that every û is judged on the same kind of sets."""
 
     def all_pairs(self) -> Members:
         """(s, k) the sets of all pairs, one after another."""
@@ -57,6 +59,7 @@ class Sampling:
     num_pretraining_pairs: int
     """n."""
     num_held_out_pairs: int
+    size_law: Literal["uniform", "binomial"]
 
 
 def plan_samples(config: Config, num_classes: int, seed_images: SeedImages | None = None) -> SamplePlan:
@@ -75,6 +78,7 @@ def plan_samples(config: Config, num_classes: int, seed_images: SeedImages | Non
             num_offline_pairs=config.offline.num_pairs - num_structured,
             num_pretraining_pairs=config.pretraining.num_pairs,
             num_held_out_pairs=config.evaluation.num_held_out_pairs,
+            size_law=config.utility.size_law,
         )
     )
     if num_structured == 0:
@@ -95,15 +99,16 @@ def _drawn(sampling: Sampling) -> SamplePlan:
     """Drawn once for the cells of a seed that follow each other."""
     seed, everything = sampling.seed, np.arange(sampling.num_seed_labels)
     draw = partial(draw_pairs, num_seed_labels=sampling.num_seed_labels, num_classes=sampling.num_classes)
-    offline = draw(everything, sampling.num_offline_pairs, numpy_generator(seed, "offline"))
+    learned_from = partial(draw, law=sampling.size_law)
+    offline = learned_from(everything, sampling.num_offline_pairs, numpy_generator(seed, "offline"))
     chain = _chain(sampling)
     pretraining = tuple(
-        draw(np.flatnonzero(members), sampling.num_pretraining_pairs, numpy_generator(seed, "pretraining", i))
+        learned_from(np.flatnonzero(members), sampling.num_pretraining_pairs, numpy_generator(seed, "pretraining", i))
         for i, members in enumerate(chain[:-1])
     )
     seen = frozenset(identity for members in (offline, *pretraining) for identity in set_ids(members))
     generator = numpy_generator(seed, "held_out")
-    held_out = draw(everything, sampling.num_held_out_pairs, generator, longer_half=True, exclude=seen)
+    held_out = draw(everything, sampling.num_held_out_pairs, generator, law="longer", exclude=seen)
     return SamplePlan(offline, chain, pretraining, held_out)
 
 
@@ -187,18 +192,6 @@ def order_agreement(first: Floats, second: Floats) -> float:
     """
     product = np.sign(first[:, 0] - first[:, 1]) * np.sign(second[:, 0] - second[:, 1])
     return float(((product + 1) / 2).mean())
-
-
-def agreement_ceiling(repeat_agreement: float) -> float:
-    """What the true order would agree with one noisy measurement, from a = how often two measurements agree.
-
-    If each measurement orders a pair truly with probability p, independently, then a = p² + (1 − p)², so
-    p = ½(1 + √(2a − 1)); ½ where a < ½.
-
-    >>> agreement_ceiling(1.0), agreement_ceiling(0.5)
-    (1.0, 0.5)
-    """
-    return 0.5 * (1 + float(np.sqrt(max(2 * repeat_agreement - 1, 0))))
 
 
 def _chain(sampling: Sampling) -> Members:

@@ -11,6 +11,7 @@ from ablations.run import Again, Reporting, keep_plan, outdated, run_study, sync
 from cluster.place import Place
 from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
+from rambo.fields import override
 from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.progress import Progress
@@ -99,5 +100,8 @@ def test_seeds_levels_and_factors_may_be_added_and_nothing_taken_away(tiny, tmp_
     ):
         keep_plan(larger, home)
         assert read_plan(home, "study") == larger
-    with pytest.raises(InvalidInput, match="--study study must keep its"):
+    with pytest.raises(InvalidInput, match=r"--study study must keep its .* the flags it was made with\.$"):
         keep_plan(small, home)
+    other = plan_of(override(tiny, {"evaluation.first_repeat": 0}), [parse_factor("switches.ot")])
+    with pytest.raises(InvalidInput, match=r"the flags it was made with \(--evaluation.first_repeat 1\)\.$"):
+        keep_plan(other, home)

@@ -69,14 +69,15 @@ def test_the_power_note_counts_the_tests_that_there_will_be(make_study, factors,
 
 def test_the_margin_of_the_last_report_is_the_next_one_s_unless_another_is_given(make_study, tmp_path):
     home, study = Home(tmp_path), make_study(lambda cell, seed: 0.9 + 0.01 * seed, seeds=range(2))
-    asked = Namespace(margin=None, allow_mixed=False)
+    asked = Namespace(margin=None, margin_reason=None, allow_mixed=False)
+    other = Namespace(margin=1, margin_reason=None, allow_mixed=True)
     assert read_reporting(asked, home, study.name) == Reporting()
     write_report(study, home, Reporting(margin=0.005, allow_mixed=True))
     assert read_reporting(asked, home, study.name) == Reporting(margin=0.005)
-    assert read_reporting(Namespace(margin=1, allow_mixed=True), home, study.name) == Reporting(0.01, allow_mixed=True)
+    assert read_reporting(other, home, study.name) == Reporting(0.01, allow_mixed=True)
 
 
 @pytest.mark.parametrize("margin", [0, -1, 100, 150, float("nan")])
 def test_a_margin_that_cannot_be_is_refused(tmp_path, margin):
     with pytest.raises(InvalidInput, match="--margin must be positive and below 100, in points of accuracy, got"):
-        read_reporting(Namespace(margin=margin, allow_mixed=False), Home(tmp_path), "study")
+        read_reporting(Namespace(margin=margin, margin_reason=None, allow_mixed=False), Home(tmp_path), "study")

@@ -5,9 +5,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from made import made_control
+
 from ablations.plans import existing_plan
 from ablations.run import Reporting
-from ablations.verify import differences
+from ablations.verify import _images, differences
 from rambo.formats import json_bytes
 from rambo.home import Home
 
@@ -47,3 +49,14 @@ def test_whatever_was_changed_in_a_trial_or_a_table_is_named(tmp_path):
     }
     assert "table.md is missing." in found
     assert "trials.csv is not what the trial folders give." in found
+
+
+def test_bits_that_do_not_give_the_accuracy_are_named():
+    kept = made_control(test_accuracy=0.5, num_test=4, test_correct="oA==")
+    assert list(_images("x", kept)) == []
+    assert list(_images("x", replace(kept, test_accuracy=0.75))) == [
+        "x: the result's test_correct does not give its test accuracy."
+    ]
+    [sentence] = _images("x", replace(kept, test_correct="oAA="))
+    assert sentence.startswith("x: the result's test_correct cannot be read (The bits of 4 images must take 1 byte")
+    assert list(_images("x", replace(kept, num_test=None, test_correct=None))) == []

@@ -18,6 +18,7 @@ from rambo.data.pool import reveal
 from rambo.fields import from_nested
 from rambo.home import Home
 from rambo.preparation import planned_distances, prepare
+from rambo.result import read_result
 from rambo.store import Store
 from tune.records import SearchPlan
 from tune.search import default_storage, read_search
@@ -85,6 +86,33 @@ def test_every_ot_value_has_the_key_that_its_trial_asks_for(trials):
             keys |= {problem.key(row) for row in members}
     assert keys == kept_keys("ot")
     assert len(keys) == 14999
+
+
+def test_repeated_trainings_agree_as_often_as_each_result_says(trials):
+    """By the accuracies in the store; results from before the field were given it from there."""
+    store, agreements = Store(Home(TABLE4), compact=False), {}
+    for folder, prepared in trials.items():
+        result = read_result(Home(TABLE4), str(folder.relative_to(TABLE4)))
+        if prepared.plan is None:
+            assert (result.repeat_agreement, result.num_ceiling_pairs) == (None, None)
+            continue
+        if prepared.known_id not in agreements:
+            agreements[prepared.known_id] = repeat_agreement(prepared, store)
+        assert result.repeat_agreement == pytest.approx(agreements[prepared.known_id], abs=1e-12)
+        assert result.num_ceiling_pairs == 32
+        root = np.sqrt(max(2 * result.repeat_agreement - 1, 0))
+        assert result.pair_ceiling == pytest.approx((1 + root) / 2, abs=1e-12)
+
+
+def repeat_agreement(prepared, store):
+    """Share of the repeated held-out pairs that two trainings order alike, ties by half."""
+    problem, specs, orders = prepared.problem(prepared.pool), prepared.specs(), []
+    for stage in ("held-out pairs", "ceiling"):
+        keys = [problem.key(spec) for spec in specs[stage][: len(specs["ceiling"])]]
+        found = store.measurements(keys)
+        accuracies = np.array([found[key].val_accuracy for key in keys]).reshape(-1, 2)
+        orders.append(np.sign(accuracies[:, 0] - accuracies[:, 1]))
+    return np.mean([0.5 if 0 in pair else float(pair[0] == pair[1]) for pair in zip(*orders, strict=True)])
 
 
 def test_every_trial_of_the_searches_lies_where_its_setting_says():

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from rambo.correctness import correct_share
 from rambo.experiment import run
 from rambo.fields import override
 from rambo.preparation import prepare
@@ -22,6 +23,8 @@ from rambo.store import Store
         {"offline.num_pairs": 0},
         {"acquisition.candidate_batches": "all"},
         {"data.label_noise": 0.2, "data.imbalance_classes": 0.3, "data.imbalance_fraction": 0.2},
+        {"data.label_noise": 0.2, "data.label_noise_classes": 0.5},
+        {"utility.size_law": "binomial", "utility_model.ot_unit": "raw", "utility_model.latent_ot": True},
         {"data.stratified": True, "strategy": "filtered_random"},
         {"classifier.name": "mnistnet", "strategy": "margin"},
         {"acquisition.scout": "seed_and_validation", "acquisition.num_scouts": 2, "evaluation.with_validation": True},
@@ -37,6 +40,12 @@ def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
     assert result.num_labelled == 100
     assert (result.pair_accuracy is None) == ("strategy" in changes)
     assert (result.label_agreement is None) == ("strategy" in changes or changes.get("utility.num_audited") == 0)
+
+
+def test_which_test_images_were_right_stands_in_the_result(lab, tiny):
+    result = run(prepare(override(tiny, {"strategy": "random"}), lab.data_dir), lab)
+    assert (result.num_test, len(result.test_correct.split())) == (100, 2)
+    assert correct_share(result.test_correct, 100).mean() == pytest.approx(result.test_accuracy, abs=1e-12)
 
 
 def test_a_finished_experiment_is_read_and_nothing_is_done_again(lab, tiny, monkeypatch):
@@ -67,5 +76,5 @@ def test_a_store_that_is_open_already_is_used(lab, tiny):
     store = Store(lab.home)
     first = run(prepare(override(tiny, {"strategy": "random", "seed": 4}), lab.data_dir), replace(lab, store=store))
     second = run(prepare(override(tiny, {"strategy": "margin", "seed": 4}), lab.data_dir), replace(lab, store=store))
-    assert (first.trainings, second.trainings) == (4, 2), "R on S_0 and R on S_1; then S_0 has been measured"
+    assert (first.trainings, second.trainings) == (4, 3), "R on S_0 and R on S_1; then the scout and R on S_1"
     assert (second.base_test_accuracy, second.base_val_accuracy) == (first.base_test_accuracy, first.base_val_accuracy)

@@ -84,7 +84,7 @@ def test_pairs_are_coloured_by_whether_they_are_ordered_as_measured(drawn):
     axes = drawn[0].axes[0]
     points = {line.get_label(): len(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
     assert points == {"ordered as measured": 4, "ordered otherwise": 2}
-    assert axes.get_title() == "Held-out pairs: 67% ordered as measured (ceiling 90%)"
+    assert axes.get_title() == "Held-out pairs: 67% ordered as measured (upper bound 90%)"
 
 
 def test_each_fit_has_its_losses_and_penalties_where_it_has_any(drawn):

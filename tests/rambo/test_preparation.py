@@ -8,11 +8,11 @@ import torch
 
 from rambo import preparation
 from rambo.data import dataset as data
-from rambo.data.pool import HIDDEN, Pool, Split
+from rambo.data.pool import HIDDEN, Pool, Split, reveal
 from rambo.errors import InvalidInput
 from rambo.fields import override
 from rambo.preparation import NEIGHBOURS, Prepared, planned_distances, prepare
-from rambo.utility.samples import SamplePlan
+from rambo.utility.samples import SamplePlan, train_seed
 
 UNUSED, CPU = Path("unused"), torch.device("cpu")
 
@@ -118,6 +118,7 @@ def test_no_experiment_holds_what_experiments_share(tiny):
     [
         {"utility_model.lambda_ot": 0.5},
         {"utility_model.lambda_3": 2.0},
+        {"utility_model.ot_unit": "raw"},
         {"switches.bilevel": False},
         {"switches.ranknet": False},
         {"utility_model.num_outer_steps": 5},
@@ -148,7 +149,9 @@ def test_experiments_that_know_the_same_have_one_known_id(tiny, changes):
         {"pretraining.num_pairs": 7},
         {"utility.num_audited": 2},
         {"utility.label": "trained"},
+        {"utility.size_law": "binomial"},
         {"evaluation.repeats": 3},
+        {"evaluation.first_repeat": 0},
         {"evaluation.num_held_out_pairs": 6},
         {"evaluation.num_ceiling_pairs": 2},
     ],
@@ -172,6 +175,17 @@ def test_a_strategy_without_a_utility_model_knows_the_seed_set_alone(tiny):
     assert [(stage, len(specs)) for stage, specs in random.specs().items()] == [("seed set", 2)]
     assert known(random)[0] < known(cell(tiny))[0]
     assert planned_distances(random, UNUSED, CPU) == []
+
+
+def test_final_trainings_share_no_seed_with_what_the_choice_rests_on(tiny):
+    """Repeat 0 is the scout's and that of û's utility samples; before the field, final trainings began there."""
+    for changes, repeats in (({}, [1, 2]), ({"evaluation.first_repeat": 0}, [0, 1]), ({"evaluation.repeats": 1}, [1])):
+        one = cell(tiny, changes)
+        after = reveal(one.pool, one.split, one.pool.unlabelled[:5])
+        assert [spec.train_seed for spec in one.repeats(after)] == [train_seed(0, repeat) for repeat in repeats]
+        assert [spec.train_seed for spec in one.scouts(one.pool)] == [train_seed(0, 0)]
+        utilities = (one.specs()[stage] for stage in ("offline pairs", "growing sets", "audited pairs"))
+        assert {spec.train_seed for specs in utilities for spec in specs} == {train_seed(0, 0)}
 
 
 # --- one experiment --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def test_a_summary_goes_from_the_seed_set_to_what_was_bought():
 
 def test_a_summary_tells_of_the_utility_model_where_there_is_one():
     learned, control = summary(made_result(), 60), summary(made_control(), 60)
-    assert "in 70.0 % (chance 50.0 %, ceiling of noisy labels 90.0 %)" in learned
+    assert "in 70.0 % (chance 50.0 %, upper bound by the noise of trainings 90.0 %)" in learned
     assert "Eq. 4 orders audited pairs as training does in 65.0 %" in learned
     assert "û" not in control
     assert "Eq. 4" not in control

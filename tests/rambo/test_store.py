@@ -1,8 +1,11 @@
 import subprocess
 import sys
 import time
+from itertools import permutations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rambo.home import Home
@@ -39,6 +42,47 @@ def test_of_two_records_the_smaller_digest_counts_in_either_order(tmp_path):
         for item in order:
             Store(Home(tmp_path / name)).put_measurements({"k": item})
         assert Store(Home(tmp_path / name)).measurements(["k"]) == {"k": winner}
+
+
+def test_what_a_digest_is_of_is_written_down():
+    """As it was before there were bits of test images: what was recorded keeps its place."""
+    assert record(0.1).digest == record(0.1, test_correct=b"\x80").digest == "254b1c3439f5c187"
+
+
+@pytest.mark.parametrize("order", list(permutations([None, b"\x40", b"\x80"])), ids=str)
+def test_of_equal_digests_the_record_that_holds_more_counts(tmp_path, order):
+    for bits in order:
+        Store(Home(tmp_path)).put_measurements({"k": record(test_correct=bits)})
+    assert Store(Home(tmp_path)).measurements(["k"]) == {"k": record(test_correct=b"\x40")}
+
+
+def rewritten(path, change):
+    """A file of the store as another version of the code would have written it."""
+    table = pq.read_table(path)
+    pq.write_table(change(table), path, compression="zstd", write_page_checksum=True)
+
+
+def test_files_from_before_a_column_and_from_after_the_next_are_read(tmp_path):
+    store = Store(Home(tmp_path))
+    store.put_measurements({"old": record(0.1, test_correct=b"\x80")})
+    rewritten(parquet_files(tmp_path)[0], lambda table: table.drop_columns(["test_correct"]))
+    Store(Home(tmp_path)).put_measurements({"new": record(0.2, test_correct=b"\x80")})
+    last = parquet_files(tmp_path)[1]
+    rewritten(last, lambda table: table.append_column("unheard_of", pa.array([1])))
+    found = Store(Home(tmp_path)).measurements(["old", "new"])
+    assert found == {"old": record(0.1), "new": record(0.2, test_correct=b"\x80")}
+    for number in range(COMPACT_ABOVE):
+        store.put_measurements({str(number): record(test_correct=b"\x01")})
+    assert Store(Home(tmp_path)).measurements(["old", "new"]) == found
+    assert len(parquet_files(tmp_path)) == 1
+    assert Store(Home(tmp_path)).measurements(["old", "new", "3"]) == {**found, "3": record(test_correct=b"\x01")}
+
+
+def test_a_file_without_a_column_that_there_always_was_is_set_aside(tmp_path):
+    Store(Home(tmp_path)).put_measurements({"a": record()})
+    rewritten(parquet_files(tmp_path)[0], lambda table: table.drop_columns(["epochs"]))
+    with pytest.warns(RuntimeWarning, match="moved to store/corrupt"):
+        assert Store(Home(tmp_path)).measurements(["a"]) == {}
 
 
 def test_time_and_place_do_not_decide():

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rambo.data import dataset as data
-from rambo.data.dataset import Dataset, Normalisation, flip_labels, load_dataset, normalisation, thin_classes
+from rambo.data.dataset import (
+    Dataset,
+    Normalisation,
+    flip_labels,
+    load_dataset,
+    normalisation,
+    random_classes,
+    thin_classes,
+)
 from rambo.errors import InvalidInput
 
 UNHURRIED = settings(deadline=None)
@@ -303,6 +311,34 @@ def test_flipped_labels_are_uniform_over_the_other_classes() -> None:
     counts = np.bincount(flipped, minlength=4)
     assert counts[2] == 0
     assert np.abs(counts[[0, 1, 3]] - 10_000).max() < 500  # six standard deviations
+
+
+@given(SCENES, st.tuples(SHARES, SHARES).map(sorted))
+@UNHURRIED
+def test_flips_of_some_classes_are_as_many_and_as_they_are_among_all(
+    made: tuple[int, int, int], shares: list[float]
+) -> None:
+    labels, candidates = scene(*made)
+    few, many = (random_classes(made[0], share, np.random.default_rng(7)) for share in shares)
+    assert set(few) <= set(many)
+    assert len(many) == round(shares[1] * made[0])
+    fraction = np.isin(labels[candidates], few).mean() if len(candidates) else 0.0
+    noisy, everywhere = (
+        flip_labels(labels, candidates, fraction, made[0], np.random.default_rng(made[2]), classes=classes)
+        for classes in (few, None)
+    )
+
+    wrong = noisy != labels
+    assert wrong.sum() == round(fraction * len(candidates))
+    assert np.isin(labels[wrong], few).all()
+    both = wrong & (everywhere != labels)
+    assert np.array_equal(noisy[both], everywhere[both])
+
+
+def test_more_wrong_labels_than_the_classes_hold_are_refused() -> None:
+    labels = np.arange(40) % 4
+    with pytest.raises(InvalidInput, match=r"it falls on have, 10 of 40, got 0\.3; lower it or raise"):
+        flip_labels(labels, np.arange(40), 0.3, 4, np.random.default_rng(0), classes=np.array([2]))
 
 
 @given(SCENES, SHARES, SHARES)

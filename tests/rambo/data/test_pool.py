@@ -81,6 +81,23 @@ def test_noise_reaches_seed_set_and_pool_but_neither_validation_nor_test():
     assert wrong[split.pool].any()
 
 
+def test_wrong_labels_fall_on_the_seed_s_classes_alone_and_move_no_other_draw():
+    dataset = make_dataset()
+    fell_on = set()
+    for seed in range(20):
+        everywhere, some = (
+            make_split(dataset, make_data(label_noise=0.1, label_noise_classes=share, stratified=True), seed)
+            for share in (1.0, 0.25)
+        )
+        wrong = some.labels != dataset.labels
+        assert wrong.sum() == round(0.1 * (300 - 60 - 50))
+        [label] = set(dataset.labels[wrong])
+        fell_on.add(label)
+        for name in ("test", "validation", "seed_set", "pool"):
+            assert np.array_equal(getattr(some, name), getattr(everywhere, name))
+    assert fell_on == {0, 1, 2, 3}, "other classes for other seeds"
+
+
 def test_imbalance_thins_the_pool_alone():
     dataset = make_dataset()
     full = make_split(dataset, make_data(), 0)

@@ -123,6 +123,8 @@ def test_utilities_are_those_of_the_trainer(prepared, problem):
         assert stacked.test_accuracy == pytest.approx(reference.test_accuracy, abs=0.03)
         bits = np.unpackbits(np.frombuffer(stacked.val_correct, dtype=np.uint8))[: len(problem.validation)]
         assert bits.mean() == stacked.val_accuracy
+        bits = np.unpackbits(np.frombuffer(stacked.test_correct, dtype=np.uint8))[: len(problem.test)]
+        assert bits.mean() == stacked.test_accuracy
         assert stacked.seconds > 0
         assert stacked.device == "cpu"
     assert len({measurement.epochs for measurement in measured.values()}) > 2  # each by its own stopping rule

@@ -90,9 +90,9 @@ def test_accuracy_and_bits_are_those_of_the_predictions(prepared, problem, spec)
     for name, indices in (("val_accuracy", problem.validation), ("test_accuracy", problem.test)):
         right = fitted.probabilities(indices).argmax(axis=1) == prepared.split.labels[indices]
         assert getattr(fitted.measurement, name) == right.mean()
-        if name == "val_accuracy":
-            bits = np.unpackbits(np.frombuffer(fitted.measurement.val_correct, dtype=np.uint8))[: len(indices)]
-            assert (bits.astype(bool) == right).all()
+        packed = getattr(fitted.measurement, name.replace("accuracy", "correct"))
+        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8))[: len(indices)]
+        assert (bits.astype(bool) == right).all()
 
 
 def test_weights_survive_a_file(problem, spec):

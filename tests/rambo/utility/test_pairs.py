@@ -1,10 +1,14 @@
+from collections import Counter
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from rambo.errors import InvalidInput
-from rambo.utility.pairs import UtilityPairs, draw_pairs, set_ids, size_range, split_by_size
+from rambo.utility.pairs import UtilityPairs, draw_pairs, power_set_shares, set_ids, size_range, split_by_size
 
 
 def make_pairs(sizes, k=30):
@@ -23,7 +27,7 @@ def test_drawn_pairs_are_different_equally_large_and_within_the_size_law(k, clas
         np.random.default_rng(seed),
         num_seed_labels=k + 5,
         num_classes=classes,
-        longer_half=longer,
+        law="longer" if longer else "uniform",
     )
     sizes = members.sum(axis=2)
     low, high = size_range(k, classes)
@@ -37,6 +41,31 @@ def test_drawn_pairs_are_different_equally_large_and_within_the_size_law(k, clas
 def test_the_size_law_reaches_both_ends():
     members = draw_pairs(np.arange(20), 400, np.random.default_rng(0), num_seed_labels=20, num_classes=3)
     assert set(members[:, 0].sum(axis=1)) == set(range(4, 20))
+
+
+def test_the_binomial_law_is_that_of_two_equally_large_sets_of_the_power_set():
+    """Against all pairs of subsets of seven images, listed: each image is in a set with probability one half."""
+    subsets = list(product([False, True], repeat=7))
+    counts = Counter(
+        sum(first) for first in subsets for second in subsets if sum(first) == sum(second) and first != second
+    )
+    listed = np.array([counts[size] for size in range(3, 7)]) / sum(counts[size] for size in range(3, 7))
+    np.testing.assert_allclose(power_set_shares(7, 3, 6), listed)
+    drawing = {"num_seed_labels": 7, "num_classes": 3, "law": "binomial"}
+    members = draw_pairs(np.arange(7), 4000, np.random.default_rng(0), **drawing)
+    drawn = np.bincount(members[:, 0].sum(axis=1), minlength=7)[3:7]
+    assert chisquare(drawn, 4000 * listed).pvalue > 0.001
+    seen = Counter(set_ids(members[members[:, 0].sum(axis=1) == 4][:, 0]))
+    assert chisquare([seen[row] for row in seen]).pvalue > 0.001, "of one size, every set is as likely"
+    assert len(seen) == 35
+
+
+def test_the_binomial_law_of_a_large_seed_set_lies_around_its_half():
+    shares, sizes = power_set_shares(3500, 700, 3499), np.arange(700, 3500)
+    mean = shares @ sizes
+    assert mean == pytest.approx(1750, abs=1e-6)
+    spread = np.sqrt(shares @ (sizes - mean) ** 2)
+    assert spread == pytest.approx(np.sqrt(3500 / 8), rel=1e-3), "two sets: half the variance of one, which is s / 4"
 
 
 def test_excluded_sets_are_drawn_again():

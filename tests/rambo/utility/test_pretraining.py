@@ -3,21 +3,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 from rambo.experiment import run
 from rambo.fields import override
 from rambo.preparation import prepare
 from rambo.progress import Progress
 from rambo.tracker import JsonLinesTracker
+from rambo.utility import pretraining
+from rambo.utility.deep_sets import SetUtilityModel
 from rambo.utility.pairs import set_ids
 from rambo.utility.pretraining import Evidence, UtilityLearner
-from rambo.utility.samples import order_agreement, plan_growth, planned_specs, set_specs, train_seed
+from rambo.utility.samples import interpolate, order_agreement, plan_growth, planned_specs, set_specs, train_seed
 
 
 def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
     """What û is fitted to under each label: all measured, the audited ones measured, none."""
-    from rambo.utility import pretraining
-
     fitted = {}
     original = pretraining.fit_utility_model
 
@@ -37,16 +38,16 @@ def test_trained_labels_are_the_measured_utilities(lab, tiny, monkeypatch):
 class Learned:
     """û learned in a tiny experiment whose sets are worth what they hold; what was asked for is noted."""
 
-    def __init__(self, tiny, changes=None, *, ot_scale=1.0):
+    def __init__(self, tiny, changes=None, *, ot_unit=1.0):
         self.prepared = prepare(override(tiny, changes or {}), Path("unused"))
         self.config, self.plan, self.split = self.prepared.config, self.prepared.plan, self.prepared.split
         self.worth = np.random.default_rng(0).random(self.config.data.num_seed_labels)
-        self.asked, self.distances, self.ot_scale = [], [], ot_scale
+        self.asked, self.distances, self.ot_unit = [], [], ot_unit
         self.tracker = JsonLinesTracker()
         evidence = Evidence(self.utility, self.ot if self.config.uses_ot else None)
-        inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
+        self.inputs = self.prepared.representation(Path("unused"), torch.device("cpu")).inputs(self.split.seed_set)
         self.learner = UtilityLearner(self.config, tracker=self.tracker, progress=Progress(quiet=True))
-        self.result = self.learner.learn(self.plan, evidence, inputs)
+        self.result = self.learner.learn(self.plan, evidence, self.inputs)
 
     def utility(self, members, repeat, what):
         self.asked.append((members, repeat, what))
@@ -54,7 +55,7 @@ class Learned:
 
     def ot(self, members):
         self.distances.append(members)
-        return self.ot_scale * (2 - members @ self.worth / 60)
+        return (2 - members @ self.worth / 60) / self.ot_unit
 
     def weights(self):
         return torch.cat([value.flatten() for value in self.result.model.state_dict().values()])
@@ -93,11 +94,51 @@ def test_there_is_a_fit_for_the_offline_pairs_and_each_set_that_grows(tiny, lear
 
 def test_the_unit_of_distances_does_not_matter(tiny, learned):
     """Targets are in units of the first mean; a power of two leaves every bit as it is."""
-    scaled = Learned(tiny, ot_scale=1024.0)
+    scaled = Learned(tiny, ot_unit=1 / 1024)
     assert torch.equal(scaled.weights(), learned.weights())
     assert np.array_equal(scaled.result.held_out.ot, learned.result.held_out.ot)
     first = learned.ot(learned.plan.offline).mean()
     np.testing.assert_allclose(learned.result.held_out.ot, learned.ot(learned.plan.held_out) / first)
+
+
+def test_raw_distances_are_learned_as_they_are(tiny, learned):
+    """Told in units of their mean over the first pairs, they are what û learns from otherwise; else they are not."""
+    mean = learned.ot(learned.plan.offline).mean()
+    told = Learned(tiny, {"utility_model.ot_unit": "raw"}, ot_unit=mean)
+    assert torch.equal(told.weights(), learned.weights())
+    raw = Learned(tiny, {"utility_model.ot_unit": "raw"})
+    assert np.array_equal(raw.result.held_out.ot, raw.ot(raw.plan.held_out))
+    assert not torch.equal(raw.weights(), learned.weights())
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_equation_4_takes_the_distance_that_was_asked_for(tiny, monkeypatch, latent):
+    """Before û is fitted: Euclid between set embeddings, or linear programmes over the images' embeddings."""
+    told = []
+    monkeypatch.setattr(pretraining, "interpolate", lambda *given: told.append(given) or interpolate(*given))
+    changes = {"offline.num_pairs": 0, "pretraining.num_pairs": 2, "utility_model.latent_ot": latent}
+    mine = Learned(tiny, changes)
+    settings = (mine.config.utility_model, mine.config.switches, mine.config.seed)
+    start = SetUtilityModel(tuple(mine.inputs.shape[1:]), *settings).eval()
+    start.calibrate(mine.inputs)
+    features = start.image_features(mine.inputs)
+    chain, pairs = mine.plan.chain[:2], mine.plan.pretraining[0].reshape(-1, 60)
+    expected = np.array([[transported(features, one, end) for end in chain] for one in pairs])
+    if not latent:
+        embedded = start.embed_sets(features, torch.from_numpy(np.concatenate([pairs, chain]))).numpy()
+        expected = np.linalg.norm(embedded[:-2, None] - embedded[None, -2:], axis=2)
+    found = np.stack(told[0][:2], axis=-1).reshape(-1, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert told[0][2] == tuple(mine.plan.chain[:2] @ mine.worth / 60)
+
+
+def transported(features, first, second):
+    """The least Σ mass · ‖φ − φ'‖² over all transport plans between two sets, by a general solver."""
+    a, b = (features[torch.from_numpy(row)].double().numpy() for row in (first, second))
+    cost = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    rows, columns = np.kron(np.eye(len(a)), np.ones(len(b))), np.kron(np.ones(len(a)), np.eye(len(b)))
+    masses = np.concatenate([np.full(len(a), 1 / len(a)), np.full(len(b), 1 / len(b))])
+    return linprog(cost.ravel(), A_eq=np.concatenate([rows, columns]), b_eq=masses).fun
 
 
 def test_held_out_pairs_are_judged_by_what_was_measured(learned):
@@ -105,6 +146,7 @@ def test_held_out_pairs_are_judged_by_what_was_measured(learned):
     assert np.array_equal(held_out.utility, learned.plan.held_out @ learned.worth / 60)
     assert held_out.pair_accuracy == order_agreement(held_out.scores, held_out.utility)
     assert held_out.pair_ceiling == 1.0, "measurements that agree with themselves"
+    assert (held_out.repeat_agreement, held_out.num_ceiling_pairs) == (1.0, 3)
     assert held_out.predicted_ot.shape == held_out.ot.shape == held_out.scores.shape == (5, 2)
 
 
@@ -124,8 +166,6 @@ def test_agreement_is_told_of_audited_pairs_alone(tiny, learned):
 
 def test_more_labels_continue_the_chain_and_keep_what_was_known(tiny, monkeypatch):
     """20 labels come to 60: one step, whose pairs stand in D beside the old ones; OT's unit stays."""
-    from rambo.utility import pretraining
-
     mine = Learned(tiny)
     before, unit, fitted = mine.weights().clone(), mine.learner._ot_unit, []
     original = pretraining.fit_utility_model

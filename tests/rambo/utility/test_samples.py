@@ -7,7 +7,6 @@ from rambo.config import Config
 from rambo.fields import override
 from rambo.utility.pairs import set_ids
 from rambo.utility.samples import (
-    agreement_ceiling,
     interpolate,
     order_agreement,
     plan_growth,
@@ -37,14 +36,6 @@ def test_agreement_counts_ties_by_half():
     assert order_agreement(first, second) == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
 
 
-def test_the_ceiling_against_a_simulation():
-    """Two independent measurements that order truly with probability .8 agree in .68 of pairs."""
-    generator = np.random.default_rng(0)
-    first, second = generator.random((2, 200_000)) < 0.8
-    assert agreement_ceiling(float((first == second).mean())) == pytest.approx(0.8, abs=0.005)
-    assert agreement_ceiling(0.3) == 0.5
-
-
 def test_the_paper_schedule_of_mnist():
     config = override(Config(), {"data.num_seed_labels": 200, "acquisition.batch_size": 50})
     plan = plan_samples(config, num_classes=10)
@@ -59,6 +50,17 @@ def test_held_out_pairs_are_long_and_in_no_other_stage(tiny):
     seen = {identity for members in (plan.offline, *plan.pretraining) for identity in set_ids(members)}
     assert not seen & set(set_ids(plan.held_out))
     assert plan.held_out.sum(axis=2).min() >= (12 + 59) // 2
+
+
+def test_the_size_law_is_of_what_is_learned_from_and_of_nothing_else(tiny):
+    """The 60 images of S_0 make binomial sizes of 30 ± 3; uniform ones lie between 12 and 59."""
+    uniform, binomial = (plan_samples(override(tiny, {"utility.size_law": law}), 10) for law in ("uniform", "binomial"))
+    sizes = [plan.offline.sum(axis=2) for plan in (uniform, binomial)]
+    assert np.ptp(sizes[0]) > 18 > np.ptp(sizes[1])
+    assert abs(sizes[1] - 30).max() <= 9
+    assert not np.array_equal(uniform.pretraining[1], binomial.pretraining[1])
+    assert np.array_equal(uniform.chain, binomial.chain)
+    assert np.array_equal(uniform.held_out, binomial.held_out), "so that both are judged on the same sets"
 
 
 def test_what_two_settings_share_is_measured_once(tiny):
