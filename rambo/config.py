@@ -296,8 +296,8 @@ class Config:
     @property
     def sees_validation_labels(self) -> bool:
         """Whether labels of S_val enter the choice of what is labelled, by û, by the scout or by what is granted."""
-        scouted = self.acquisition.scout == "seed_and_validation" or self.imagines
-        return self.facts.sees_validation_labels or (self.facts.scores_pool and scouted)
+        scouted = self.facts.reads("acquisition.scout") and self.acquisition.scout == "seed_and_validation"
+        return self.facts.sees_validation_labels or scouted or self.imagines
 
     @property
     def imagines(self) -> bool:
@@ -307,7 +307,7 @@ class Config:
     @property
     def num_rounds(self) -> int:
         """R; 1 for a strategy that would pick the same whatever it learned in between."""
-        return self.acquisition.rounds if self.facts.scores_pool else 1
+        return self.acquisition.rounds if self.facts.reads("acquisition.rounds") else 1
 
     @property
     def uses_ot(self) -> bool:

@@ -120,7 +120,7 @@ class TestContract:
 
     def test_what_it_has_not_declared_raises_when_touched(self, name, asked):
         parts = {"utility": "utility", "validation_labels": "validation_labels"}
-        parts |= {"learning_rate": "learning_rate", "training": "train"}
+        parts |= {"learning_rate": "learning_rate", "training": "train", "predicted_loss": "predicted_loss"}
         if not any("measured" in grant for grant in FACTS[name].grants):
             parts["marginally_measured"] = "measured"
         for grant, attribute in parts.items():

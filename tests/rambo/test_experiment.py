@@ -28,6 +28,7 @@ from rambo.store import Store
         {"acquisition.refit": "imagined", "acquisition.num_parts": 2},
         {"acquisition.rounds": 2},
         {"offline.structured": True},
+        {"acquisition.scout": "seed_and_validation", "acquisition.rounds": 2, "strategy": "llal"},
     ],
 )
 def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):

@@ -56,6 +56,8 @@ def same_id(first, second):
         ({"strategy": "random"}, {"strategy": "random", "acquisition.refit": "imagined", "acquisition.rounds": 5}),
         ({"strategy": "scout_margin"}, {"strategy": "scout_margin", "acquisition.scout": "seed_and_validation"}),
         ({"strategy": "margin"}, {"strategy": "margin", "acquisition.oracle_repeats": 9}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.num_scouts": 3, "acquisition.batch_size": 100}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.refit": "imagined"}),
     ],
 )
 def test_equal_experiments_have_equal_ids(first, second):
@@ -77,6 +79,8 @@ def test_equal_experiments_have_equal_ids(first, second):
         ({"strategy": "margin"}, {"strategy": "margin", "acquisition.rounds": 5}),
         ({"strategy": "oracle"}, {"strategy": "oracle", "acquisition.oracle_repeats": 9}),
         ({}, {"offline.structured": True}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.scout": "seed_and_validation"}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.rounds": 5}),
     ],
 )
 def test_different_experiments_have_different_ids(first, second):
