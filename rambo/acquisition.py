@@ -88,6 +88,7 @@ def request_for(prepared: Prepared, pool: Pool, classifier: Committee | None, th
         batch_size=config.acquisition.batch_size,
         num_candidates=prepared.num_candidates,
         in_batches=config.needs_batches,
+        block_epsilon=config.acquisition.block_epsilon,
         portfolio=config.acquisition.strategies,
         granted={name: there[name] for name in config.facts.grants},
     )

@@ -211,6 +211,8 @@ class Acquisition:
     """R, rounds in which B is bought: the labels of each are known in the next, and f and û learn from them."""
     oracle_repeats: int = later(3, as_before=3)
     """oracle, marginal_oracle: trainings of each candidate, whose mean decides; none of them judges the picks."""
+    block_epsilon: float = later(0.1, as_before=0.1)
+    """dulo: ε of the stochastic greedy search, in (0, 1); a smaller one looks at more blocks of b in each step."""
     portfolio: str = later("margin,entropy,badge,coreset,typiclust", as_before="margin,entropy,badge,coreset,typiclust")
     """portfolio: the strategies that propose candidate batches, each from random halves of the pool."""
 
@@ -223,6 +225,7 @@ class Acquisition:
         _at_least("acquisition.num_parts", self.num_parts, 1)
         _at_least("acquisition.rounds", self.rounds, 1)
         _at_least("acquisition.oracle_repeats", self.oracle_repeats, 1)
+        require(0 < self.block_epsilon < 1, f"acquisition.block_epsilon must lie in (0, 1), got {self.block_epsilon}.")
 
     @property
     def strategies(self) -> tuple[str, ...]:

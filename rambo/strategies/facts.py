@@ -197,6 +197,21 @@ FACTS = {
             for_study=True,
         ),
         StrategyFacts(
+            name="dulo",
+            about="the random block of the whole pool that a û by regression likes best (Wang et al. 2023)",
+            select="rambo.strategies.dulo:select_by_blocks",
+            grants=frozenset({"utility"}),
+            scores_pool=False,
+            proposes_batches=True,
+            fixed=(
+                ("switches.bilevel", False),
+                ("switches.ot", False),
+                ("switches.ranknet", False),
+                ("acquisition.candidate_batches", "all"),
+            ),
+            own=("acquisition.block_epsilon",),
+        ),
+        StrategyFacts(
             name="llal",
             about="the largest losses of f as a module beside it predicts them (Yoo and Kweon 2019)",
             select="rambo.strategies.llal:select_by_predicted_loss",

@@ -51,6 +51,8 @@ class Request:
     """M, the margin filter; capped at what is left."""
     in_batches: bool = False
     """Whether the strategy picks batches of b."""
+    block_epsilon: float = 0.1
+    """ε of stochastic greedy search."""
     portfolio: tuple[str, ...] = ()
     """Names of the strategies that propose candidates to a portfolio."""
     granted: Mapping[Grant, Any] = field(default_factory=dict)
