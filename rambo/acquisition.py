@@ -15,7 +15,9 @@ from rambo.strategies.measured import Measure, MeasuredScores
 from rambo.strategies.request import MakeScorer, Request, Selection, load_select
 from rambo.training.committee import Committee
 from rambo.training.lent import Draw, Measuring, Training
+from rambo.training.loss_prediction import LossPredictor
 from rambo.training.measuring import Measurer
+from rambo.training.trainer import SetSpec
 from rambo.utility.samples import train_seed
 
 
@@ -49,6 +51,13 @@ class Acquisition:
         problem, specs = self.prepared.problem(pool), self.prepared.scouts(pool)
         return Committee(tuple(self.measurer.fit(problem, spec).predictor for spec in specs)) if specs else None
 
+    def _predicted_loss(self, pool: Pool) -> LossPredictor | None:
+        """What has learned f's losses, where the strategy goes by them."""
+        if not self.prepared.config.facts.predicts_losses:
+            return None
+        spec = SetSpec(self.prepared.scouted(pool), train_seed(self.prepared.config.seed))
+        return self.measurer.fit_losses(self.prepared.problem(pool), spec)
+
     def _grants(
         self, pool: Pool, classifier: Committee | None, scorer: MakeScorer | None, train: Training
     ) -> Mapping[Grant, object]:
@@ -63,6 +72,7 @@ class Acquisition:
             "validation_labels": pool.labels[pool.validation],
             "learning_rate": config.training.learning_rate,
             "training": train,
+            "predicted_loss": self._predicted_loss(pool),
             "measured": measuring(partial(_true_labels, self.prepared.split.labels)),
             "marginally_measured": measuring(classifier.draw) if classifier else None,
         }
@@ -78,6 +88,7 @@ def request_for(prepared: Prepared, pool: Pool, classifier: Committee | None, th
         batch_size=config.acquisition.batch_size,
         num_candidates=prepared.num_candidates,
         in_batches=config.needs_batches,
+        block_epsilon=config.acquisition.block_epsilon,
         portfolio=config.acquisition.strategies,
         granted={name: there[name] for name in config.facts.grants},
     )

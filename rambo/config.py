@@ -223,6 +223,8 @@ class Acquisition:
     """R, rounds in which B is bought: the labels of each are known in the next, and f and û learn from them."""
     oracle_repeats: int = later(3, as_before=3)
     """oracle, marginal_oracle: trainings of each candidate, whose mean decides; none of them judges the picks."""
+    block_epsilon: float = later(0.1, as_before=0.1)
+    """dulo: ε of the stochastic greedy search, in (0, 1); a smaller one looks at more blocks of b in each step."""
     portfolio: str = later("margin,entropy,badge,coreset,typiclust", as_before="margin,entropy,badge,coreset,typiclust")
     """portfolio: the strategies that propose candidate batches, each from random halves of the pool."""
 
@@ -235,6 +237,7 @@ class Acquisition:
         _at_least("acquisition.num_parts", self.num_parts, 1)
         _at_least("acquisition.rounds", self.rounds, 1)
         _at_least("acquisition.oracle_repeats", self.oracle_repeats, 1)
+        require(0 < self.block_epsilon < 1, f"acquisition.block_epsilon must lie in (0, 1), got {self.block_epsilon}.")
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -313,8 +316,8 @@ class Config:
     @property
     def sees_validation_labels(self) -> bool:
         """Whether labels of S_val enter the choice of what is labelled, by û, by the scout or by what is granted."""
-        scouted = self.acquisition.scout == "seed_and_validation" or self.imagines
-        return self.facts.sees_validation_labels or (self.facts.scores_pool and scouted)
+        scouted = self.facts.reads("acquisition.scout") and self.acquisition.scout == "seed_and_validation"
+        return self.facts.sees_validation_labels or scouted or self.imagines
 
     @property
     def imagines(self) -> bool:
@@ -324,7 +327,7 @@ class Config:
     @property
     def num_rounds(self) -> int:
         """R; 1 for a strategy that would pick the same whatever it learned in between."""
-        return self.acquisition.rounds if self.facts.scores_pool else 1
+        return self.acquisition.rounds if self.facts.reads("acquisition.rounds") else 1
 
     @property
     def uses_ot(self) -> bool:

@@ -107,13 +107,17 @@ class Prepared:
 
     def scouts(self, pool: Pool) -> list[SetSpec]:
         """The trainings of the classifier that scores the pool, none for a strategy without."""
-        both = self.config.acquisition.scout == "seed_and_validation"
-        images = _union(pool.labelled, pool.validation) if both else pool.labelled
+        images = self.scouted(pool)
         return [SetSpec(images, train_seed(self.config.seed, repeat)) for repeat in range(self.config.num_scouts)]
+
+    def scouted(self, pool: Pool) -> Indices:
+        """The images that whatever scores the pool is trained on."""
+        both = self.config.acquisition.scout == "seed_and_validation"
+        return _union(pool.labelled, pool.validation) if both else pool.labelled
 
     @property
     def num_later_trainings(self) -> int:
-        """The most trainings that depend on what is picked: the final ones, refits, and what an oracle measures."""
+        """The most trainings beside `specs`: final ones, refits, what an oracle measures, modules that learn losses."""
         config = self.config
         last = config.evaluation.repeats * (2 if config.evaluation.with_validation else 1)
         refits = config.num_rounds - 1
@@ -124,7 +128,8 @@ class Prepared:
         if config.facts.measures_candidates:
             steps, size = config.acquisition.budget // config.acquisition.batch_size, config.acquisition.batch_size
             measured = steps * max(1, self.num_candidates // size) * config.acquisition.oracle_repeats
-        return last + refits * config.num_scouts + measured
+        joint = config.num_rounds if config.facts.predicts_losses else 0
+        return last + refits * config.num_scouts + measured + joint
 
     def representation(self, data_dir: Path, device: torch.device) -> Representation:
         """Images as û and the OT distance see them."""

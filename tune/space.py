@@ -17,7 +17,7 @@ from typing import Literal
 
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
-from rambo.fields import Value, changes_measured, coerce, fields, flatten, override
+from rambo.fields import Value, changes_measured, coerce, fields, flatten, in_force, override
 
 Objective = Literal["accuracy", "budget"]
 OBJECTIVES: tuple[tuple[Objective, ...], ...] = (("accuracy",), ("accuracy", "budget"))
@@ -126,7 +126,7 @@ class Space:
 
     def is_idle(self, name: str, chosen: Mapping[str, Value], base: Config) -> bool:
         """Whether an experiment with `chosen` never reads `name`: λ without the OT component."""
-        values = {**flatten(base), **chosen}
+        values = {**flatten(base), **chosen, **dict(base.facts.fixed)}
         without_ot = not values[SWITCH_OT]
         return (name == LAMBDA_OT and without_ot) or (name in LAMBDAS and (without_ot or values[LAMBDA_OT] == 0))
 
@@ -252,7 +252,7 @@ def default_space(base: Config, num_classes: int, num_available: int, objectives
 
     `num_available`: images in the pool. A base without û, or without OT, has fewer dimensions.
     """
-    dimensions: dict[str, Dimension] = {}
+    base, dimensions = in_force(base), dict[str, Dimension]()
     if base.needs_utility_model and base.switches.ot:
         dimensions[LAMBDA_OT] = Range(1e-3, 1e2, log=True, zero=True)
         dimensions |= dict.fromkeys(LAMBDAS, Range(1e-2, 1e1, log=True))

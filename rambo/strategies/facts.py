@@ -7,10 +7,19 @@ use. A new strategy is its file and its record. Nothing here needs torch.
 from dataclasses import dataclass
 from typing import Literal
 
-Grant = Literal["utility", "validation_labels", "learning_rate", "training", "measured", "marginally_measured"]
+Grant = Literal[
+    "utility",
+    "validation_labels",
+    "learning_rate",
+    "training",
+    "predicted_loss",
+    "measured",
+    "marginally_measured",
+]
 """What a strategy can be given beside the pool and f's predictions: û's scores of sets | the labels of S_val |
-the step size that f is trained with | a way to train f on labelled images | measured utilities of sets, with the labels
-that would be bought | or with labels drawn from the predictions of who scores the pool."""
+the step size that f is trained with | a way to train f on labelled images | what f's losses are predicted to be by a
+module trained beside it | measured utilities of sets, with the labels that would be bought | or with labels drawn from
+the predictions of who scores the pool."""
 
 EVERY = (
     "data.",
@@ -29,6 +38,9 @@ BATCHES = ("acquisition.batch_size", "acquisition.candidate_batches")
 
 SCOUTS = tuple(f"acquisition.{name}" for name in ("scout", "num_scouts", "refit", "num_parts", "rounds"))
 """Those of a strategy that scores the pool by a classifier, which more labels make another one."""
+
+LOSSES = ("acquisition.scout", "acquisition.rounds")
+"""Those of a strategy that goes by predicted losses: the f beside them has seen what a scout has."""
 
 UTILITY = (
     "offline.",
@@ -55,7 +67,7 @@ class StrategyFacts:
     grants: frozenset[Grant] = frozenset()
     """What it is handed; all else is out of its reach."""
     scores_pool: bool = True
-    """Whether a classifier's predictions or features enter its choice; which labels that one has seen is a field."""
+    """Whether it is handed a classifier's predictions and features; which labels that one has seen is a field."""
     num_scouts: int = 1
     """How many trainings of that classifier it asks for, unless `acquisition.num_scouts` names another number."""
     proposes_batches: bool = False
@@ -75,6 +87,11 @@ class StrategyFacts:
         return "utility" in self.grants
 
     @property
+    def predicts_losses(self) -> bool:
+        """Whether a module learns f's losses for it."""
+        return "predicted_loss" in self.grants
+
+    @property
     def sees_validation_labels(self) -> bool:
         """Whether labels of S_val enter its choice; û has learned from them."""
         return bool(self.grants & {"utility", "validation_labels", "measured", "marginally_measured"})
@@ -91,7 +108,12 @@ class StrategyFacts:
 
     def reads(self, field: str) -> bool:
         """Whether the configuration's `field` can change its result."""
-        parts = ((BATCHES, self.proposes_batches), (SCOUTS, self.scores_pool), (UTILITY, self.learns_utility))
+        parts = (
+            (BATCHES, self.proposes_batches),
+            (SCOUTS, self.scores_pool),
+            (LOSSES, self.predicts_losses),
+            (UTILITY, self.learns_utility),
+        )
         read = (*EVERY, *self.own, *(name for names, reads in parts if reads for name in names))
         return any(field == one or (one.endswith(".") and field.startswith(one)) for one in read)
 
@@ -174,6 +196,28 @@ FACTS = {
             proposes_batches=True,
             own=("acquisition.oracle_repeats", "acquisition.portfolio"),
             for_study=True,
+        ),
+        StrategyFacts(
+            name="dulo",
+            about="the random block of the whole pool that a û by regression likes best (Wang et al. 2023)",
+            select="rambo.strategies.dulo:select_by_blocks",
+            grants=frozenset({"utility"}),
+            scores_pool=False,
+            proposes_batches=True,
+            fixed=(
+                ("switches.bilevel", False),
+                ("switches.ot", False),
+                ("switches.ranknet", False),
+                ("acquisition.candidate_batches", "all"),
+            ),
+            own=("acquisition.block_epsilon",),
+        ),
+        StrategyFacts(
+            name="llal",
+            about="the largest losses of f as a module beside it predicts them (Yoo and Kweon 2019)",
+            select="rambo.strategies.llal:select_by_predicted_loss",
+            grants=frozenset({"predicted_loss"}),
+            scores_pool=False,
         ),
     )
 }

@@ -1,7 +1,8 @@
 """One-round acquisition: what every strategy is asked, what it may use, and what it answers.
 
 A strategy sees a `Request` and a generator of its own. No label of an unlabelled image is within its reach, and of
-S_val's labels, f's learning rate, a way to train f and û only what its record in `rambo.strategies.facts` declares.
+S_val's labels, f's learning rate, a way to train f, predicted losses and û only what its record in
+`rambo.strategies.facts` declares.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rambo.arrays import Floats, Indices, Labels
+from rambo.arrays import Features, Floats, Indices, Labels
 from rambo.data.pool import Pool
 from rambo.errors import require
 from rambo.strategies.facts import Grant, StrategyFacts
@@ -24,6 +25,9 @@ MakeScorer = Callable[[Indices, Indices], BatchScorer]
 
 Train = Callable[[Indices, Labels, int], Predictor]
 """f trained on images (n,) with labels (n,), by the number of the repeat, which decides its training seed."""
+
+PredictLosses = Callable[[Indices], Features]
+"""Images (n,) to what f's losses on them are predicted to be (n,), of which only the order means something."""
 
 
 class NotGrantedError(LookupError):
@@ -47,6 +51,8 @@ class Request:
     """M, the margin filter; capped at what is left."""
     in_batches: bool = False
     """Whether the strategy picks batches of b."""
+    block_epsilon: float = 0.1
+    """ε of stochastic greedy search."""
     portfolio: tuple[str, ...] = ()
     """Names of the strategies that propose candidates to a portfolio."""
     granted: Mapping[Grant, Any] = field(default_factory=dict)
@@ -95,6 +101,12 @@ class Request:
         """A way to train f."""
         train: Train = self._grant("training")
         return train
+
+    @property
+    def predicted_loss(self) -> PredictLosses:
+        """What f's losses are predicted to be, by a module that was trained beside an f of its own."""
+        predict: PredictLosses = self._grant("predicted_loss")
+        return predict
 
     def _grant(self, name: Grant) -> Any:
         if name not in self.granted:

@@ -28,6 +28,10 @@ class Network(nn.Module):
         """Penultimate activations (n, d) of images (n, C, H, W)."""
         raise AssertionError("every classifier defines its features")
 
+    def staged(self, images: Tensor, masks: Sequence[Tensor] = ()) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Activations of the stages on the way, (n, c, h, w) or (n, c) each, and the penultimate ones (n, d)."""
+        raise AssertionError("every classifier defines its stages")
+
     def forward(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Logits (n, classes)."""
         logits: Tensor = self.head(self.features(images, masks))
@@ -43,6 +47,15 @@ class Plain(Network):
         """Penultimate activations (n, d)."""
         activations: Tensor = self.body(images)
         return activations
+
+    def staged(self, images: Tensor, masks: Sequence[Tensor] = ()) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Activations of two convolutions and the first dense layer, and the penultimate ones (n, d)."""
+        activations, after_relu = images, []
+        for layer in self.body:
+            activations = layer(activations)
+            if isinstance(layer, nn.ReLU):
+                after_relu.append(activations)
+        return tuple(after_relu[:3]), activations
 
 
 class SmallNet(Plain):
@@ -82,9 +95,15 @@ class MnistNet(Network):
 
     def features(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Penultimate activations (n, 128)."""
+        return self.staged(images, masks)[1]
+
+    def staged(self, images: Tensor, masks: Sequence[Tensor] = ()) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Activations of both convolutions and of the dense layer, which are the penultimate ones (n, 128) too."""
         after_pool, after_fc = masks or (None, None)
-        x = _masked(F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(images)))), 2), after_pool)
-        return _masked(F.relu(self.fc(x.flatten(1))), after_fc)
+        first = F.relu(self.conv1(images))
+        second = _masked(F.max_pool2d(F.relu(self.conv2(first)), 2), after_pool)
+        dense = _masked(F.relu(self.fc(second.flatten(1))), after_fc)
+        return (first, second, dense), dense
 
 
 class ResNet18(Network):
@@ -104,6 +123,14 @@ class ResNet18(Network):
         """Penultimate activations (n, 512)."""
         pooled: Tensor = self.body(images)
         return pooled
+
+    def staged(self, images: Tensor, masks: Sequence[Tensor] = ()) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Activations of layer1 to layer4, and their means over the last (n, 512)."""
+        body = self.body
+        stages = [body.maxpool(body.relu(body.bn1(body.conv1(images))))]
+        for layer in (body.layer1, body.layer2, body.layer3, body.layer4):
+            stages.append(layer(stages[-1]))
+        return tuple(stages[1:]), body.avgpool(stages[-1]).flatten(1)
 
 
 _CLASSES: dict[str, tuple[type[Network], int]] = {

@@ -13,6 +13,7 @@ import torch
 from rambo.measurement import Measurement
 from rambo.progress import Advance, Progress
 from rambo.store import Store
+from rambo.training.loss_prediction import JointTrainer, LossPredictor, loss_prediction_key
 from rambo.training.stacking import StackedTrainer
 from rambo.training.trainer import FittedClassifier, Problem, SetSpec, Trainer, weights_of
 
@@ -24,7 +25,7 @@ ENTERED_AT_ONCE = 64
 
 
 class Measurer:
-    """`fit` and `measure`, the only ways in which anything trains f."""
+    """`fit`, `measure` and `fit_losses`, the only ways in which anything trains f."""
 
     def __init__(self, store: Store, device: torch.device, progress: Progress) -> None:
         self._store, self._device, self._progress = store, device, progress
@@ -57,10 +58,26 @@ class Measurer:
                 return restored
         self._store.enter([key])
         fitted = trainer.fit(spec)
-        self._store.put_weights(key, weights_of(fitted))
+        self._store.put_weights(key, weights_of(fitted.model))
         self._store.put_measurements({key: fitted.measurement})
         self.num_trainings += not known
         return fitted
+
+    def fit_losses(self, problem: Problem, spec: SetSpec) -> LossPredictor:
+        """The module that has learned f's losses beside f on `spec`; its weights are kept and read back as `fit` does.
+
+        It is a training of its own: its f has not been trained as what is measured has.
+        """
+        key, trainer = loss_prediction_key(problem, spec), JointTrainer(problem, self._device)
+        weights = self._store.weights(key)
+        restored = trainer.restore(weights) if weights is not None else None
+        if restored is not None:
+            return restored
+        self._store.enter([key])
+        predictor = trainer.fit(spec)
+        self._store.put_weights(key, weights_of(predictor.network))
+        self.num_trainings += 1
+        return predictor
 
 
 def measure_into(

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rambo import config
 from rambo.arrays import Features, Images, Indices, Labels
@@ -121,14 +121,9 @@ class Predictor:
         """(n,) probability of the likeliest class minus that of the second."""
         return margins_of(self.probabilities(indices))
 
-    @torch.inference_mode()
     def _predict(self, indices: Indices, function: Callable[[Tensor], Tensor]) -> Features:
         self.model.eval()
-        starts = range(0, max(len(indices), 1), EVALUATION_BATCH)  # of no images an array of no rows
-        with single_thread():
-            parts = [function(self.load_images(indices[start : start + EVALUATION_BATCH])).cpu() for start in starts]
-        predicted: Features = torch.cat(parts).numpy()
-        return predicted
+        return predict(function, self.load_images, indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,15 +167,8 @@ class Trainer:
 
     def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier | None:
         """The classifier whose `weights` were kept as a safetensors file; None where they are spoilt."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         model = self._initial_model(train_seed=0)
-        try:
-            model.load_state_dict(load(weights))
-        except (SafetensorError, RuntimeError):  # no such file, or of another network
-            return None
-        return FittedClassifier(model, self._load_images, measurement)
+        return FittedClassifier(model, self._load_images, measurement) if take_weights(model, weights) else None
 
     @property
     def _image_shape(self) -> tuple[int, int, int]:
@@ -235,12 +223,36 @@ def margins_of(probabilities: Features) -> Features:
     return top[:, -1] - top[:, -2]
 
 
-def weights_of(classifier: FittedClassifier) -> bytes:
+@torch.inference_mode()
+def predict(
+    function: Callable[[Tensor], Tensor], load_images: Callable[[Indices], Tensor], indices: Indices
+) -> Features:
+    """`function` of the images (n, C, H, W) at `indices`, some at a time; (n, …) on the CPU."""
+    starts = range(0, max(len(indices), 1), EVALUATION_BATCH)  # of no images an array of no rows
+    with single_thread():
+        parts = [function(load_images(indices[start : start + EVALUATION_BATCH])).cpu() for start in starts]
+    predicted: Features = torch.cat(parts).numpy()
+    return predicted
+
+
+def weights_of(model: nn.Module) -> bytes:
     """The weights as a safetensors file."""
     from safetensors.torch import save
 
-    content: bytes = save({name: value.contiguous().cpu() for name, value in classifier.model.state_dict().items()})
+    content: bytes = save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
     return content
+
+
+def take_weights(model: nn.Module, content: bytes) -> bool:
+    """Put the weights of a safetensors file into `model`; False where they are spoilt, or another network's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        model.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError):
+        return False
+    return True
 
 
 @contextmanager

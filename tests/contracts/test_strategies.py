@@ -120,7 +120,7 @@ class TestContract:
 
     def test_what_it_has_not_declared_raises_when_touched(self, name, asked):
         parts = {"utility": "utility", "validation_labels": "validation_labels"}
-        parts |= {"learning_rate": "learning_rate", "training": "train"}
+        parts |= {"learning_rate": "learning_rate", "training": "train", "predicted_loss": "predicted_loss"}
         if not any("measured" in grant for grant in FACTS[name].grants):
             parts["marginally_measured"] = "measured"
         for grant, attribute in parts.items():
@@ -182,6 +182,23 @@ def test_rambo_picks_the_batch_that_scores_best_from_scratch(prepared, asked):
         scores = [score(np.concatenate([labelled, batch])) for batch in batches]
         chosen = picks.indices[picks.iterations == iteration]
         assert set(chosen) == set(batches[int(np.argmax(scores))])
+        assert picks.scores[picks.iterations == iteration][0] == pytest.approx(max(scores), rel=1e-4)
+        labelled, left = np.concatenate([labelled, chosen]), left[~np.isin(left, chosen)]
+
+
+def test_dulo_picks_the_block_that_scores_best_from_scratch(prepared, asked):
+    """As above, among the random blocks of the whole pool that stochastic greedy search looks at."""
+    request = changed(asked["dulo"], budget=60, size=20, block_epsilon=0.8)
+    score = from_scratch(request)
+    picks = select("dulo", request, 5)
+    generator, labelled, left = np.random.default_rng(5), prepared.pool.labelled, prepared.pool.unlabelled
+    num_blocks = int(np.ceil(len(left) / 60 * np.log(1 / 0.8)))
+    assert num_blocks > 2
+    for iteration in range(3):
+        blocks = generator.permutation(left)[: num_blocks * 20].reshape(-1, 20)
+        scores = [score(np.concatenate([labelled, block])) for block in blocks]
+        chosen = picks.indices[picks.iterations == iteration]
+        assert set(chosen) == set(blocks[int(np.argmax(scores))])
         assert picks.scores[picks.iterations == iteration][0] == pytest.approx(max(scores), rel=1e-4)
         labelled, left = np.concatenate([labelled, chosen]), left[~np.isin(left, chosen)]
 

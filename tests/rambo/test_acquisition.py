@@ -15,7 +15,10 @@ from rambo.progress import Progress
 from rambo.store import Store
 from rambo.strategies.facts import FACTS
 from rambo.training.committee import Committee
+from rambo.training.loss_prediction import JointTrainer
 from rambo.training.measuring import Measurer
+from rambo.training.trainer import SetSpec
+from rambo.utility.samples import train_seed
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +130,37 @@ def test_the_marginal_oracle_draws_labels_and_the_true_one_knows_them(tiny, meas
     assert chosen["marginal_oracle"][1] is True
     assert chosen["oracle"][1] is False
     assert FACTS["oracle"].for_study
+
+
+def test_a_module_learns_f_s_losses_once_for_all_that_go_by_them(tiny, measurer, tmp_path):
+    """Another budget finds it in the store; the largest losses come first, so that a larger budget picks more."""
+    few, more = (
+        stage(tiny, measurer, tmp_path, {"strategy": "llal", "acquisition.budget": budget}) for budget in (40, 60)
+    )
+    before = measurer.num_trainings
+    assert picks(more)[:40] == picks(few)
+    assert measurer.num_trainings == before + 1
+    assert few.committee(few.prepared.pool) is None, "no other f is trained for it"
+
+
+@pytest.mark.parametrize("scout", ["seed", "seed_and_validation"])
+def test_the_module_has_seen_what_a_scout_would_have(tiny, measurer, tmp_path, scout):
+    acquisition = stage(tiny, measurer, tmp_path, {"strategy": "llal", "acquisition.scout": scout})
+    prepared, pool = acquisition.prepared, acquisition.prepared.pool
+    seen = [*prepared.split.seed_set, *(prepared.split.validation if scout == "seed_and_validation" else [])]
+    spec = SetSpec(np.array(seen), train_seed(tiny.seed))
+    by_hand = JointTrainer(prepared.problem(pool), torch.device("cpu")).fit(spec)(pool.unlabelled)
+    assert picks(acquisition) == pool.unlabelled[np.argsort(-by_hand, kind="stable")][:40].tolist()
+    assert prepared.config.sees_validation_labels == (scout == "seed_and_validation")
+
+
+def test_the_module_learns_anew_in_each_round(tiny, measurer, tmp_path):
+    acquisition = stage(tiny, measurer, tmp_path, {"strategy": "llal", "acquisition.rounds": 2})
+    prepared, pool = acquisition.prepared, acquisition.prepared.pool
+    first = picks(acquisition)
+    assert len(first) == 20
+    after = reveal(pool, prepared.split, np.array(first))
+    before = measurer.num_trainings
+    assert not set(picks(acquisition, after)) & set(first)
+    assert measurer.num_trainings == before + 1
+    assert prepared.num_later_trainings == tiny.evaluation.repeats + 2

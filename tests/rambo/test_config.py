@@ -14,7 +14,7 @@ from rambo.fields import override
         ({"acquisition.candidate_batches": "some"}, r"candidate_batches must be int\|all, got 'some'"),
         ({"switches.ot": "perhaps"}, r"switches.ot must be true\|false, got 'perhaps'"),
         ({"utility.label": "guessed"}, r"utility.label must be interpolated\|trained\|hybrid, got 'guessed'"),
-        ({"strategy": "best"}, r"strategy must be rambo\|random\|margin\|filtered_random, got 'best'"),
+        ({"strategy": "best"}, r"strategy must be rambo\|random\|margin\|filtered_random.*, got 'best'"),
         ({"utility_model.lambda_ot": "-1"}, "lambda_ot must be finite and at least 0, got -1.0"),
         ({"utility_model.lambda_ot": "nan"}, "lambda_ot must be finite and at least 0, got nan"),
         ({"training.learning_rate": "0"}, "training.learning_rate must be finite and positive, got 0.0"),
@@ -24,6 +24,9 @@ from rambo.fields import override
         ({"data.num_seed_labels": "500"}, "must give 1 to 8 pretraining iterations, got 9 from k = 500 and b = 50"),
         ({"data.num_seed_labels": "50"}, "must give 1 to 8 pretraining iterations, got 0"),
         ({"seed": "-1"}, "seed must be at least 0, got -1"),
+        ({"acquisition.block_epsilon": "1"}, r"block_epsilon must lie in \(0, 1\), got 1.0"),
+        ({"acquisition.block_epsilon": "0"}, r"block_epsilon must lie in \(0, 1\), got 0.0"),
+        ({"strategy": "dulo", "acquisition.batch_size": "30"}, r"must divide acquisition.budget .*got b = 30"),
     ],
 )
 def test_bad_values_are_one_sentence(changes, sentence):

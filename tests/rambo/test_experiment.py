@@ -1,5 +1,6 @@
 """Settings that no preset uses, each run end to end in this process."""
 
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -31,6 +32,7 @@ from rambo.store import Store
         {"acquisition.refit": "imagined", "acquisition.num_parts": 2},
         {"acquisition.rounds": 2},
         {"offline.structured": True},
+        {"acquisition.scout": "seed_and_validation", "acquisition.rounds": 2, "strategy": "llal"},
     ],
 )
 def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
@@ -78,3 +80,27 @@ def test_a_store_that_is_open_already_is_used(lab, tiny):
     second = run(prepare(override(tiny, {"strategy": "margin", "seed": 4}), lab.data_dir), replace(lab, store=store))
     assert (first.trainings, second.trainings) == (4, 3), "R on S_0 and R on S_1; then the scout and R on S_1"
     assert (second.base_test_accuracy, second.base_val_accuracy) == (first.base_test_accuracy, first.base_val_accuracy)
+
+
+def test_dulo_learns_from_what_was_measured_for_rambo(lab, tiny):
+    """The same sets: only its picks are trained on; no OT, no bilevel fit, no ranking, whatever the switches say."""
+    run(prepare(override(tiny, {"seed": 5}), lab.data_dir), lab)
+    prepared = prepare(override(tiny, {"seed": 5, "strategy": "dulo"}), lab.data_dir)
+    distances = lab.home.list("store/ot")
+    result = run(prepared, lab)
+    assert result.trainings == tiny.evaluation.repeats
+    assert lab.home.list("store/ot") == distances
+    described = json.loads(lab.home.read(f"{prepared.folder}/utility_model.json"))
+    assert described["switches"] == {"bilevel": False, "ot": False, "ranknet": False}
+    assert tiny.switches.bilevel
+    assert tiny.switches.ot
+    assert tiny.switches.ranknet
+
+
+def test_dulo_s_û_is_rambo_s_with_every_component_off(lab, tiny):
+    off = {f"switches.{name}": False for name in ("bilevel", "ot", "ranknet")}
+    cells = [prepare(override(tiny, {"seed": 5, **changes}), lab.data_dir) for changes in ({"strategy": "dulo"}, off)]
+    for cell in cells:
+        run(cell, lab)
+    dulo, plain = (lab.home.read(f"{cell.folder}/utility_model.safetensors") for cell in cells)
+    assert dulo == plain

@@ -58,6 +58,13 @@ def same_id(first, second):
         ({"strategy": "random"}, {"strategy": "random", "acquisition.refit": "imagined", "acquisition.rounds": 5}),
         ({"strategy": "scout_margin"}, {"strategy": "scout_margin", "acquisition.scout": "seed_and_validation"}),
         ({"strategy": "margin"}, {"strategy": "margin", "acquisition.oracle_repeats": 9}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "switches.bilevel": False, "switches.ranknet": False}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "switches.ot": False, "utility_model.lambda_ot": 9}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "utility_model.hypergradient": "cg"}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "acquisition.candidate_batches": 3, "acquisition.rounds": 2}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.num_scouts": 3, "acquisition.batch_size": 100}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.refit": "imagined"}),
+        ({}, {"acquisition.block_epsilon": 0.5}),
     ],
 )
 def test_equal_experiments_have_equal_ids(first, second):
@@ -82,6 +89,11 @@ def test_equal_experiments_have_equal_ids(first, second):
         ({"strategy": "margin"}, {"strategy": "margin", "acquisition.rounds": 5}),
         ({"strategy": "oracle"}, {"strategy": "oracle", "acquisition.oracle_repeats": 9}),
         ({}, {"offline.structured": True}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "acquisition.block_epsilon": 0.5}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "acquisition.batch_size": 25}),
+        ({"strategy": "dulo"}, {"strategy": "dulo", "utility_model.learning_rate": 0.5}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.scout": "seed_and_validation"}),
+        ({"strategy": "llal"}, {"strategy": "llal", "acquisition.rounds": 5}),
     ],
 )
 def test_different_experiments_have_different_ids(first, second):

@@ -160,3 +160,12 @@ def test_lambdas_are_idle_without_ot():
     assert not space.is_idle(LAMBDAS[0], {LAMBDA_OT: 0.1}, quickstart())
     assert space.is_idle(LAMBDA_OT, {SWITCH_OT: False}, quickstart())
     assert not space.is_idle(BATCH, {SWITCH_OT: False}, quickstart())
+
+
+def test_what_a_strategy_is_without_is_not_searched_whatever_the_switches_say():
+    base = override(quickstart(), {"strategy": "dulo"})
+    space = default_space(base, 10, 1000, ["accuracy"])
+    assert set(space.dimensions) == {BATCH}
+    assert base.switches.ot
+    assert space.is_idle(LAMBDA_OT, {}, base)
+    assert space.is_idle(LAMBDAS[0], {SWITCH_OT: True, LAMBDA_OT: 1.0}, base)

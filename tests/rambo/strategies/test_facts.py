@@ -54,6 +54,7 @@ def test_a_section_is_read_whole_and_a_field_by_its_full_name():
         ({"utility"}, True, True),
         ({"validation_labels"}, False, True),
         ({"learning_rate", "training"}, False, False),
+        ({"predicted_loss"}, False, False),
     ],
 )
 def test_what_is_granted_says_what_is_learned_and_seen(grants, learns, sees):

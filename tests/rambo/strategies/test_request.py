@@ -27,7 +27,8 @@ def test_a_budget_that_cannot_be_spent_is_one_sentence(request_for_forty, budget
 def test_what_is_granted_is_handed_over_and_all_else_raises(request_for_forty):
     given = {"learning_rate": 0.5, "training": len, "utility": max, "validation_labels": np.arange(3)}
     attributes = {"learning_rate": "learning_rate", "training": "train", "utility": "utility"}
-    attributes["validation_labels"] = "validation_labels"
+    given["predicted_loss"] = min
+    attributes |= {name: name for name in ("validation_labels", "predicted_loss")}
     for name, value in given.items():
         granted = replace(request_for_forty, granted={name: value})
         assert getattr(granted, attributes[name]) is value

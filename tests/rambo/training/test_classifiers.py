@@ -8,6 +8,12 @@ from rambo.randomness import torch_generator
 from rambo.training.classifiers import build_classifier, check_classifier, draw_masks
 
 SHAPES = {"smallnet": (1, 8, 8), "lenet5": (1, 28, 28), "mnistnet": (1, 28, 28), "resnet18": (3, 32, 32)}
+STAGES = {
+    "smallnet": [(16, 4, 4), (32, 2, 2), (64,)],
+    "lenet5": [(6, 14, 14), (16, 5, 5), (120,)],
+    "mnistnet": [(32, 26, 26), (64, 12, 12), (128,)],
+    "resnet18": [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)],
+}
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -24,6 +30,16 @@ class TestClassifiers:
         images = torch.randn(3, *SHAPES[name], generator=torch_generator(1))
         assert model(images).shape == (3, 7)
         torch.testing.assert_close(model.head(model.features(images)), model(images))
+
+    def test_the_stages_lie_on_the_way_to_the_features(self, name):
+        """To the bit, in training as in evaluation: what reads stages trains the same f."""
+        model = build_classifier(name, SHAPES[name], 7, torch_generator(0))
+        images = torch.randn(3, *SHAPES[name], generator=torch_generator(1))
+        for mode, masks in ((False, ()), (True, draw_masks(model, 3, torch_generator(2)))):
+            stages, features = model.train(mode).staged(images, masks)
+            assert [tuple(stage.shape[1:]) for stage in stages] == STAGES[name]
+            assert torch.equal(features, model.features(images, masks))
+            assert all((stage >= 0).all() for stage in stages), "after each ReLU"
 
     def test_a_few_steps_lower_the_loss(self, name):
         model = build_classifier(name, SHAPES[name], 10, torch_generator(0)).train()

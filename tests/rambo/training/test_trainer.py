@@ -98,11 +98,11 @@ def test_accuracy_and_bits_are_those_of_the_predictions(prepared, problem, spec)
 def test_weights_survive_a_file(problem, spec):
     trainer = Trainer(problem, CPU)
     fitted = trainer.fit(spec)
-    restored = trainer.restore(fitted.measurement, weights_of(fitted))
+    restored = trainer.restore(fitted.measurement, weights_of(fitted.model))
     indices = problem.test
     assert restored is not None
     assert np.array_equal(fitted.margins(indices), restored.margins(indices))
-    assert trainer.restore(fitted.measurement, weights_of(fitted)[:-20]) is None, "truncated"
+    assert trainer.restore(fitted.measurement, weights_of(fitted.model)[:-20]) is None, "truncated"
     assert trainer.restore(fitted.measurement, b"") is None
     assert fitted.features(indices).shape == (len(indices), 64)
 
@@ -114,7 +114,7 @@ def test_a_classifier_that_was_restored_predicts_as_the_one_that_was_trained(pro
     large = replace(problem, classifier=classifier, images=images, training=config.Training(max_epochs=1))
     trainer = Trainer(large, CPU)
     fitted = trainer.fit(replace(spec, indices=spec.indices[:20]))
-    restored = trainer.restore(fitted.measurement, weights_of(fitted))
+    restored = trainer.restore(fitted.measurement, weights_of(fitted.model))
     assert restored is not None
     for ours, theirs in zip(fitted.model.parameters(), restored.model.parameters(), strict=True):
         assert ours.stride() == theirs.stride()
