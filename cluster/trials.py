@@ -22,7 +22,7 @@ from cluster.place import Place, Share, described, settle
 from cluster.runtime import Resources, check_nodes, connected, files_of, withhold_credentials
 from rambo.cli import choose_device
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
 from rambo.experiment import Lab, run
 from rambo.fields import flatten, override, with_absolute_paths
 from rambo.formats import first_line
@@ -205,6 +205,8 @@ def _attempt(config: Config, store: Store, place: Mapping[str, str]) -> Failure 
         return Failure("memory", f"it ran out of memory ({first_line(error)})")
     except FitCollapsed as error:
         return Failure("collapsed", str(error))
+    except StrategyFailed as error:
+        return Failure("error", str(error))
     except InvalidInput as error:  # the configuration was checked before: it is the disk or the like
         return Failure("refused", str(error))
     except Exception as error:  # one broken trial must not stop the others; its failure says where it broke

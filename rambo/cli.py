@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput, require
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.fields import fields, override, read_config
 from rambo.presets import PRESETS, preset
 from rambo.strategies.facts import FACTS
@@ -137,7 +137,7 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
-    except FitCollapsed as error:
+    except (FitCollapsed, StrategyFailed) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

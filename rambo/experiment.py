@@ -28,6 +28,7 @@ from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
 from rambo.store import Store
+from rambo.strategies.answer import held
 from rambo.strategies.facts import Grant
 from rambo.strategies.request import MakeScorer, Request, Selection, Train, load_select
 from rambo.tracker import JsonLinesTracker
@@ -137,7 +138,8 @@ class _Run:
             return self._measurer.fit(replace(self._problem, labels=shown), spec).predictor
 
         request = request_for(self._prepared, classifier, scorer=learned.scorer if learned else None, train=train)
-        return load_select(self._config.facts)(request, numpy_generator(self._config.seed, "acquisition"))
+        select = held(load_select(self._config.facts), self._config.strategy)
+        return select(request, numpy_generator(self._config.seed, "acquisition"))
 
     def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
         self._write("selected.csv", selected_csv(selection, after))

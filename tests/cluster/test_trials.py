@@ -16,7 +16,7 @@ from cluster.failures import Failure, read_failure
 from cluster.place import Place
 from cluster.runtime import connected
 from cluster.trials import _attempt, run_trials, unfinished
-from rambo.errors import FitCollapsed, InvalidInput
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
 from rambo.fields import override
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -121,6 +121,7 @@ def test_a_fit_that_collapses_is_a_final_failure_that_stops_no_other(tiny, two_c
         (MemoryError("no room"), "memory", False),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory", False),
         (FitCollapsed("all scores are equal"), "collapsed", True),
+        (StrategyFailed("it must pick 40 images"), "error", True),
         (InvalidInput("the disk is full"), "refused", False),
         (RuntimeError("a bug"), "error", True),
     ],

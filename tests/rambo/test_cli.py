@@ -19,7 +19,7 @@ from rambo.cli import (
     run_command,
 )
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
 from rambo.fields import fields
 from rambo.presets import quickstart
 
@@ -132,6 +132,7 @@ def handlers():
         (None, 0, ""),
         (InvalidInput("B must be 3."), 2, "rambo: B must be 3.\n"),
         (FitCollapsed("All scores are equal."), 1, "rambo: All scores are equal.\n"),
+        (StrategyFailed("It must pick 3."), 1, "rambo: It must pick 3.\n"),
         (KeyboardInterrupt(), 130, "rambo: stopped; the same command goes on from here.\n"),
         (BrokenPipeError(), 0, ""),
     ],
