@@ -19,6 +19,7 @@ from rambo.arrays import Floats
 from rambo.fields import Value, flatten
 from rambo.inference import ALPHA, Estimate, estimate, holm
 from rambo.randomness import numpy_generator
+from rambo.strategies.own import is_own
 
 MARGIN = 0.003
 """Accuracy difference below which two settings count as equivalent: 0.3 points, the usual error in Table 1."""
@@ -155,7 +156,9 @@ def _difference(study: Study, metric: str, margin: float, cells: Sequence[Cell],
 
 
 def _learns(grid: Grid, cell: Cell) -> bool:
-    return grid.config(cell, grid.seeds[0]).needs_utility_model
+    """Whether it is a cell of the method; what a strategy of the user's own does with û is not known here."""
+    config = grid.config(cell, grid.seeds[0])
+    return not is_own(config.strategy) and config.needs_utility_model
 
 
 def reference_cell(grid: Grid) -> Cell:

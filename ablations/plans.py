@@ -15,6 +15,7 @@ from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.result import Result, read_result
+from rambo.strategies.own import is_own
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
@@ -77,11 +78,12 @@ class StudyPlan:
         if self.fixed is not None and self.fixed == old.fixed:
             return
         lost = sorted(set(old.folders.values()) - set(self.folders.values()))
+        edited = " and strategies' files as they were" if any(map(is_own, old.grid.strategies)) else ""
         require(
             not lost,
             f"--study {self.name} must keep its {len(old.folders)} trials, to which seeds, levels and factors may be "
             f"added, got a plan without {len(lost)} of them; choose another --study or give "
-            "the flags it was made with.",
+            f"the flags it was made with{edited}.",
         )
 
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:

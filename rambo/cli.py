@@ -86,7 +86,10 @@ def read_configs(options: argparse.Namespace) -> list[Config]:
     seeds = parse_seeds(str(changes.pop("seed", base.seed)))
     strategies = str(changes.pop("strategy", base.strategy)).split(",")
     base = override(base, {**changes, "seed": seeds[0], "strategy": strategies[0]})
-    return [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
+    configs = [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
+    for config in configs:
+        config.check_strategy()
+    return configs
 
 
 def choose_device(name: str) -> "torch.device":

@@ -30,6 +30,7 @@ from rambo.result import Result, environment, held_out_csv, read_result, result_
 from rambo.store import Store
 from rambo.strategies.answer import held
 from rambo.strategies.facts import Grant
+from rambo.strategies.own import source_of
 from rambo.strategies.request import MakeScorer, Request, Selection, Train, load_select
 from rambo.tracker import JsonLinesTracker
 from rambo.training.committee import Committee
@@ -74,6 +75,8 @@ class _Run:
         before = self._prepared.pool
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
+        if self._config.facts.source:
+            self._write("strategy.py", source_of(self._config.strategy).content)
         with self._clock("seed_set"):
             classifier = self._committee(before)
             base = self._evaluate(before)

@@ -54,6 +54,8 @@ class StrategyFacts:
     """Fields, or whole sections, that it reads beside those of all strategies of its sort."""
     is_control: bool = False
     """Whether studies run it beside the method unless told otherwise."""
+    source: str = ""
+    """Digest of the file that it is written in, where it is the user's own (`rambo.strategies.own`)."""
 
     @property
     def learns_utility(self) -> bool:
