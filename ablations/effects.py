@@ -21,6 +21,7 @@ from rambo.arrays import Floats
 from rambo.fields import Value, flatten
 from rambo.inference import ALPHA, Estimate, estimate, holm
 from rambo.randomness import numpy_generator
+from rambo.strategies.own import is_own
 
 Kind = Literal["main effect", "interaction", "level", "control", "Shapley value"]
 
@@ -156,7 +157,9 @@ def _difference(study: Study, metric: str, margin: float, cells: Sequence[Cell],
 
 
 def _learns(grid: Grid, cell: Cell) -> bool:
-    return grid.config(cell, grid.seeds[0]).needs_utility_model
+    """Whether it is a cell of the method; what a strategy of the user's own does with û is not known here."""
+    config = grid.config(cell, grid.seeds[0])
+    return not is_own(config.strategy) and config.needs_utility_model
 
 
 def reference_cell(grid: Grid) -> Cell:

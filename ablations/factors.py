@@ -6,6 +6,7 @@ change anything for them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
@@ -103,10 +104,14 @@ class Grid:
         changes = {**dict(cell.tuned), **dict(cell.levels), "seed": seed}
         if cell.control is not None:
             changes["strategy"] = cell.control
-        try:
+        with _naming(cell):
             return override(self.base, changes)
-        except InvalidInput as error:
-            raise InvalidInput(f"The cell {cell.name} cannot be: {error}") from None
+
+    def check(self, cell: Cell) -> None:
+        """Raise `InvalidInput` where levels do not fit together or a strategy of the user's own cannot be imported."""
+        config = self.config(cell, self.seeds[0])
+        with _naming(cell):
+            config.check_strategy()
 
     def trials(self) -> Iterator[tuple[Cell, int, Config]]:
         """Every cell with every seed, seed by seed, so that an unfinished study has whole comparisons."""
@@ -118,6 +123,11 @@ class Grid:
         """The same grid with the fields that a search has found for cells, by name of the cell."""
         cells = (replace(cell, tuned=tuple(found.get(cell.name, {}).items())) for cell in self.cells)
         return replace(self, cells=tuple(cells))
+
+    @property
+    def strategies(self) -> frozenset[str]:
+        """Those of its cells that are no controls, and of the base."""
+        return _strategies(self.base, self.factors)
 
     @property
     def studied(self) -> tuple[Cell, ...]:
@@ -147,13 +157,12 @@ def make_grid(
         require(control in CONTROLS, f"--controls must be among {', '.join(CONTROLS)} or none, got {control}.")
     combinations = _factorial(factors) if design == "factorial" else _one_at_a_time(base, factors)
     cells = [Cell(levels) for levels in combinations]
-    taken = {level for factor in factors if factor.name == "strategy" for level in factor.levels} | {base.strategy}
     for control in controls:
-        if control not in taken:
+        if control not in _strategies(base, factors):
             cells += _control_cells(base, control, factors, combinations)
     grid = Grid(base, tuple(factors), tuple(cells), tuple(seeds), design)
     for cell in grid.cells:
-        grid.config(cell, seeds[0])
+        grid.check(cell)
     return grid
 
 
@@ -213,10 +222,22 @@ def _control_cells(
 
 
 def _effective(base: Config, control: str, levels: tuple[tuple[str, Value], ...]) -> dict[str, Value]:
-    try:
+    with _naming(Cell(levels, control)):
         return effective_fields(override(base, {**dict(levels), "strategy": control}), _ANY_POOL)
+
+
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Say of which cell something cannot be."""
+    try:
+        yield
     except InvalidInput as error:
-        raise InvalidInput(f"The cell {Cell(levels, control).name} cannot be: {error}") from None
+        raise InvalidInput(f"The cell {cell.name} cannot be: {error}") from None
+
+
+def _strategies(base: Config, factors: Sequence[Factor]) -> frozenset[str]:
+    levels = (level for factor in factors if factor.name == "strategy" for level in factor.levels)
+    return frozenset(map(str, levels)) | {base.strategy}
 
 
 def _matters(factor: Factor, effective: Mapping[tuple[tuple[str, Value], ...], Mapping[str, Value]]) -> bool:

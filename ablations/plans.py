@@ -17,6 +17,7 @@ from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.result import Result, read_result
+from rambo.strategies.own import is_own
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
@@ -86,11 +87,12 @@ class StudyPlan:
         before, now = flatten(old.grid.base), flatten(self.grid.base)
         changed = [f"--{name} {before[name]}" for name in before if before[name] != now[name] and name != "seed"]
         made_with = f" ({', '.join(changed)})" if changed else ""
+        edited = " and strategies' files as they were" if any(map(is_own, old.grid.strategies)) else ""
         require(
             not lost,
             f"--study {self.name} must keep its {len(old.folders)} trials, to which seeds, levels and factors may be "
             f"added, got a plan without {len(lost)} of them; choose another --study or give "
-            f"the flags it was made with{made_with}.",
+            f"the flags it was made with{made_with}{edited}.",
         )
 
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:

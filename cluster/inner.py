@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,15 +11,19 @@ from pathlib import Path
 from cluster.credentials import refuse_credentials
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
-from rambo.fields import flatten, override, read_config, with_absolute_paths
+from rambo.fields import Value, flatten, override, read_config, with_absolute_paths
 from rambo.home import Home
 from rambo.presets import PRESETS, preset
+from rambo.strategies.own import is_own
 
 RUNNABLE = {"ablations": ["run"], "tune": ["run"], "cluster": ["collect"], "rambo": []}
 """Modules that a job may run, and the subcommand that does their work."""
 
 PATHS = ("data.source", "utility_model.weights")
 """Fields that may name a file."""
+
+LEVELS = ("--factor", "--space", "--retune-space")
+"""Flags of the form FIELD=VALUE,VALUE."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Inner:
     """The file that must travel, under the name that `shipped_name` gives."""
     stays: tuple[Path, ...]
     """Folders and files that the command names and that must not travel."""
+    strategies: tuple[str, ...] = ()
+    """Those of the user's own, whose modules must travel."""
 
     @property
     def entrypoint(self) -> str:
@@ -62,19 +68,23 @@ def read_inner(words: Sequence[str]) -> Inner:
         "--data-dir": lambda text: str(Path(text).expanduser().resolve()),
         "--config": lambda text: shipped_name(Path(text)),
         "--storage": _absolute_storage,
-        "--factor": _absolute_levels,
-        "--space": _absolute_levels,
-        "--retune-space": _absolute_levels,
+        **dict.fromkeys(LEVELS, _absolute_levels),
         **{f"--{field}": _reader(field) for field in PATHS},
     }
     changed = _changed(flags, readers)
-    changed += _paths_of(config, given) if config is not None else []
+    fields = _fields_of(config, given) if config is not None else {}
+    changed += _paths_of(fields, given)
     study = given.get("--study") or given.get("--recipe") or given.get("--preset") or (config.stem if config else "")
     files = [value.partition(":")[2] for flag, value in _pairs(changed) if flag == "--data.source"]
     folders = [value for flag, value in _pairs(changed) if flag == "--data-dir"]
     stays = [*files, *folders, *([home.root] if home.is_local else [])]
     return Inner(
-        ("python", *words[1:3], *changed), study or words[2], home, config, tuple(Path(text) for text in stays if text)
+        ("python", *words[1:3], *changed),
+        study or words[2],
+        home,
+        config,
+        tuple(Path(text) for text in stays if text),
+        _own_strategies(flags, str(fields.get("strategy", ""))),
     )
 
 
@@ -153,13 +163,29 @@ def _absolute_storage(text: str) -> str:
     return f"{scheme}{slashes}{Path(path).resolve()}" if scheme.startswith("sqlite") and path else text
 
 
-def _paths_of(config: Path, given: dict[str, str]) -> list[str]:
-    """Flags for the files that a configuration file names relative to this folder."""
+def _fields_of(config: Path, given: Mapping[str, str]) -> Mapping[str, Value]:
+    """What a configuration file says, over the preset if any."""
     name = given.get("--preset")
-    values = flatten(read_config(config, preset(name) if name in PRESETS else None))
+    return flatten(read_config(config, preset(name) if name in PRESETS else None))
+
+
+def _paths_of(fields: Mapping[str, Value], given: Mapping[str, str]) -> list[str]:
+    """Flags for the files that a configuration file names relative to this folder."""
     flags = []
-    for field in PATHS:
-        absolute = _absolute(field, str(values[field]))
-        if absolute != values[field] and f"--{field}" not in given:
+    for field in (field for field in PATHS if field in fields):
+        absolute = _absolute(field, str(fields[field]))
+        if absolute != fields[field] and f"--{field}" not in given:
             flags.append(f"--{field}={absolute}")
     return flags
+
+
+def _own_strategies(words: Sequence[str], configured: str) -> tuple[str, ...]:
+    """The user's own among the strategies that flags and a configuration file name."""
+    listed = [configured]
+    for flag, value in _pairs(words):
+        field, equals, levels = value.partition("=")
+        if flag == "--strategy":
+            listed.append(value)
+        elif flag in LEVELS and field == "strategy" and equals:
+            listed.append(levels)
+    return tuple(sorted({name for names in listed for name in names.split(",") if is_own(name)}))

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress
 from rambo.store import Store
+from rambo.strategies import own
 
 DEFAULT_GPUS = 0.25
 """Share of a GPU that a trial gets where the cluster has any."""
@@ -124,10 +126,14 @@ def settle(place: Place, progress: Progress) -> tuple[Share, Resources]:
 
 
 def described(place: Place, share: Share) -> dict[str, str]:
-    """What a trial's process must know of `place`; without a share of a GPU it leaves alone one that it may see."""
+    """What a trial's process must know of `place`; without a share of a GPU it leaves alone one that it may see.
+
+    It finds strategies of the user's own where this process has.
+    """
     return {
         "home": place.home.root,
         "data_dir": str(place.data_dir.resolve()),
         "device": place.device if share.num_gpus else "cpu",
         "ledger": place.ledger,
+        "strategies": os.pathsep.join(own.folders()),
     }

@@ -20,6 +20,7 @@ from rambo.fields import with_absolute_paths
 from rambo.formats import first_line, last_line
 from rambo.home import Home
 from rambo.progress import LOG_SECONDS, Progress
+from rambo.strategies.own import is_own, source_of
 
 Answer = TypeVar("Answer")
 
@@ -235,13 +236,21 @@ def workers_on(num_workers: NumWorkers | None, room: int, kind: str) -> NumWorke
 PROBE_SECONDS = 300.0
 """What a node gets to start a process that looks; on a busy one that takes a while."""
 
+STRATEGY = "The file of a strategy"
+"""What a Python file among those that experiments read is."""
+
 
 def files_of(configs: Iterable[Config]) -> list[str]:
-    """Files and folders that experiments read, absolute; downloadable sets, which a node may fetch, are none."""
+    """Files and folders that experiments read, absolute; downloadable sets, which a node may fetch, are none.
+
+    Nor are strategies that travel with a job, as Ray gives every node its working folder.
+    """
     found = set()
     for config in map(with_absolute_paths, configs):
         found |= {path for _, colon, path in [config.data.source.partition(":")] if colon}
         found |= {config.utility_model.weights} - {"imagenet", "random"}
+        path = source_of(config.strategy).path if is_own(config.strategy) else None
+        found |= {str(path)} if path is not None and "runtime_resources" not in path.parts else set()
     return sorted(found)
 
 
@@ -285,9 +294,13 @@ def check_nodes(home: Home, files: Iterable[str] = ()) -> None:
 def _refuse(address: str, found: tuple[str, str, str] | None) -> None:
     if found is not None:
         what, path, reason = found
+        on_disk = f"on a disk that every node of the cluster can reach, got {path}, which node {address} cannot use"
+        if what == STRATEGY:
+            raise InvalidInput(
+                f"{what} must be {on_disk} ({reason}); python -m cluster submit takes it along with a command."
+            )
         raise InvalidInput(
-            f"{what} must be a URL, or on a disk that every node of the cluster can reach, got {path}, which node "
-            f"{address} cannot use ({reason}); give s3://… or a path on a disk that they share."
+            f"{what} must be a URL, or {on_disk} ({reason}); give s3://… or a path on a disk that they share."
         )
 
 
@@ -302,5 +315,6 @@ def _missing_here(root: str, name: str, files: list[str]) -> tuple[str, str, str
         return "--home", root, first_line(error)
     for path in files:
         if not os.access(path, os.R_OK):
-            return "Data", path, "not there" if not Path(path).exists() else "not readable"
+            what = STRATEGY if path.endswith(".py") else "Data"
+            return what, path, "not there" if not Path(path).exists() else "not readable"
     return None

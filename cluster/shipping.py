@@ -1,4 +1,4 @@
-"""What travels with a job: the code of the working folder and the files that a command names, in one archive.
+"""What travels with a job in one archive: the code of the working folder, files and strategies that a command names.
 
 Data, results, caches and hidden files stay where they are.
 """
@@ -14,10 +14,11 @@ from typing import IO
 
 import rambo
 from rambo.errors import InvalidInput
+from rambo.strategies.own import source_of
 
 ROOMS = ("rambo", "cluster", "tune", "ablations")
 
-OWN = {*ROOMS, "pyproject.toml", "constraints.txt"}
+OWN = frozenset({*ROOMS, "pyproject.toml", "constraints.txt"})
 """What of a working folder decides what a job computes; a --config file is named in the command by its digest."""
 
 LIMIT_BYTES = 100 * 2**20
@@ -32,11 +33,13 @@ class Shipment:
     """Files of a job by their path in its working folder."""
 
     files: Mapping[str, Path]
+    code: frozenset[str] = OWN
+    """What of the working folder decides what the job computes."""
 
     def digest(self) -> str:
-        """Identifies the names and contents of the project's own files; a note or a log beside them changes nothing."""
+        """Identifies the names and contents of all that is code; a note or a log beside it changes nothing."""
         described = hashlib.sha256()
-        own = {name: path for name, path in self.files.items() if name.split("/")[0] in OWN}
+        own = {name: path for name, path in self.files.items() if name.split("/")[0] in self.code}
         for name, path in sorted(own.items()):
             described.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
         return described.hexdigest()
@@ -50,11 +53,18 @@ class Shipment:
                 target.writestr(entry, path.read_bytes())
 
 
-def pack(folder: Path, *, without: Iterable[Path] = (), extra: Mapping[str, Path] | None = None) -> Shipment:
+def pack(
+    folder: Path,
+    *,
+    without: Iterable[Path] = (),
+    extra: Mapping[str, Path] | None = None,
+    strategies: Iterable[str] = (),
+) -> Shipment:
     """The working `folder` without data, results and caches, nor what lies in `without`, and with `extra` by name.
 
-    Of a folder that is no checkout of the project nothing is taken: the code that runs here travels in its place.
-    Raises `InvalidInput` where all this is more than Ray takes.
+    Of a folder that is no checkout of the project nothing is taken: the code that runs here travels in its place. The
+    modules of the user's own `strategies` come along from wherever they are imported here.
+    Raises `InvalidInput` where one is not found, or where all this is more than Ray takes.
     """
     kept = {path.resolve() for path in without}
     if (folder / "rambo" / "__init__.py").exists():
@@ -62,9 +72,20 @@ def pack(folder: Path, *, without: Iterable[Path] = (), extra: Mapping[str, Path
     else:
         root = Path(rambo.__file__).parents[1]
         files = {f"{room}/{name}": path for room in ROOMS for name, path in _files(root / room, kept, is_room=True)}
-    files |= extra or {}
+    own = {name: path for strategy in strategies for name, path in _module_files(strategy)}
+    files |= own | dict(extra or {})
     _check_size(files, folder)
-    return Shipment(files)
+    return Shipment(files, OWN | {name.split("/")[0] for name in own})
+
+
+def _module_files(strategy: str) -> Iterator[tuple[str, Path]]:
+    """The file of a strategy's module, or all of its outermost package, as a job imports it from its working folder."""
+    source = source_of(strategy)
+    yield source.path.relative_to(source.folder).as_posix(), source.path
+    package = source.folder / source.module.split(".")[0]
+    if package in source.path.parents:
+        for name, path in _files(package, set(), is_room=True):
+            yield f"{package.name}/{name}", path
 
 
 def _files(folder: Path, without: set[Path], *, is_room: bool = False) -> Iterator[tuple[str, Path]]:

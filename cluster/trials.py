@@ -22,7 +22,7 @@ from cluster.place import Place, Share, described, settle
 from cluster.runtime import Resources, check_nodes, connected, files_of, withhold_credentials
 from rambo.cli import choose_device
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.experiment import Lab, run
 from rambo.fields import flatten, override, with_absolute_paths
 from rambo.formats import first_line
@@ -31,6 +31,7 @@ from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.result import read_result
 from rambo.store import Store
+from rambo.strategies.own import look_in
 
 MAX_KILLED = 3
 """Times that a trial whose process dies is started again."""
@@ -178,7 +179,7 @@ def run_one(folder: str, config: Config, place: Mapping[str, str]) -> Failure | 
     if read_result(home, folder) is not None:
         return None
     _enter(home, place["ledger"], folder, "start")
-    failure = _attempt(config, store, place)
+    failure = _attempt(folder, config, store, place)
     if failure is None:
         home.remove(f"{folder}/failure.json")
     else:
@@ -195,16 +196,25 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _attempt(config: Config, store: Store, place: Mapping[str, str]) -> Failure | None:
+def _attempt(folder: str, config: Config, store: Store, place: Mapping[str, str]) -> Failure | None:
     import torch
 
     lab = Lab(store.home, Path(place["data_dir"]), choose_device(place["device"]), Progress(quiet=True), store=store)
+    look_in(filter(None, place["strategies"].split(os.pathsep)))
     try:
-        run(prepare(config, lab.data_dir), lab)
+        prepared = prepare(config, lab.data_dir)
+        require(
+            prepared.folder == folder,
+            "A trial must read what its command has read, got other data, other weights or another file of a strategy: "
+            f"{prepared.folder} instead of {folder}; give the command again.",
+        )
+        run(prepared, lab)
     except (MemoryError, torch.OutOfMemoryError) as error:
         return Failure("memory", f"it ran out of memory ({first_line(error)})")
     except FitCollapsed as error:
         return Failure("collapsed", str(error))
+    except StrategyFailed as error:
+        return Failure("error", str(error))
     except InvalidInput as error:  # the configuration was checked before: it is the disk or the like
         return Failure("refused", str(error))
     except Exception as error:  # one broken trial must not stop the others; its failure says where it broke

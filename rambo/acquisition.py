@@ -9,6 +9,7 @@ import numpy as np
 from rambo.arrays import Indices, Labels
 from rambo.data.pool import Pool
 from rambo.preparation import Prepared
+from rambo.strategies.answer import held
 from rambo.strategies.facts import Grant
 from rambo.strategies.imagined import select_in_parts
 from rambo.strategies.measured import Measure, MeasuredScores
@@ -33,7 +34,7 @@ class Acquisition:
         config, classifier = self.prepared.config, self.committee(pool)
         train = Training(self.prepared.problem(pool), self.measurer, partial(train_seed, config.seed))
         request = request_for(self.prepared, pool, classifier, self._grants(pool, classifier, scorer, train))
-        select = load_select(config.facts)
+        select = held(load_select(config.facts), config.strategy)
         if not config.imagines:
             return select(request, generator)
         scouted = config.acquisition.scout == "seed_and_validation"

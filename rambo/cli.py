@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput, require
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.fields import fields, override, read_config
 from rambo.presets import PRESETS, preset
 from rambo.strategies.facts import FACTS
@@ -86,7 +86,10 @@ def read_configs(options: argparse.Namespace) -> list[Config]:
     seeds = parse_seeds(str(changes.pop("seed", base.seed)))
     strategies = str(changes.pop("strategy", base.strategy)).split(",")
     base = override(base, {**changes, "seed": seeds[0], "strategy": strategies[0]})
-    return [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
+    configs = [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
+    for config in configs:
+        config.check_strategy()
+    return configs
 
 
 def choose_device(name: str) -> "torch.device":
@@ -137,7 +140,7 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
-    except FitCollapsed as error:
+    except (FitCollapsed, StrategyFailed) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

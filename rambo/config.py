@@ -5,22 +5,27 @@ parameters. Paths of homes, devices and worker counts are not here: they do not 
 (`rambo.presets`) return whole configurations; `rambo.fields` reads and changes them by dotted name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from rambo.errors import require
 from rambo.identity import later
 from rambo.strategies.facts import FACTS, STRATEGIES, StrategyFacts
+from rambo.strategies.own import FORM, facts_of, is_own
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotates text that is one of some names, which a table elsewhere lists."""
+    """Annotates text that is one of some names, which a table elsewhere lists, or has another form."""
 
     names: tuple[str, ...]
+    form: str
+    """The other form, for --help."""
+    has_form: Callable[[str], bool]
 
 
-Strategy = Annotated[str, OneOf(STRATEGIES)]
+Strategy = Annotated[str, OneOf(STRATEGIES, FORM, is_own)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,13 +289,23 @@ class Config:
     acquisition: Acquisition = field(default_factory=Acquisition)
     evaluation: Evaluation = field(default_factory=Evaluation)
     strategy: Strategy = "rambo"
-    """Who chooses what is labelled."""
+    """Who chooses what is labelled: one of ours, or a function of your own (docs/own_strategy.md)."""
     seed: int = 0
     """The one seed that every stage's generator is derived from, by name."""
 
     def __post_init__(self) -> None:
-        require(self.strategy in FACTS, f"strategy must be {'|'.join(FACTS)}, got {self.strategy!r}.")
+        known = self.strategy in FACTS
+        require(known or is_own(self.strategy), f"strategy must be {'|'.join(FACTS)}|{FORM}, got {self.strategy!r}.")
         _at_least("seed", self.seed, 0)
+        if known:
+            self.check_strategy()
+
+    def check_strategy(self) -> None:
+        """Raise `InvalidInput` where the fields do not fit what is known of the strategy.
+
+        Of one of the user's own that is known once its module is imported, which is left to whoever runs it: what was
+        run can be read where the module is not, and reading somebody's results imports nothing that they name.
+        """
         if self.needs_batches:
             self._check_batches()
         if self.facts.reads("acquisition.portfolio"):
@@ -300,8 +315,8 @@ class Config:
 
     @property
     def facts(self) -> StrategyFacts:
-        """What is known of the strategy."""
-        return FACTS[self.strategy]
+        """What is known of the strategy; of one of the user's own, its module is imported."""
+        return FACTS[self.strategy] if self.strategy in FACTS else facts_of(self.strategy)
 
     @property
     def needs_utility_model(self) -> bool:

@@ -9,6 +9,10 @@ class FitCollapsed(RuntimeError):
     """A fitted û scores both sets of most pairs alike, or by no number, so it orders nothing."""
 
 
+class StrategyFailed(RuntimeError):
+    """A strategy raised, or its answer is no selection; the message names it and says what must hold."""
+
+
 def require(condition: bool, rule: str) -> None:
     """Raise `InvalidInput(rule)` unless `condition` holds."""
     if not condition:

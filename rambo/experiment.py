@@ -30,6 +30,7 @@ from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
 from rambo.store import Store
+from rambo.strategies.own import source_of
 from rambo.strategies.request import MakeScorer, Selection
 from rambo.tracker import JsonLinesTracker
 from rambo.training.measuring import Measurer
@@ -73,6 +74,8 @@ class _Run:
         before = self._prepared.pool
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
+        if self._config.facts.source:
+            self._write("strategy.py", source_of(self._config.strategy).content)
         with self._clock("seed_set"):
             self._acquisition.committee(before)
             base = self._evaluate(before)

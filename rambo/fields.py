@@ -158,7 +158,7 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
 
     Fields that the strategy does not read are left out, and so are later ones at the value that means what was done
     before them. `switches.ot = False` equals λ_OT = 0, and what a switched-off component would have read is dropped, so
-    that equal experiments have equal ids.
+    that equal experiments have equal ids. A strategy of the user's own counts by the bytes of its file as well.
     """
     config, known = in_force(config), _known(config)
     read = {name: value for name, value in flatten(config).items() if config.facts.reads(name)}
@@ -179,6 +179,8 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
             values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))
         unread = _unread_by_utility_model(config)
         values = {name: value for name, value in values.items() if not name.startswith(unread)}
+    if config.facts.source:
+        values["strategy_source"] = config.facts.source
     return values
 
 
@@ -273,7 +275,7 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "|".join(get_args(hint))
     if get_origin(hint) is Annotated:
-        return "|".join(_names(hint))
+        return "|".join([*_one_of(hint).names, _one_of(hint).form])
     return {bool: "true|false", str: "text"}.get(hint, hint.__name__)
 
 
@@ -282,7 +284,8 @@ def _convert(hint: Any, value: Any) -> Value | None:
     if get_origin(hint) is Literal:
         return value if value in get_args(hint) else None
     if get_origin(hint) is Annotated:
-        return value if value in _names(hint) else None
+        fits = isinstance(value, str) and (value in _one_of(hint).names or _one_of(hint).has_form(value))
+        return value if fits else None
     if hint is bool:
         return _BOOLEANS.get(str(value).lower())
     if isinstance(value, bool):
@@ -296,10 +299,10 @@ def _convert(hint: Any, value: Any) -> Value | None:
     return None if hint is int and isinstance(value, float) and number != value else number
 
 
-def _names(hint: Any) -> tuple[str, ...]:
-    """What text annotated with `OneOf` may be."""
-    [names] = [note.names for note in hint.__metadata__ if isinstance(note, OneOf)]
-    return names
+def _one_of(hint: Any) -> OneOf:
+    """What text may be."""
+    [found] = [note for note in hint.__metadata__ if isinstance(note, OneOf)]
+    return found
 
 
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}

@@ -141,6 +141,7 @@ class Prepared:
 def prepare(config: Config, data_dir: Path) -> Prepared:
     """Load, split, check; raises `InvalidInput` for whatever does not fit, before anything is trained."""
     config = in_force(config)
+    config.check_strategy()
     dataset = _dataset(absolute_source(config.data.source), data_dir.resolve(), config.data.image_size)
     channels, height, width = dataset.images.shape[1:]
     check_classifier(config.classifier.name, (channels, height, width))

@@ -1,12 +1,14 @@
 """What the tests share: a tiny experiment on real digits, prepared once."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import shapes  # noqa: F401  # first: it looks at what is imported from here on
 import torch
+from own_strategy import Modules, modules_in
 from tiny_experiment import TINY
 
 from cluster.tracking.server import calm
@@ -51,3 +53,10 @@ def prepared(tiny: Config) -> Prepared:
 def classifier(prepared: Prepared) -> FittedClassifier:
     trainer = Trainer(prepared.problem(prepared.pool), torch.device("cpu"))
     return trainer.fit(SetSpec(prepared.split.seed_set, train_seed=1))
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Iterator[Modules]:
+    """Strategies of the user's own, in files outside the checkout."""
+    with modules_in(tmp_path) as found:
+        yield found

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from own_strategy import EXAMPLE
 
 from ablations.__main__ import read_grid
 from cluster.inner import read_inner
@@ -73,6 +74,13 @@ COMMANDS = list(commands())
 PLANS = [one.values[0] for one in COMMANDS if "quickstart" in one.values[0] and "--plan" in one.values[0]]
 
 
+@pytest.fixture
+def mine(modules):
+    """The strategy of the page, where commands that are shown look for it."""
+    modules.write(EXAMPLE)
+
+
+@pytest.mark.usefixtures("mine")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_can_be_typed(command):
     """By its own parser; what it asks for is a configuration that can be."""

@@ -13,7 +13,10 @@ from rambo.errors import InvalidInput
 from rambo.fields import flatten, from_nested
 from rambo.home import Home
 
-ARTIFACTS = ("config.json", "environment.json", "metrics.jsonl", "selected.csv", "held_out.csv", "result.json")
+ARTIFACTS = (
+    *("config.json", "environment.json", "strategy.py"),
+    *("metrics.jsonl", "selected.csv", "held_out.csv", "result.json"),
+)
 """Files of a trial's folder that its run shows, beside the figures and the model."""
 
 CURVE_STEPS = 10

@@ -80,6 +80,8 @@ class StrategyFacts:
     """Whether nobody could use it, since it is told what a label would be, or trains on every candidate."""
     is_control: bool = False
     """Whether studies run it beside the method unless told otherwise."""
+    source: str = ""
+    """Digest of the file that it is written in, where it is the user's own (`rambo.strategies.own`)."""
 
     @property
     def learns_utility(self) -> bool:

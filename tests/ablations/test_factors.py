@@ -1,6 +1,7 @@
 from itertools import product
 
 import pytest
+from own_strategy import EXAMPLE
 
 from ablations.factors import SWITCHES, Factor, make_grid, parse_factor, switches
 from ablations.recipes import RECIPES
@@ -144,3 +145,19 @@ def test_recipes_are_the_paper_s_tables(name):
 def test_labels_are_short_and_fall_back_on_the_field():
     assert Factor("acquisition.candidate_batches", (2, 5)).label == "M/b"
     assert Factor("utility_model.num_inner_steps", (5, 10)).label == "num inner steps"
+
+
+def test_a_strategy_of_the_user_s_own_is_a_level_as_it_is_typed(modules):
+    modules.write(EXAMPLE, "lab.mine")
+    studied = grid([parse_factor("strategy=margin,lab.mine:pick")], ["random", "margin"])
+    assert [cell.name for cell in studied.cells] == ["strategy=margin", "strategy=lab.mine:pick", "random"]
+    assert studied.strategies == {"rambo", "margin", "lab.mine:pick"}
+
+
+def test_one_that_cannot_be_imported_is_told_with_its_cell_before_anything_runs():
+    with pytest.raises(
+        InvalidInput, match=r"^The cell strategy=none_such:pick cannot be: strategy none_such:pick must"
+    ):
+        grid([parse_factor("strategy=margin,none_such:pick")])
+    with pytest.raises(InvalidInput, match=r"^strategy must be rambo\|.*\|module:function, got 'mine\.pick'"):
+        parse_factor("strategy=margin,mine.pick")

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from own_strategy import EXAMPLE
 from planned_studies import RESULT, plan_of
 
+from ablations.effects import control_effects
 from ablations.factors import parse_factor, switches
 from ablations.plans import STUDY, StudyPlan, existing_plan, read_study
 from rambo.errors import InvalidInput
@@ -52,3 +54,23 @@ def test_a_study_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     Home(tmp_path).write("studies/one/plan.json", json.dumps({}).encode())
     with pytest.raises(InvalidInput, match="got two; there: one"):
         existing_plan(Home(tmp_path), "two")
+
+
+def test_a_study_with_a_strategy_of_the_user_s_own_is_read_where_its_module_is_not(tiny, modules, tmp_path):
+    modules.write(EXAMPLE, "gone")
+    plan = plan_of(tiny, [parse_factor("strategy=margin,gone:pick")], controls=("random", "filtered_random"))
+    (tmp_path / "gone.py").unlink()
+    modules.forget()
+    again = StudyPlan.from_bytes(plan.to_bytes())
+    assert again == plan
+    assert control_effects(read_study(again, Home(tmp_path)))
+
+
+def test_an_edited_strategy_makes_another_study(tiny, modules):
+    factors = [parse_factor("strategy=margin,mine:pick")]
+    modules.write(EXAMPLE)
+    old = plan_of(tiny, factors, seeds=(0,))
+    plan_of(tiny, factors, seeds=(0, 1)).check_extends(old)
+    modules.write(EXAMPLE.replace("3 * request.budget", "2 * request.budget"))
+    with pytest.raises(InvalidInput, match=r"got a plan without 1 of them; .* and strategies' files as they were\.$"):
+        plan_of(tiny, factors, seeds=(0, 1)).check_extends(old)

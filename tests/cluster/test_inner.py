@@ -49,6 +49,30 @@ def test_each_way_of_naming_a_path(folder, flags, expected):
     assert expected.format(folder) in read_inner([*RUN, "--preset=quickstart", *flags, *home]).words
 
 
+def test_strategies_of_the_user_s_own_are_found_wherever_a_command_names_them(folder):
+    write(folder / "settings.json", json.dumps({"strategy": "lab.f:pick"}).encode())
+    inner = read_inner(
+        [
+            *(
+                *RUN,
+                "--home=kept",
+                "--config=settings.json",
+                "--strategy",
+                "rambo,a:pick",
+                "--factor=strategy=margin,b:pick",
+            ),
+            *(
+                "--space",
+                "strategy=c:pick,random",
+                "--retune-space=strategy=b:pick",
+                "--factor=data.source=npz:d,digits",
+            ),
+        ]
+    )
+    assert inner.strategies == ("a:pick", "b:pick", "c:pick", "lab.f:pick")
+    assert read_inner([*RUN, "--home=kept", "--preset=quickstart", "--strategy=margin"]).strategies == ()
+
+
 def test_a_command_without_a_home_is_refused_since_this_machines_folder_is_not_the_clusters():
     with pytest.raises(InvalidInput, match="must say where its results stay, got no --home; give a path that every"):
         read_inner([*RUN, "--preset=quickstart"])

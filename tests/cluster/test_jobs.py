@@ -103,6 +103,12 @@ def test_data_that_other_nodes_do_not_have_are_refused(three_nodes, tmp_path):
         InvalidInput, match=r"^Data must be .*, got /nowhere/images.npz, which node .*\(not there\); give"
     ):
         check_nodes(Home(tmp_path), ["/nowhere/images.npz"])
+    with pytest.raises(InvalidInput) as caught:
+        check_nodes(Home(tmp_path), ["/nowhere/mine.py"])
+    assert str(caught.value).startswith(
+        "The file of a strategy must be on a disk that every node of the cluster can reach, got /nowhere/mine.py, "
+    )
+    assert str(caught.value).endswith("(not there); python -m cluster submit takes it along with a command.")
 
 
 SAYING = "env; echo trials: 3/10, 0.5/s, 14 s left; exec sleep 300"

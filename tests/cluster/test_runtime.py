@@ -125,6 +125,13 @@ def test_files_that_experiments_read(tiny, folder):
     assert files_of(configs) == [f"{folder}/a.npz", f"{folder}/w.pt"]
 
 
+def test_the_file_of_a_strategy_is_read_as_data_are_unless_it_travels_with_a_job(tiny, modules, tmp_path):
+    path = modules.write("pick = 3\n")
+    assert files_of([override(tiny, {"strategy": "mine:pick"})]) == [str(path)]
+    modules.write("pick = 3\n", folder=tmp_path / "runtime_resources/working_dir_files/_ray_pkg_1")
+    assert files_of([override(tiny, {"strategy": "mine:pick"})]) == []
+
+
 @pytest.mark.parametrize("started", ["connected(1)", "connected_beside(1, lambda connected: None)"])
 def test_after_sigterm_there_is_time_to_end_well(started):
     """Ray's handler would abort the process after 3 s, whatever was still to be shown."""

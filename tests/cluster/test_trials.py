@@ -11,12 +11,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from own_strategy import EXAMPLE
 
 from cluster.failures import Failure, read_failure
-from cluster.place import Place
+from cluster.place import Place, Share, described
 from cluster.runtime import connected
 from cluster.trials import _attempt, run_trials, unfinished
-from rambo.errors import FitCollapsed, InvalidInput
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
 from rambo.fields import override
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -121,20 +122,59 @@ def test_a_fit_that_collapses_is_a_final_failure_that_stops_no_other(tiny, two_c
         (MemoryError("no room"), "memory", False),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory", False),
         (FitCollapsed("all scores are equal"), "collapsed", True),
+        (StrategyFailed("it must pick 40 images"), "error", True),
         (InvalidInput("the disk is full"), "refused", False),
         (RuntimeError("a bug"), "error", True),
     ],
 )
-def test_each_cause_of_failure_is_told_apart(tiny, tmp_path, monkeypatch, error, cause, final):
+def test_each_cause_of_failure_is_told_apart(prepared, tmp_path, monkeypatch, error, cause, final):
     def broken(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("cluster.trials.run", broken)
-    where = {"data_dir": "unused", "device": "cpu"}
-    failure = _attempt(tiny, Store(Home(tmp_path)), where)
+    home = Home(tmp_path)
+    failure = _attempt(prepared.folder, prepared.config, Store(home), described(place(home), Share()))
     assert failure is not None
     assert (failure.cause, failure.is_final) == (cause, final)
     assert str(error) in failure.reason
+
+
+def test_a_trial_that_reads_something_else_than_its_command_has_read_is_refused(tiny, prepared, tmp_path):
+    home = Home(tmp_path)
+    other = override(tiny, {"strategy": "random"})
+    failure = _attempt(prepared.folder, other, Store(home), described(place(home), Share()))
+    assert failure is not None
+    assert failure.cause == "refused"
+    assert failure.reason.startswith("A trial must read what its command has read, got other data, other weights or an")
+    assert failure.reason.endswith(
+        f"{prepare(other, Path('unused')).folder} instead of {prepared.folder}; give the command again."
+    )
+    assert read_result(home, prepared.folder) is None
+
+
+def test_a_strategy_of_a_folder_that_only_this_process_knows_runs_in_a_trial_s(tiny, two_cpus, modules, tmp_path):
+    """Ray has started without that folder in its path, as a cluster has that is there before its users are."""
+    path = modules.write(EXAMPLE, "a_file_outside")
+    experiment = prepare(override(tiny, {"strategy": "a_file_outside:pick"}), Path("unused"))
+    home = Home(tmp_path / "home")
+    run_trials([experiment], place(home), progress=QUIET, on_end=lambda one: None)
+    assert read_failure(home, experiment.folder) is None
+    assert read_result(home, experiment.folder).strategy == "a_file_outside:pick"
+    assert home.read(f"{experiment.folder}/strategy.py") == path.read_bytes()
+
+
+def test_a_strategy_s_file_that_is_edited_while_its_command_runs_mixes_with_nothing(tiny, two_cpus, modules, tmp_path):
+    path = modules.write(EXAMPLE, "an_edited_file")
+    experiment = prepare(override(tiny, {"strategy": "an_edited_file:pick"}), Path("unused"))
+    path.write_text(EXAMPLE.replace("3 * request.budget", "2 * request.budget"))
+    home = Home(tmp_path / "home")
+    run_trials([experiment], place(home), progress=QUIET, on_end=lambda one: None)
+    failure = read_failure(home, experiment.folder)
+    assert failure is not None
+    assert failure.cause == "refused"
+    assert list(tmp_path.rglob("result.json")) == []
+    path.write_text(EXAMPLE)
+    assert unfinished([experiment], home) == [experiment]
 
 
 def test_a_failure_that_may_pass_is_tried_again_by_the_next_command(prepared, tmp_path):

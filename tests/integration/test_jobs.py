@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from flaky import Flaky
+from own_strategy import EXAMPLE
 from tiny_experiment import TINY_FLAGS
 
 from rambo.home import Home
@@ -204,6 +205,20 @@ def test_plain_ray_job_submit_does_as_well(site, finished):
     assert "0 trials were run now" in answer.stdout
     assert "plain" in site.cluster("jobs").stdout
     assert site.cluster("logs", "plain").stderr == "plain: SUCCEEDED\n"
+
+
+def test_a_strategy_of_the_user_s_own_travels_with_its_job(site, tmp_path):
+    """Its folder is in the path of who submits alone."""
+    (tmp_path / "mine.py").write_text(EXAMPLE)
+    flags = [*TINY_FLAGS, "--home=home", "--study=own", "--seeds=0", "--factor=strategy=margin,mine:pick"]
+    submit = ["submit", "--", *RUN, *flags, "--controls=none"]
+    job = site.cluster(*submit, PYTHONPATH=f"{tmp_path}:{ROOT}").stdout.splitlines()[-1]
+    (tmp_path / "mine.py").unlink()
+    followed = site.cluster("logs", job, "--follow")
+    assert "2 trials were run now" in followed.stdout
+    [kept] = (site.folder / "home/trials").rglob("strategy.py")
+    assert kept.read_text() == EXAMPLE
+    assert (kept.parent / "result.json").exists()
 
 
 def test_a_job_that_fails_says_why_and_so_does_its_exit_status(site):

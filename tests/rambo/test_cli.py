@@ -19,7 +19,7 @@ from rambo.cli import (
     run_command,
 )
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput
+from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
 from rambo.fields import fields
 from rambo.presets import quickstart
 
@@ -94,6 +94,7 @@ def test_every_field_has_a_flag_which_help_explains(capsys):
         (["--device=tpu"], "Argument --device: invalid choice"),
         ([], "Either --preset or --config must say what to run, got neither; presets are quickstart"),
         (["--preset=quickstart", "--strategy=rambo,best"], "strategy must be rambo"),
+        (["--preset=quickstart", "--strategy=rambo,none_such:pick"], "strategy none_such:pick must name a module that"),
         (["--preset=quickstart", "--seed=0,0"], "Seeds must differ"),
     ],
 )
@@ -132,6 +133,7 @@ def handlers():
         (None, 0, ""),
         (InvalidInput("B must be 3."), 2, "rambo: B must be 3.\n"),
         (FitCollapsed("All scores are equal."), 1, "rambo: All scores are equal.\n"),
+        (StrategyFailed("It must pick 3."), 1, "rambo: It must pick 3.\n"),
         (KeyboardInterrupt(), 130, "rambo: stopped; the same command goes on from here.\n"),
         (BrokenPipeError(), 0, ""),
     ],

@@ -14,7 +14,11 @@ from rambo.fields import override
         ({"acquisition.candidate_batches": "some"}, r"candidate_batches must be int\|all, got 'some'"),
         ({"switches.ot": "perhaps"}, r"switches.ot must be true\|false, got 'perhaps'"),
         ({"utility.label": "guessed"}, r"utility.label must be interpolated\|trained\|hybrid, got 'guessed'"),
-        ({"strategy": "best"}, r"strategy must be rambo\|random\|margin\|filtered_random.*, got 'best'"),
+        (
+            {"strategy": "best"},
+            r"strategy must be rambo\|random\|margin\|filtered_random\|.*module:function, got 'best'",
+        ),
+        ({"strategy": "mine.pick"}, r"strategy must be rambo\|.*\|module:function, got 'mine.pick'"),
         ({"utility_model.lambda_ot": "-1"}, "lambda_ot must be finite and at least 0, got -1.0"),
         ({"utility_model.lambda_ot": "nan"}, "lambda_ot must be finite and at least 0, got nan"),
         ({"training.learning_rate": "0"}, "training.learning_rate must be finite and positive, got 0.0"),
