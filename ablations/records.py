@@ -20,6 +20,8 @@ AVERAGED = (
     "test_accuracy",
     "base_val_accuracy",
     "val_accuracy",
+    "test_accuracy_all",
+    "base_test_accuracy_all",
     "pair_accuracy",
     "label_agreement",
 )
@@ -52,7 +54,7 @@ def cells_csv(study: Study) -> bytes:
     averaged = [f"{metric}_{part}" for metric in AVERAGED for part in ("mean", "se")]
     header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged, "test_accuracy_se_images"]
     header += ["pair_ceiling", "pair_ceiling_low", "pair_ceiling_high"]
-    header += ["num_labelled", "config_ids", "data", "commits", "training_versions"]
+    header += ["saw_validation", "num_labelled", "config_ids", "data", "commits", "training_versions"]
     return csv_bytes((header, *(_cell_row(study, cell) for cell in study.grid.cells)))
 
 
@@ -80,6 +82,7 @@ def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
     yield _digits(None if crossed is None else crossed.se)
     bound = study.ceiling(cell)
     yield from map(_digits, (None, None, None) if bound is None else (bound.bound, bound.low, bound.high))
+    yield str(study.saw_validation(cell)).lower()
     for field in ("num_labelled", "config_id", "data", "commit", "training_version"):
         yield _joined(getattr(outcome, field) for outcome in outcomes)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ablations.factors import Cell, Grid
 from ablations.margin import Margin
 from rambo.ceiling import Ceiling, pooled_ceiling
+from rambo.fields import in_force
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Outcome:
     repeat_agreement: float | None = None
     """Share of the repeated held-out pairs that both trainings order alike; None in older trials and without û."""
     num_ceiling_pairs: int | None = None
+    test_accuracy_all: float | None = None
+    """On the labelled set and S_val together; None, like the next, where that was not asked for."""
+    base_test_accuracy_all: float | None = None
+    """On the seed set and S_val: nothing bought, every label used."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class Study:
     def ceiling(self, cell: Cell) -> Ceiling | None:
         """Upper bound of the pair accuracy of `cell`, from all its trials; None without û."""
         return pooled_ceiling([outcome for (name, _), outcome in self.outcomes.items() if name == cell.name])
+
+    def saw_validation(self, cell: Cell) -> bool:
+        """Whether labels of S_val entered the choice of `cell`."""
+        return in_force(self.grid.config(cell, self.grid.seeds[0])).sees_validation_labels
 
     @property
     def missing(self) -> list[tuple[Cell, int]]:

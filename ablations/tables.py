@@ -12,14 +12,19 @@ from ablations.factors import Cell, Factor, label, level_text
 from ablations.images import level_error
 from ablations.sentences import interval, mean_error, p_value, provenance
 from ablations.statistics import Analysis, summarise
-from ablations.study import Study
+from ablations.study import Outcome, Study
 from rambo.ceiling import Ceiling
 from rambo.formats import points
+from rambo.strategies.facts import FACTS
 
-MEASURED = ("n", "test %", "validation %", "û pairs % (upper bound)", "Eq. 4 %")
-"""Columns after the factors: seeds; accuracies; how often û and Eq. 4 order held-out pairs as training does."""
+MEASURED = ("n", "test %", "test %, S_val too", "validation %", "û pairs % (upper bound)", "Eq. 4 %", "saw S_val")
+"""Columns after the factors: seeds; accuracies, one of f trained on S_val as well; how often û and Eq. 4 order held-out
+pairs as training does; whether labels of S_val entered the choice. Of those between, the ones that say nothing of any
+cell are left out."""
 
-_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "label_agreement")
+_ALWAYS = {"n", "test %", "validation %", "saw S_val"}
+
+_METRICS = ("test_accuracy", "val_accuracy", "pair_accuracy", "label_agreement", "test_accuracy_all")
 
 CAPTION = "Mean ± standard error over seeds, on the same test images, of the accuracy after the acquisition."
 
@@ -84,7 +89,8 @@ def cell_table(study: Study) -> Table:
     studied, controls = (
         tuple(_row(study, cell, factors) for cell in cells) for cells in (study.grid.studied, study.grid.controls)
     )
-    return Table(header, studied, controls)
+    nothing = _nothing_bought(study, len(factors))
+    return _without_empty(Table(header, studied, (*controls, *nothing)))
 
 
 def effect_table(analysis: Analysis) -> Table:
@@ -214,7 +220,41 @@ def _columns(study: Study) -> list[Factor]:
 
 def _row(study: Study, cell: Cell, factors: Sequence[Factor]) -> Row:
     marks = (_level_mark(cell, factor) for factor in factors)
-    return (strategy(study, cell), *marks, *_measured(study, cell))
+    name = strategy(study, cell)
+    shown = f"{name} (study only)" if name in FACTS and FACTS[name].for_study else name
+    return (shown, *marks, *_measured(study, cell))
+
+
+def _nothing_bought(study: Study, num_factors: int) -> list[Row]:
+    """f trained on S_0, and on S_0 and S_val: what there is before a label is bought; none where cells differ in it."""
+    if any(factor.name.startswith(("data.", "classifier.", "training.")) for factor in study.grid.factors):
+        return []
+    found: dict[int, Outcome] = {}
+    for (_, seed), outcome in study.outcomes.items():
+        if outcome.base_test_accuracy_all is not None:
+            found.setdefault(seed, outcome)
+    if not found:
+        return []
+    test, together, validation = (
+        mean_error(summarise([getattr(one, name) for one in found.values()]))
+        for name in ("base_test_accuracy", "base_test_accuracy_all", "base_val_accuracy")
+    )
+    return [("nothing bought", *["–"] * num_factors, str(len(found)), test, together, validation, "", "", "–")]
+
+
+def _without_empty(table: Table) -> Table:
+    """The table without the columns that hold nothing and need not stand there."""
+    rows = (*table.studied, *table.controls)
+    kept = [
+        place
+        for place, name in enumerate(table.header)
+        if name not in MEASURED or name in _ALWAYS or any(row[place] for row in rows)
+    ]
+
+    def cut(row: Row) -> Row:
+        return tuple(row[place] for place in kept)
+
+    return Table(cut(table.header), tuple(map(cut, table.studied)), tuple(map(cut, table.controls)))
 
 
 def _level_mark(cell: Cell, factor: Factor) -> str:
@@ -231,9 +271,11 @@ def _measured(study: Study, cell: Cell) -> Iterator[str]:
     crossed = level_error(study, cell)
     with_images = "" if crossed is None else f" ({100 * crossed.se:.2f})"
     yield f"{mean_error(found['test_accuracy'])}{with_images}" or "missing"
+    yield mean_error(found["test_accuracy_all"])
     yield mean_error(found["val_accuracy"]) or "missing"
     yield mean_error(found["pair_accuracy"]) + _at_most(study.ceiling(cell))
     yield mean_error(found["label_agreement"])
+    yield "✓" if study.saw_validation(cell) else "–"
 
 
 def _at_most(ceiling: Ceiling | None) -> str:

@@ -74,3 +74,41 @@ def test_a_strategy_as_a_factor_stands_in_the_strategy_column(make_study):
     table = cell_table(study)
     assert table.header[:2] == ("strategy", "n")
     assert [row[0] for row in (*table.studied, *table.controls)] == ["rambo", "random", "margin"]
+
+
+def test_tables_say_who_saw_labels_of_s_val(make_study):
+    factors = [parse_factor("strategy=rambo,margin,oracle"), parse_factor("acquisition.scout=seed,seed_and_validation")]
+    table = cell_table(make_study(noisy, factors=factors, controls=["random", "scout_margin"], seeds=range(2)))
+    seen = {(row[0], row[1]): row[-1] for row in (*table.studied, *table.controls)}
+    assert table.header[-1] == "saw S_val"
+    assert seen == {
+        ("rambo", "seed"): "✓",
+        ("rambo", "seed_and_validation"): "✓",
+        ("margin", "seed"): "–",
+        ("margin", "seed_and_validation"): "✓",
+        ("oracle (study only)", "seed"): "✓",
+        ("oracle (study only)", "seed_and_validation"): "✓",
+        ("random", "–"): "–",
+        ("scout_margin", "–"): "✓",
+    }
+
+
+def test_what_is_there_before_anything_is_bought_has_a_row_of_its_own(make_study, make_outcome):
+    """Seeds 0 and 1 with .85 and .87 on S_0 and S_val: 86 ± 1."""
+
+    def told(cell, seed):
+        return make_outcome(0.9, test_accuracy_all=0.94, base_test_accuracy_all=0.85 + 0.02 * seed, pair_accuracy=None)
+
+    factors = [parse_factor("strategy=margin,filtered_random")]
+    table = cell_table(make_study(told, factors=factors, controls=[], seeds=range(2)))
+    row = dict(zip(table.header, table.controls[-1], strict=True))
+    assert row["strategy"] == "nothing bought"
+    assert row["test %, S_val too"] == "86.00 ± 1.00"
+    assert row["test %"] == "80.00 ± 0.00"
+    assert dict(zip(table.header, table.studied[0], strict=True))["test %, S_val too"] == "94.00 ± 0.00"
+    without = cell_table(make_study(noisy, factors=factors, controls=[], seeds=range(2)))
+    assert without.controls == ()
+    assert "test %, S_val too" not in without.header
+    assert "Eq. 4 %" in without.header
+    noise = [*factors, parse_factor("data.label_noise=0.0,0.2")]
+    assert cell_table(make_study(told, factors=noise, controls=[], seeds=range(2))).controls == ()
