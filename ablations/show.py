@@ -31,7 +31,7 @@ def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place, m
     lines = [
         grid_text(plan, place.home),
         f"{len(set(plan.folders.values()))} different trials; {len(waiting)} to run.",
-        f"Missing: {work.num_trainings} trainings known in advance, up to {repeats} final ones, "
+        f"Missing: {work.num_trainings} trainings known in advance, up to {repeats} later ones, "
         f"{work.num_ot} OT distances, and {sum(one.plan is not None for one in waiting)} utility models to fit.",
     ]
     if work.num_trainings:

@@ -72,7 +72,7 @@ def test_nothing_is_known_where_a_trial_does_not_tell_or_others_were_judged(told
         assert combined_error(study, cells, np.array([1.0, -1.0]), range(6)) is None
         assert by_name(contrasts(study))["OT"].se_images is None
     [said] = image_sentences(analyse(broken({"test_correct": None})))
-    assert said.endswith("from these records: 65 of 66 of the trials tell which images they got right.")
+    assert said.endswith("from these records: 71 of 72 of the trials tell which images they got right.")
 
 
 def test_both_errors_are_printed_with_what_each_covers(told):

@@ -9,7 +9,7 @@ from ablations.statistics import analyse
 
 def test_trials_csv_holds_every_trial_in_full(study, files):
     read = rows(files["trials.csv"])
-    assert len(read) == 11 * 10
+    assert len(read) == 12 * 10
     for row in read:
         outcome = study.outcomes[row["cell"], int(row["seed"])]
         assert float(row["test_accuracy"]) == outcome.test_accuracy
@@ -20,6 +20,7 @@ def test_trials_csv_holds_every_trial_in_full(study, files):
         ("random", ""),
         ("margin", ""),
         ("filtered_random", ""),
+        ("scout_margin", ""),
     }
 
 
@@ -44,7 +45,7 @@ def test_table_csv_can_be_recomputed_from_trials_csv(files):
 def test_effects_csv_holds_what_was_analysed(study, files):
     read = rows(files["effects.csv"])
     analysis = analyse(study)
-    kinds = ["main effect"] * 3 + ["interaction"] * 4 + ["Shapley value"] * 3 + ["control"] * 5
+    kinds = ["main effect"] * 3 + ["interaction"] * 4 + ["Shapley value"] * 3 + ["control"] * 6
     assert [row["kind"] for row in read] == kinds * 2
     effects = (*analysis.contrasts, *analysis.shapley, *analysis.controls)
     for row, effect in zip(read, effects, strict=False):

@@ -34,6 +34,6 @@ def test_cells_that_cannot_be_compared_are_refused_or_marked_on_every_table(make
 
 def test_a_study_without_results_has_tables_that_say_so(make_study):
     empty = render(make_study(lambda cell, seed: None), allow_mixed=True)
-    assert empty["table.md"].decode().count("| 0 of 10 | missing | missing |") == 11
-    assert "110 of 110 trials have no result" in empty["sentences.txt"].decode()
+    assert empty["table.md"].decode().count("| 0 of 10 | missing | missing |") == 12
+    assert "120 of 120 trials have no result" in empty["sentences.txt"].decode()
     assert {row["status"] for row in rows(empty["trials.csv"])} == {"missing"}

@@ -60,7 +60,7 @@ def test_shapley_values_failures_and_missing_cells_are_told(make_study):
     [shapley] = [line for line in said if "exact Shapley values" in line]
     assert re.search(r"give bilevel \+0\.\d\d ± 0\.\d\d, OT .*, RankNet \+\d\.\d\d ± .*9 seeds\)", shapley)
     assert "Shapley values are undefined where a cell is missing: seed 3." in said
-    assert "2 of 110 trials have no result; effects that need one leave out its seed." in said
+    assert "2 of 120 trials have no result; effects that need one leave out its seed." in said
     assert "Missing, seed 5: margin." in said
     reason = "The classifier's loss was not a number & more."
     assert f"Failed: bilevel=on OT=on RankNet=on, seed 3: {reason}" in said

@@ -56,7 +56,7 @@ def test_failed_trials_are_marked_and_no_reason_to_refuse(make_study):
 def test_a_retuned_study_of_another_training_version_than_its_fixed_one_is_refused(make_study, make_outcome):
     fixed = make_study(lambda cell, seed: make_outcome(0.9, training_version=1))
     retuned = replace(make_study(lambda cell, seed: make_outcome(0.9, training_version=2)), fixed=fixed)
-    with pytest.raises(InvalidInput, match="version 1 in 110 trials; version 2 in 110 trials; run it with --rerun-out"):
+    with pytest.raises(InvalidInput, match="version 1 in 120 trials; version 2 in 120 trials; run it with --rerun-out"):
         analyse(retuned)
 
 

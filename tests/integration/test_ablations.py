@@ -208,11 +208,11 @@ def test_a_recipe_s_plan_says_what_a_table_of_the_paper_costs(tmp_path):
     np.savez(tmp_path / "images.npz", x=images, y=labels)
     flags = ["--data.source=npz:images.npz", "--seeds=0", "--training.max_epochs=1", "--home=home"]
     plan = ablations("run", "--recipe=table4", *flags, "--plan", cwd=tmp_path).stdout
-    assert "11 different trials; 11 to run." in plan
-    assert "up to 33 final ones" in plan
+    assert "12 different trials; 12 to run." in plan
+    assert "up to 36 later ones" in plan
     assert "these trainings take about" in plan
     [hours] = [line.split()[-2] for line in plan.splitlines() if line.endswith("GPU-hours.")]
-    trainings = int(plan.split("Missing: ")[1].split()[0]) + 33
+    trainings = int(plan.split("Missing: ")[1].split()[0]) + 36
     assert float(hours) == pytest.approx(6 * trainings / 3600, abs=0.05)
     assert not (tmp_path / "home").exists()
 
