@@ -161,6 +161,11 @@ FACTS = {
             select="rambo.strategies.least_confidence:select_least_confidence",
         ),
         StrategyFacts(
+            name="coreset",
+            about="the farthest from all that is labelled, in f's features (CoreSet)",
+            select="rambo.strategies.coreset:select_coreset",
+        ),
+        StrategyFacts(
             name="scout_margin",
             about="margin by a classifier that has seen S_val's labels as well, as û has",
             select="rambo.strategies.margin_sampling:select_margin",
