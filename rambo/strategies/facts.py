@@ -166,6 +166,11 @@ FACTS = {
             select="rambo.strategies.coreset:select_coreset",
         ),
         StrategyFacts(
+            name="badge",
+            about="large gradients of f's last layer that differ (BADGE)",
+            select="rambo.strategies.badge:select_badge",
+        ),
+        StrategyFacts(
             name="scout_margin",
             about="margin by a classifier that has seen S_val's labels as well, as û has",
             select="rambo.strategies.margin_sampling:select_margin",
