@@ -151,6 +151,26 @@ FACTS = {
             is_control=True,
         ),
         StrategyFacts(
+            name="entropy",
+            about="the largest entropies of f's predictions",
+            select="rambo.strategies.entropy:select_entropy",
+        ),
+        StrategyFacts(
+            name="least_confidence",
+            about="the smallest probabilities of the likeliest class",
+            select="rambo.strategies.least_confidence:select_least_confidence",
+        ),
+        StrategyFacts(
+            name="coreset",
+            about="the farthest from all that is labelled, in f's features (CoreSet)",
+            select="rambo.strategies.coreset:select_coreset",
+        ),
+        StrategyFacts(
+            name="badge",
+            about="large gradients of f's last layer that differ (BADGE)",
+            select="rambo.strategies.badge:select_badge",
+        ),
+        StrategyFacts(
             name="scout_margin",
             about="margin by a classifier that has seen S_val's labels as well, as û has",
             select="rambo.strategies.margin_sampling:select_margin",
