@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks.records import keep, table
-from rambo.config import Training
 from rambo.data.dataset import Normalisation
+from rambo.sections import Training
 from rambo.training.stacking import StackedTrainer
 from rambo.training.trainer import Problem, SetSpec, Trainer
 

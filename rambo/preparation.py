@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from rambo.arrays import Indices, Members
-from rambo.config import Config, Data
+from rambo.config import Config
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
 from rambo.data.features import pixel_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import require
 from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
+from rambo.sections import Data
 from rambo.training.classifiers import check_classifier
 from rambo.training.trainer import Problem, SetSpec
 from rambo.utility.ot_distance import OTProblem

@@ -5,10 +5,11 @@ The `paper_*` presets hold B.7's values: k, b, n, B and the classifier of each d
 
 from collections.abc import Callable
 
-from rambo.config import (
+from rambo.config import Config
+from rambo.errors import require
+from rambo.sections import (
     Acquisition,
     Classifier,
-    Config,
     Data,
     Evaluation,
     Offline,
@@ -16,7 +17,6 @@ from rambo.config import (
     Training,
     UtilityModel,
 )
-from rambo.errors import require
 
 
 def quickstart() -> Config:

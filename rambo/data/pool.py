@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rambo import config
 from rambo.arrays import Images, Indices, Labels
 from rambo.data.dataset import Dataset, flip_labels, random_classes, thin_classes
 from rambo.errors import require
 from rambo.randomness import numpy_generator
+from rambo.sections import Data
 
 HIDDEN = -1
 """The label of an image that nobody has asked for, and the round of one not labelled yet."""
@@ -63,7 +63,7 @@ class Pool:
         return replace(self, labels=labels)
 
 
-def make_split(dataset: Dataset, data: config.Data, seed: int) -> Split:
+def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
     """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data.
 
     Deviation[imbalance-after]: classes are thinned in the pool, after S_0 and S_val have been drawn from all images.
@@ -118,7 +118,7 @@ def reveal(pool: Pool, split: Split, indices: Indices) -> Pool:
 
 
 def _draw(
-    candidates: Indices, size: int, dataset: Dataset, data: config.Data, seed: int, name: str
+    candidates: Indices, size: int, dataset: Dataset, data: Data, seed: int, name: str
 ) -> tuple[Indices, Indices]:
     """`size` of `candidates` and the rest, both sorted; a larger size draws a superset."""
     order = _random_order(candidates, dataset.labels, data.stratified, numpy_generator(seed, name))

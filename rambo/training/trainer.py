@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rambo import config
 from rambo.arrays import Features, Images, Indices, Labels
 from rambo.data.dataset import Normalisation, NormalisedImages
 from rambo.data.pool import HIDDEN
@@ -25,6 +24,7 @@ from rambo.errors import require
 from rambo.identity import described, pairs
 from rambo.measurement import Measurement
 from rambo.randomness import torch_generator
+from rambo.sections import Training
 from rambo.training.classifiers import Network, build_classifier
 from rambo.training.learners import Learner, Learners
 
@@ -60,7 +60,7 @@ class Problem:
     test: Indices
     num_classes: int
     classifier: str
-    training: config.Training
+    training: Training
 
     def key(self, spec: SetSpec) -> str:
         """32 hex digits that name the measurement of `spec`; raises `InvalidInput` where a label is hidden."""

@@ -26,9 +26,9 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from rambo.arrays import Floats
-from rambo.config import UtilityModel
 from rambo.errors import FitCollapsed, require
 from rambo.randomness import numpy_generator, torch_generator
+from rambo.sections import UtilityModel
 from rambo.utility.deep_sets import Masks, SetBatch, SetUtilityModel, TrainingForm
 from rambo.utility.hypergradients import HYPERGRADIENTS, Descent, OuterStep, value_and_gradient
 from rambo.utility.losses import total_loss

@@ -24,9 +24,9 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from rambo.arrays import Features, Indices
-from rambo.config import Switches, UtilityModel
 from rambo.errors import require
 from rambo.randomness import torch_generator
+from rambo.sections import Switches, UtilityModel
 from rambo.training.trainer import single_thread
 from rambo.utility.scoring import RunningMeans
 

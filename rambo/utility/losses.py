@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from rambo.config import Switches, UtilityModel
 from rambo.errors import InvalidInput
+from rambo.sections import Switches, UtilityModel
 
 
 def ranknet_loss(

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from rambo.arrays import Features, Indices
-from rambo.config import UtilityModel
 from rambo.data.dataset import Dataset, NormalisedImages
 from rambo.data.features import cached_features, l2_normalise, pixel_features, weights_id
 from rambo.data.pool import Split
+from rambo.sections import UtilityModel
 from rambo.utility.ot_distance import OTProblem
 
 

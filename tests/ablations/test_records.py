@@ -56,4 +56,4 @@ def test_effects_csv_holds_what_was_analysed(study, files):
         assert (row["p"] != "") is (row["p_holm"] != "") is (row["p_tost"] != "") is tested
         if tested:
             assert float(row["p_holm"]) == pytest.approx(effect.p_holm)
-    assert {row["metric"] for row in read[15:]} == {"val_accuracy"}
+    assert {row["metric"] for row in read[16:]} == {"val_accuracy"}

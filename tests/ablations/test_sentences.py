@@ -122,6 +122,6 @@ def test_what_is_shown_by_the_other_metric_is_told_and_what_is_not_is_named(make
 
 def test_families_and_what_holds_for_them_are_named(make_study):
     [line] = [line for line in sentences(analyse(make_study(noisy))) if line.startswith("Families: ")]
-    assert line.startswith("Families: 7 contrasts and 5 comparisons with controls.")
+    assert line.startswith("Families: 7 contrasts and 6 comparisons with controls.")
     assert "one by one, unadjusted" in line
     assert "exact if differences are symmetric" in line

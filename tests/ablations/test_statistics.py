@@ -33,10 +33,10 @@ def test_validation_accuracy_is_analysed_by_name(make_study, make_outcome):
 
 def test_unequal_seeds_are_refused_unless_allowed_and_then_marked(make_study):
     study = make_study(lambda cell, seed: None if (cell.control, seed) == ("margin", 4) else noisy(cell, seed))
-    with pytest.raises(InvalidInput, match="must have the same seeds in all cells, got seeds 0–9 in 10 cells; seeds 0"):
+    with pytest.raises(InvalidInput, match="must have the same seeds in all cells, got seeds 0–9 in 11 cells; seeds 0"):
         analyse(study)
     [mark] = analyse(study, allow_mixed=True).marks
-    assert mark.endswith("seeds 0–9 in 10 cells; seeds 0–3, 5–9 in 1 cell.")
+    assert mark.endswith("seeds 0–9 in 11 cells; seeds 0–3, 5–9 in 1 cell.")
 
 
 def test_failed_trials_are_marked_and_no_reason_to_refuse(make_study):
@@ -45,7 +45,7 @@ def test_failed_trials_are_marked_and_no_reason_to_refuse(make_study):
 
     study = make_study(accuracy)
     [mark] = analyse(study).marks
-    assert mark.endswith("seeds 0–9 in 10 cells; seeds 0–3, 5–9 in 1 cell.")
+    assert mark.endswith("seeds 0–9 in 11 cells; seeds 0–3, 5–9 in 1 cell.")
     assert analyse(study) == analyse(study, allow_mixed=True)
     waiting = make_study(lambda cell, seed: None if (cell.control, seed) == ("random", 0) else accuracy(cell, seed))
     with pytest.raises(InvalidInput, match="run what is missing, or pass --allow-mixed"):
@@ -62,7 +62,7 @@ def test_a_retuned_study_of_another_training_version_than_its_fixed_one_is_refus
 
 def test_mixed_training_versions_are_refused_unless_allowed_and_then_marked(make_study, make_outcome):
     study = make_study(lambda cell, seed: make_outcome(noisy(cell, seed), training_version=1 + (seed > 7)))
-    with pytest.raises(InvalidInput, match="one training version, got version 1 in 88 trials; version 2 in 22 trials;"):
+    with pytest.raises(InvalidInput, match="one training version, got version 1 in 96 trials; version 2 in 24 trials;"):
         check_comparable(study)
     [mark] = check_comparable(study, allow_mixed=True)
     assert "version 2 in 22 trials" in mark

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reach import reachable
 
-from rambo import acquisition, config
+from rambo import acquisition, config, sections
 from rambo.data.dataset import Dataset
 from rambo.data.pool import HIDDEN, Split
 from rambo.experiment import Lab, run
@@ -114,7 +114,7 @@ class TestContract:
     def test_nothing_that_trains_f_or_holds_a_label_is_within_reach_of_one_that_did_not_ask(self, name, asked):
         kinds = [Split, Measurement, Dataset, config.Config]
         may_train = FACTS[name].grants & {"training", "measured", "marginally_measured"}
-        kinds += [Problem, Trainer, Measurer, config.Training] if not may_train else []
+        kinds += [Problem, Trainer, Measurer, sections.Training] if not may_train else []
         found = [type(one) for one in reachable(asked[name]) if isinstance(one, tuple(kinds))]
         assert found == []
 

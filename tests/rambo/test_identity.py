@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from rambo import config
+from rambo import config, sections
 from rambo.data.dataset import Normalisation
 from rambo.errors import InvalidInput
 from rambo.fields import config_id, effective_fields, fields, flatten, from_nested, override, to_json
@@ -80,7 +80,7 @@ def test_a_later_field_is_a_field_like_any_other():
         override(cls(), {"acquisition.num_scouts": "many"})
 
 
-def problem(training: config.Training, normalisation: Normalisation) -> Problem:
+def problem(training: sections.Training, normalisation: Normalisation) -> Problem:
     labels, everyone = np.arange(20) % 2, np.arange(20)
     images = np.zeros((20, 1, 4, 4), dtype=np.uint8)
     return Problem(images, labels, "f" * 64, normalisation, everyone[:5], everyone[5:10], 2, "lenet5", training)
@@ -94,7 +94,7 @@ def renamed(value: object) -> object:
 
 def test_no_name_of_a_class_and_no_later_field_moves_a_key():
     spec = SetSpec(np.array([11, 13]), 7)
-    training, moments = config.Training(), Normalisation((0.5,), (0.25,))
+    training, moments = sections.Training(), Normalisation((0.5,), (0.25,))
     key = problem(training, moments).key(spec)
     assert problem(renamed(training), renamed(moments)).key(spec) == key
     larger = grown("training", "warm_up", default=0, as_before=0)().training
@@ -111,6 +111,6 @@ def test_renaming_a_section_moves_no_id():
 
 
 def test_what_is_digested_is_written_out():
-    assert described("Training", pairs(config.Training())) == (
+    assert described("Training", pairs(sections.Training())) == (
         "Training(learning_rate=0.001, batch_size=64, max_epochs=100, target_accuracy=0.99)"
     )

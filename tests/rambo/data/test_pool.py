@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rambo.config import Data
 from rambo.data.dataset import Dataset
 from rambo.data.pool import HIDDEN, make_split, reveal, start_pool
 from rambo.errors import InvalidInput
+from rambo.sections import Data
 
 
 def make_dataset(num_images=300, num_classes=4, official=0):

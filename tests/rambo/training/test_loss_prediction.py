@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rambo import config
+from rambo import sections
 from rambo.data.dataset import Normalisation
 from rambo.home import Home
 from rambo.progress import Progress
@@ -158,7 +158,7 @@ class Counted:
 
 
 def trained_for(problem, spec, **settings):
-    longer = replace(problem, training=config.Training(batch_size=64, **settings))
+    longer = replace(problem, training=sections.Training(batch_size=64, **settings))
     return JointTrainer(longer, CPU).fit(spec)
 
 
@@ -178,7 +178,7 @@ def test_where_f_would_stop_early_the_share_is_kept(problem, spec, monkeypatch):
 def test_a_last_batch_of_any_size_is_learned_from(problem, spec, monkeypatch):
     """41 images in batches of 20: the last one has no pair."""
     counted = Counted(monkeypatch)
-    odd = replace(problem, training=config.Training(batch_size=20, max_epochs=2))
+    odd = replace(problem, training=sections.Training(batch_size=20, max_epochs=2))
     predicted = JointTrainer(odd, CPU).fit(spec)(problem.test)
     assert counted.sizes == [20, 20, 1] * 2
     assert np.isfinite(predicted).all()
@@ -197,7 +197,7 @@ def test_a_training_is_a_pure_function_of_its_spec(problem, spec):
 def test_f_starts_and_is_shuffled_as_where_it_is_trained_alone(problem, spec, monkeypatch):
     """With the ranking loss at weight 0 the f inside is the one that `Trainer` makes, but for rounding."""
     monkeypatch.setattr(loss_prediction, "WEIGHT", 0.0)
-    settings = replace(problem, training=config.Training(max_epochs=5, batch_size=16))
+    settings = replace(problem, training=sections.Training(max_epochs=5, batch_size=16))
     watched = JointTrainer(settings, CPU).fit(spec).network.classifier
     alone = Trainer(settings, CPU).fit(spec).model
     for mine, other in zip(watched.parameters(), alone.parameters(), strict=True):
@@ -226,7 +226,7 @@ def hard_and_easy(num=500):
             image[[0, -1], :] = image[:, [0, -1]] = 180
     labels = np.where(hard, drawn.integers(0, 4, num), quadrant)
     everyone = np.arange(num)
-    training = config.Training(max_epochs=60, batch_size=32)
+    training = sections.Training(max_epochs=60, batch_size=32)
     moments = Normalisation((0.2,), (0.25,))
     return Problem(images, labels, "f" * 64, moments, everyone[:10], everyone[10:20], 4, "smallnet", training), hard
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rambo import config
+from rambo import sections
 from rambo.data.dataset import Normalisation
 from rambo.data.pool import HIDDEN
 from rambo.errors import InvalidInput
@@ -20,7 +20,7 @@ NUM_CLASSES = 3
 
 @pytest.fixture
 def problem(prepared):
-    settings = config.Training(max_epochs=15, target_accuracy=0.6, batch_size=16)
+    settings = sections.Training(max_epochs=15, target_accuracy=0.6, batch_size=16)
     return replace(prepared.problem(prepared.pool), training=settings)
 
 
@@ -41,7 +41,7 @@ def random_problem(classifier, shape, batch_size):
         test=np.arange(50, 60),
         num_classes=NUM_CLASSES,
         classifier=classifier,
-        training=config.Training(batch_size=batch_size),
+        training=sections.Training(batch_size=batch_size),
     )
 
 

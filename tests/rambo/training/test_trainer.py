@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rambo import config
+from rambo import sections
 from rambo.data.pool import reveal
 from rambo.errors import InvalidInput
 from rambo.randomness import torch_generator
@@ -61,13 +61,13 @@ print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 
 def test_golden_metrics_guard_the_training_step(problem, spec):
     """Where this fails on purpose, raise TRAINING_VERSION: every key changes with it."""
-    measured = Trainer(replace(problem, training=config.Training(max_epochs=30)), CPU).train(spec)
+    measured = Trainer(replace(problem, training=sections.Training(max_epochs=30)), CPU).train(spec)
     assert (measured.epochs, measured.val_accuracy, measured.test_accuracy) == (30, GOLDEN_VALIDATION, GOLDEN_TEST)
 
 
 def test_the_step_is_adam_on_cross_entropy(problem, spec):
     """One epoch of one batch against torch's reference optimiser in float64."""
-    one_batch = replace(problem, training=config.Training(max_epochs=1, batch_size=64))
+    one_batch = replace(problem, training=sections.Training(max_epochs=1, batch_size=64))
     fitted = Trainer(one_batch, CPU).fit(spec)
     model = build_classifier("smallnet", (1, 8, 8), 10, torch_generator(spec.train_seed, "weights")).double()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -79,8 +79,8 @@ def test_the_step_is_adam_on_cross_entropy(problem, spec):
 
 
 def test_training_stops_after_the_first_epoch_that_reaches_the_target(problem, spec):
-    easy = replace(problem, training=config.Training(target_accuracy=0.3))
-    hard = replace(problem, training=config.Training(target_accuracy=0.9))
+    easy = replace(problem, training=sections.Training(target_accuracy=0.3))
+    hard = replace(problem, training=sections.Training(target_accuracy=0.9))
     first, second = Trainer(easy, CPU).train(spec), Trainer(hard, CPU).train(spec)
     assert 1 <= first.epochs < second.epochs < 100
 
@@ -111,7 +111,7 @@ def test_weights_survive_a_file(problem, spec):
 def test_a_classifier_that_was_restored_predicts_as_the_one_that_was_trained(problem, spec, classifier):
     """To the bit, so that a trial that goes on picks what it would have picked: layouts have kernels of their own."""
     images = np.repeat(np.repeat(problem.images, 2, axis=2), 2, axis=3)
-    large = replace(problem, classifier=classifier, images=images, training=config.Training(max_epochs=1))
+    large = replace(problem, classifier=classifier, images=images, training=sections.Training(max_epochs=1))
     trainer = Trainer(large, CPU)
     fitted = trainer.fit(replace(spec, indices=spec.indices[:20]))
     restored = trainer.restore(fitted.measurement, weights_of(fitted.model))
@@ -137,7 +137,7 @@ class TestKey:
         "change",
         [
             {"classifier": "lenet5"},
-            {"training": config.Training(learning_rate=2e-3)},
+            {"training": sections.Training(learning_rate=2e-3)},
             {"fingerprint": "other"},
         ],
     )

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from rambo.config import Switches, UtilityModel
 from rambo.errors import FitCollapsed
+from rambo.sections import Switches, UtilityModel
 from rambo.utility import bilevel
 from rambo.utility.bilevel import fit_utility_model
 from rambo.utility.deep_sets import SetUtilityModel

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from rambo.config import Switches, UtilityModel
 from rambo.errors import InvalidInput
 from rambo.randomness import torch_generator
+from rambo.sections import Switches, UtilityModel
 from rambo.utility.deep_sets import SetUtilityModel, TrainingForm
 
 MNIST, DIGITS, FROZEN = (1, 28, 28), (1, 8, 8), (512,)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from rambo.config import Switches, UtilityModel
 from rambo.errors import InvalidInput
 from rambo.randomness import torch_generator
+from rambo.sections import Switches, UtilityModel
 from rambo.utility.deep_sets import SetUtilityModel
 from rambo.utility.kinds import load_utility_model
 

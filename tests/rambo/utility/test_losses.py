@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rambo.config import Switches, UtilityModel
 from rambo.errors import InvalidInput
+from rambo.sections import Switches, UtilityModel
 from rambo.utility.losses import ot_loss, ranknet_loss, regression_loss, total_loss
 
 numbers = st.floats(-10, 10, width=32)

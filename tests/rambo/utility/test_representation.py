@@ -5,10 +5,10 @@ import pytest
 import torch
 from reach import reachable
 
-from rambo.config import UtilityModel
 from rambo.data.dataset import Dataset, NormalisedImages
 from rambo.data.features import l2_normalise, pixel_features, resnet18_features
 from rambo.data.pool import Split
+from rambo.sections import UtilityModel
 from rambo.utility.representation import Representation
 
 CPU = torch.device("cpu")
