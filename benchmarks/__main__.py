@@ -2,7 +2,7 @@
 
   training      sets per second on one thread: loops as people write them, ours one by one, ours stacked
   collection    one and two bare processes against one and two Ray Train workers; the second run
-  growth        the store at 1e3 and 1e5 records; acquisition for pools of 1e4 to 1e6; memory over 1e2 to 1e4 sets
+  growth        the store at 1e3 and 1e5 records; every strategy for pools of 1e4 to 1e6; memory over 1e2 to 1e4 sets
   search        what a search costs beside its work; TPE and a Gaussian process against random choice
   gpu           one by one against stacked on one device, K swept; needs torch, numpy and this checkout alone
   all           all but gpu, on the embedded digits: what make bench runs

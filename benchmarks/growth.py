@@ -1,4 +1,4 @@
-"""How time, memory and bytes grow: of the store with its records, of acquisition, of a collection, of a plan.
+"""How time, memory and bytes grow: of the store, of acquisition by each strategy, of a collection, of a plan.
 
 python -m benchmarks growth
 """
@@ -11,9 +11,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import psutil
@@ -24,7 +25,7 @@ from ablations.plans import make_plan
 from benchmarks.records import keep, table
 from cluster.trials import unfinished
 from cluster.work import known_work
-from rambo.arrays import Features, Indices
+from rambo.arrays import Features
 from rambo.cli import Parser
 from rambo.data.pool import HIDDEN, Pool
 from rambo.fields import override
@@ -34,20 +35,27 @@ from rambo.preparation import prepare
 from rambo.presets import paper_mnist, quickstart
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.strategies.rambo import select_by_utility
-from rambo.strategies.request import Request
+from rambo.strategies.facts import FACTS, Grant
+from rambo.strategies.request import Request, load_select
 from rambo.training.committee import Committee
 from rambo.training.measuring import measure_into
-from rambo.training.trainer import SetSpec
+from rambo.training.trainer import SetSpec, margins_of
 from rambo.utility.scoring import RunningMeans
 
 CPU = torch.device("cpu")
 NUM_LABELLED = 200
+NUM_VALIDATION = 1000
+NUM_CLASSES = 10
 NUM_FEATURES = 128
+"""Of û."""
+NUM_PENULTIMATE = 84
+"""Of f, as of LeNet-5."""
+LIMIT_SECONDS = 300
+"""A strategy that takes longer from one pool is not asked to choose from a larger one."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure all four; print tables and keep them."""
+    """Measure all five, or the strategies alone; print tables and keep them."""
     parser = Parser(
         prog="python -m benchmarks growth", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -55,17 +63,25 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pools", default="10000,100000,1000000", help="images in the pool (default %(default)s)")
     parser.add_argument("--sets", default="100,1000,10000", help="small sets to measure (default %(default)s)")
     parser.add_argument("--cells", default="200,2000", help="cells of a plan, seeds included (default %(default)s)")
+    parser.add_argument("--strategies", default=",".join(SUPPLIED), help="to measure (default %(default)s)")
+    parser.add_argument("--strategies-only", action="store_true", help="measure nothing else")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.case is not None:
         run_case(options.case)
         return
+    sizes = [int(size) for size in options.pools.split(",")]
+    strategies = [row for name in options.strategies.split(",") for row in strategy_rows(name, sizes)]
+    table("Strategies, predictions given, B = 500", ("strategy", "pool", "seconds", "MiB added"), strategies)
+    if options.strategies_only:
+        keep("growth", {"strategies": strategies})
+        return
     store = [store_row(int(count)) for count in options.records.split(",")]
     header = ("records", "files", "write, s", "first lookup of all, s", "second, s", "bytes", "bytes a record")
     table("The store", header, store)
     pools = [
-        (int(size), budget, *child(f"acquire {size} {budget} {reach}").values(), reach)
-        for size in options.pools.split(",")
+        (size, budget, *child(f"acquire {size} {budget} {reach}").values(), reach)
+        for size in sizes
         for budget, reach in ((500, "10"), (5000, "10"), (500, "all"))
     ]
     table("Acquisition, features and margins given", ("pool", "B", "seconds", "MiB added", "M/b"), pools)
@@ -81,7 +97,8 @@ def main(arguments: Sequence[str]) -> None:
         for number in (1, 3)
     ]
     table("A plan, data of 10 000 images of 28 x 28", ("cells", "data sets", *PLAN_COLUMNS), plans)
-    keep("growth", {"store": store, "acquisition": pools, "memory": sets, "plans": plans})
+    measured = {"store": store, "strategies": strategies, "acquisition": pools, "memory": sets, "plans": plans}
+    keep("growth", measured)
 
 
 def store_row(count: int) -> tuple[object, ...]:
@@ -111,52 +128,98 @@ def _record(rng: np.random.Generator) -> Measurement:
     return Measurement(float(correct.mean()), float(rng.random()), bits, int(rng.integers(100)), 0.5, "cpu")
 
 
-def child(case: str) -> dict[str, float]:
+def child(case: str, limit_seconds: float | None = None) -> dict[str, float]:
     """What `run_case` prints in a process of its own: peaks of memory cannot be taken back."""
     command = [sys.executable, "-m", "benchmarks", "growth", "--case", case]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=limit_seconds).stdout
     values: dict[str, float] = json.loads(answer.splitlines()[-1])
     print(f"{case}: {values}", flush=True)
     return values
 
 
 def run_case(case: str) -> None:
-    """`acquire POOL BUDGET M/b`, `plan CELLS SETS`, `in-process SETS` or `workers SETS`."""
+    """`acquire POOL BUDGET M/b`, `strategy NAME POOL BUDGET`, `plan CELLS SETS`, `in-process` or `workers SETS`."""
     torch.set_num_threads(1)
     kind, *rest = case.split()
     if kind == "acquire":
         print(json.dumps(acquire(int(rest[0]), int(rest[1]), rest[2])))
+    elif kind == "strategy":
+        print(json.dumps(choose(rest[0], int(rest[1]), int(rest[2]))))
     elif kind == "plan":
         print(json.dumps(plan_cells(int(rest[0]), int(rest[1]))))
     else:
         print(json.dumps(collect_small(int(rest[0]), workers=kind == "workers")))
 
 
-@dataclass(frozen=True, eq=False)
-class _GivenMargins:
-    values: Features
-
-    def margins(self, indices: Indices) -> Features:
-        return self.values[indices]
-
-
 def acquire(size: int, budget: int, reach: str) -> dict[str, float]:
     """Seconds and memory of RAMBO's selection from a pool of `size`."""
     rng = np.random.default_rng(0)
-    total = size + NUM_LABELLED
-    features = rng.standard_normal((total, NUM_FEATURES), dtype=np.float32)
-    rounds = np.full(total, HIDDEN)
-    rounds[:NUM_LABELLED] = 0
-    everyone = np.arange(total)
-    pool = Pool(np.zeros((0, 1, 8, 8), dtype=np.uint8), rounds, rounds, everyone, everyone[:0], 10)
-    classifier: Committee = _GivenMargins(rng.random(total, dtype=np.float32))  # type: ignore[assignment]
+    pool = _pool(size, 0, rng)
+    features = rng.standard_normal((len(pool.labels), NUM_FEATURES), dtype=np.float32)
     direction = rng.standard_normal(NUM_FEATURES).astype(np.float32)
     scorer = partial(RunningMeans, image_features=features.__getitem__, score_pooled=lambda pooled: pooled @ direction)
+    classifier = _told(margins=rng.random(len(pool.labels), dtype=np.float32))
     candidates = size if reach == "all" else int(reach) * 50
-    request = Request(pool, classifier, budget, 50, candidates, {"utility": scorer})
-    before = peak_mib()
-    start = time.perf_counter()
-    select_by_utility(request, rng)
+    return _clocked("rambo", Request(pool, classifier, budget, 50, candidates, granted={"utility": scorer}), rng)
+
+
+def choose(name: str, size: int, budget: int) -> dict[str, float]:
+    """Seconds and memory of a strategy's selection from a pool of `size` beside 200 labels and an S_val of 1000."""
+    rng = np.random.default_rng(0)
+    pool = _pool(size, NUM_VALIDATION, rng)
+    there: dict[Grant, object] = {
+        "validation_labels": rng.integers(0, NUM_CLASSES, NUM_VALIDATION),
+        "learning_rate": 0.001,
+    }
+    granted = {grant: there[grant] for grant in FACTS[name].grants}
+    return _clocked(
+        name, Request(pool, _random_committee(len(pool.labels), rng), budget, 50, 500, granted=granted), rng
+    )
+
+
+SUPPLIED = tuple(name for name, facts in FACTS.items() if facts.grants <= {"validation_labels", "learning_rate"})
+"""Strategies that `choose` has all for."""
+
+
+def strategy_rows(name: str, sizes: Sequence[int]) -> list[tuple[object, ...]]:
+    """A row for each pool, up to the first that takes too long."""
+    rows: list[tuple[object, ...]] = []
+    for size in sizes:
+        try:
+            rows.append((name, size, *child(f"strategy {name} {size} 500", LIMIT_SECONDS).values()))
+        except subprocess.TimeoutExpired:
+            return [*rows, (name, size, f"over {LIMIT_SECONDS}", "")]
+    return rows
+
+
+def _pool(size: int, num_validation: int, rng: np.random.Generator) -> Pool:
+    """Dataset indices in turn: the labelled set, what may be labelled, S_val."""
+    total = NUM_LABELLED + size + num_validation
+    rounds, labels, everyone = np.full(total, HIDDEN), np.full(total, HIDDEN), np.arange(total)
+    rounds[:NUM_LABELLED], labels[:NUM_LABELLED] = 0, rng.integers(0, NUM_CLASSES, NUM_LABELLED)
+    members, validation = np.split(everyone, [NUM_LABELLED + size])
+    return Pool(np.zeros((0, 1, 8, 8), dtype=np.uint8), labels, rounds, members, validation, NUM_CLASSES)
+
+
+def _random_committee(total: int, rng: np.random.Generator) -> Committee:
+    """Predictions from random logits, beside random activations behind a ReLU."""
+    logits = 2 * rng.standard_normal((total, NUM_CLASSES), dtype=np.float32)
+    features = rng.standard_normal((total, NUM_PENULTIMATE), dtype=np.float32).clip(min=0)
+    probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+    return _told(logits=logits, probabilities=probabilities, margins=margins_of(probabilities), features=features)
+
+
+def _told(**answers: Features) -> Committee:
+    """A committee that answers from tables with a row for every dataset index."""
+    told = SimpleNamespace(device=CPU, **{name: table.__getitem__ for name, table in answers.items()})
+    return cast(Committee, told)
+
+
+def _clocked(name: str, request: Request, rng: np.random.Generator) -> dict[str, float]:
+    select = load_select(FACTS[name])
+    Path("/proc/self/clear_refs").write_text("5")  # what was built in more memory than it takes would hide some
+    before, start = peak_mib(), time.perf_counter()
+    select(request, rng)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "mib": peak_mib() - before}
 

@@ -1,5 +1,9 @@
 """What every acquisition strategy promises, each run with what a real experiment hands it; a new one has its record."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reach import reachable
+from stand_ins import Told
+from tiny_experiment import TINY_FLAGS
 
 from rambo import acquisition, config, sections
 from rambo.data.dataset import Dataset
 from rambo.data.pool import HIDDEN, Split
+from rambo.errors import InvalidInput
 from rambo.experiment import Lab, run
 from rambo.fields import override
 from rambo.home import Home
@@ -71,6 +78,48 @@ def select(name, request, seed=0) -> Selection:
     return load_select(FACTS[name])(request, np.random.default_rng(seed))
 
 
+def legal(picks, request) -> bool:
+    """Different unlabelled images, as many as were asked for."""
+    chosen = picks.indices.tolist()
+    return len(set(chosen)) == len(chosen) == request.budget and set(chosen) <= set(request.pool.unlabelled.tolist())
+
+
+def answering(request, probabilities, features) -> Request:
+    """`request` with a committee that answers so of every image, where the strategy has one."""
+    return replace(request, scout=Told(probabilities, features) if request.scout else None)
+
+
+def alike(request, probabilities, features):
+    """Every image has the same probabilities and features."""
+    return answering(request, np.full_like(probabilities, 0.1), np.ones_like(features))
+
+
+def dead(request, probabilities, features):
+    """The same of a network whose features are all 0, so that its bias alone predicts."""
+    return answering(request, np.tile(probabilities[:1], (len(probabilities), 1)), np.zeros_like(features))
+
+
+def sure(request, probabilities, features):
+    """Every prediction is certain."""
+    return answering(request, np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)], features)
+
+
+def sure_of_one_class(request, probabilities, features):
+    """Every prediction is certain, and the same."""
+    return answering(request, np.eye(probabilities.shape[1])[np.zeros(len(probabilities), dtype=int)], features)
+
+
+def repeated(request, probabilities, features):
+    """The pool holds three images, again and again."""
+    original, unlabelled = np.arange(len(probabilities)), request.pool.unlabelled
+    original[unlabelled] = unlabelled[np.arange(len(unlabelled)) % 3]
+    pool = replace(request.pool, images=request.pool.images[original])
+    return answering(replace(request, pool=pool), probabilities[original], features[original])
+
+
+HARD = (alike, dead, sure, sure_of_one_class, repeated)
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 class TestContract:
     @given(data=st.data())
@@ -93,6 +142,26 @@ class TestContract:
     def test_the_same_generator_gives_the_same_picks(self, name, asked):
         request = changed(asked[name])
         assert select(name, request, 3).indices.tolist() == select(name, request, 3).indices.tolist()
+
+    @pytest.mark.parametrize("hard", HARD)
+    def test_whatever_f_answers_picks_are_legal_and_follow_from_the_seed(self, name, prepared, asked, hard):
+        committee, everyone = asked["margin"].classifier, np.arange(len(prepared.pool.labels))
+        answers = committee.probabilities(everyone), committee.features(everyone)
+        request = hard(changed(asked[name]), *answers)
+        picks = select(name, request, 3)
+        assert legal(picks, request)
+        assert picks.indices.tolist() == select(name, request, 3).indices.tolist()
+
+    def test_a_pool_of_one_class_is_a_pool(self, name, prepared, asked):
+        pool, labels = asked[name].pool, prepared.split.labels
+        members = np.concatenate([pool.labelled, pool.unlabelled[labels[pool.unlabelled] == 3]])
+        request = changed(asked[name], pool=replace(pool, members=np.sort(members)))
+        assert legal(select(name, request), request)
+
+    def test_more_than_the_pool_holds_is_refused(self, name, asked):
+        request = changed(asked[name], budget=len(asked[name].pool.unlabelled))
+        with pytest.raises(InvalidInput, match="must lie between 1 and the"):
+            replace(request, budget=request.budget + 1)
 
     def test_no_label_that_it_has_not_declared_is_within_reach(self, name, prepared, asked):
         request, split = asked[name], prepared.split
@@ -139,6 +208,18 @@ class TestContract:
         select(name, request)
         after = [request.pool.labels, request.pool.rounds, request.pool.members]
         assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.usefixtures("asked")
+def test_another_process_picks_the_same(tiny, lab, tmp_path):
+    """The command, with what all trials share at hand, and with another order of sets and dicts."""
+    shutil.copytree(Path(lab.home.root, "store"), tmp_path / "home/store")
+    flags = [*TINY_FLAGS, "--strategy", ",".join(STRATEGIES), "--home", "home"]
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-m", "rambo", *flags], cwd=tmp_path, env=environment, check=True)
+    for name in STRATEGIES:
+        file = f"{prepare(override(tiny, {'strategy': name}), lab.data_dir).folder}/selected.csv"
+        assert (tmp_path / "home" / file).read_bytes() == lab.home.read(file), name
 
 
 def test_what_a_record_declares_is_handed_over_and_works(tiny, lab, prepared, monkeypatch):
