@@ -7,7 +7,7 @@ from ablations.factors import Cell
 from ablations.statistics import Analysis, Summary, finished, power_text, precision_text, seeds_text, summarise
 from ablations.study import Study
 from rambo import formats
-from rambo.formats import points
+from rambo.formats import p_value, points, relation
 from rambo.inference import ALPHA
 
 BLIND = {
@@ -225,21 +225,6 @@ def mean_error(summary: Summary, *, signed: bool = False) -> str:
         return ""
     mean = points(summary.mean) if signed else f"{100 * summary.mean:.2f}"
     return mean if summary.se is None else f"{mean} ± {100 * summary.se:.2f}"
-
-
-def p_value(p: float | None) -> str:
-    """`.028`, `< .001`, `1`; empty for none."""
-    if p is None:
-        return ""
-    if p < 0.0005:
-        return "< .001"
-    return "1" if p >= 0.9995 else f"{p:.3f}".removeprefix("0")
-
-
-def relation(p: float) -> str:
-    """`= .028` or `< .001`."""
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def seeds_name(seeds: Sequence[int]) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from ablations.effects import Effect
 from ablations.factors import Cell, Factor, label, level_text
-from ablations.sentences import interval, mean_error, p_value, provenance
+from ablations.sentences import interval, mean_error, provenance
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
-from rambo.formats import points
+from rambo.formats import p_value, points
 
 MEASURED = ("n", "test %", "validation %", "û pairs % (ceiling)", "Eq. 4 %")
 """Columns after the factors: seeds; accuracies; how often û and Eq. 4 order held-out pairs as training does."""
