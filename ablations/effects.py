@@ -46,6 +46,8 @@ class Effect:
     """Effects that Holm was over."""
     among: tuple[str, ...] = ()
     """Of an interaction: between what the subject's effect differs, `RankNet off and on`."""
+    tuned_squares: float = 0.0
+    """Sum of the squared weights of cells with settings of several searches: how much of their luck is in it."""
 
     @property
     def is_significant(self) -> bool:
@@ -195,7 +197,8 @@ def _effect(
     sums = [sum(w * column[seed] for w, column in zip(weights, table, strict=True)) for seed in seeds]
     values = tuple(round(float(value), 12) + 0.0 for value in sums)  # else 1e-17 would pass for a difference
     found = estimate(values, margin, numpy_generator(0, "sign flips", metric, names[0]))
-    return Effect(kind, names[0], names[1], tuple(seeds), values, found)
+    squares = sum(float(w) ** 2 for w, cell in zip(weights, cells, strict=True) if len(cell.variants) > 1)
+    return Effect(kind, names[0], names[1], tuple(seeds), values, found, tuned_squares=squares)
 
 
 def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ablations.effects import Effect, reference_cell
 from ablations.factors import Cell
+from ablations.luck import given, luck_sentences
 from ablations.statistics import Analysis, Summary, finished, power_text, precision_text, seeds_text, summarise
 from ablations.study import Study
 from rambo import formats
@@ -32,6 +33,7 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *(effect_sentence(effect, analysis) for effect in effects if effect.estimate is not None),
         *_untested([effect for effect in effects if effect.estimate is None]),
         *shapley_sentences(analysis),
+        *luck_sentences(analysis),
         *([] if other is None else shown_sentences(other)),
         *family_sentences(analysis),
         *missing_sentences(analysis.study),
@@ -88,7 +90,7 @@ def effect_sentence(effect: Effect, analysis: Analysis) -> str:
         raise ValueError(f"{effect.name} has no estimate")
     said = (
         f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)} (95 % interval {interval(effect)}, "
-        f"sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_count(found.n, 'seed')})."
+        f"sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)})."
     )
     tost = f"TOST p {relation(found.p_tost)}{_holm(effect, effect.p_tost_holm)}"
     if effect.is_equivalent:
@@ -133,7 +135,7 @@ def shapley_sentences(analysis: Analysis) -> list[str]:
         said.append(
             f"From no component to all of them, {metric_text(analysis.metric)} changes by "
             f"{mean_error(total, signed=True)} points; exact Shapley values give {shares} "
-            f"(mean ± standard error, {_count(len(seeds), 'seed')}).{BLIND.get(len(effects), '')}"
+            f"(mean ± standard error, {_seeds(len(seeds), analysis)}).{BLIND.get(len(effects), '')}"
         )
     undefined = [seed for seed in analysis.study.grid.seeds if seed not in seeds]
     if undefined:
@@ -146,7 +148,7 @@ def missing_sentences(study: Study) -> list[str]:
     missing = study.missing
     if not missing:
         return []
-    total = len(study.grid.cells) * len(study.grid.seeds)
+    total = len(study.grid.variants) * len(study.grid.seeds)
     verb = "has" if len(missing) == 1 else "have"
     said = [f"{len(missing)} of {total} trials {verb} no result; effects that need one leave out its seed."]
     absent: dict[Cell, list[int]] = {}
@@ -168,7 +170,7 @@ def failure_sentences(analysis: Analysis) -> list[str]:
     study, said = analysis.study, []
     plain = [control for control in study.grid.controls if control.control == "random"]
     for cell in study.grid.studied:
-        failed = [seed for seed in study.grid.seeds if (cell.name, seed) in study.failures]
+        failed = [seed for seed in study.grid.seeds if any((v.name, seed) in study.failures for v in cell.variants)]
         control = next((one for one in plain if set(one.levels) <= set(cell.levels)), None)
         if not failed or control is None:
             continue
@@ -238,7 +240,7 @@ def _headline(analysis: Analysis) -> str:
     if summary.mean is None:
         return f"{cell.name} has no result yet."
     reached = f"{mean_error(summary)} % {metric_text(analysis.metric)}"
-    return f"{cell.name} reaches {reached} (mean ± standard error, {_count(summary.n, 'seed')})."
+    return f"{cell.name} reaches {reached} (mean ± standard error, {_seeds(summary.n, analysis)})."
 
 
 def _summary(analysis: Analysis, cell: Cell) -> Summary:
@@ -255,6 +257,11 @@ def _untested(effects: Sequence[Effect]) -> list[str]:
 def _holm(effect: Effect, p: float | None) -> str:
     noun = {"level": "levels", "control": "controls"}.get(effect.kind, "contrasts")
     return f", {p_value(p)} after Holm over {effect.num_tests} {noun}" if effect.num_tests > 1 else ""
+
+
+def _seeds(number: int, analysis: Analysis) -> str:
+    """How many there are, and what else the error is given."""
+    return ", ".join(filter(None, [_count(number, "seed"), given(analysis.study)]))
 
 
 def _count(number: int, noun: str) -> str:
