@@ -43,7 +43,8 @@ Without --factor the three switches are studied: bilevel, OT and RankNet, each o
 configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.
 The same command again finishes what is missing; a level, a seed or a factor more runs only what is new.
 With --retune N every cell gets a search of N trials on other seeds before it is compared again, as NAME-retuned: a
-component is judged beside what the rest can do when tuned without it.
+component is judged beside what the rest can do when tuned without it. --retune-searches 2 searches twice, each time on
+seeds of its own, and says what luck in tuning adds to the errors.
 """
 
 NOTHING = "Everything this needs is in the trial folders; nothing is trained."
@@ -190,11 +191,12 @@ def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:
 def read_retuning(options: argparse.Namespace) -> Retuning | None:
     """The search that each cell gets, if any."""
     if options.retune is None:
-        extra = [flag for flag in ("retune_seeds", "retune_space") if getattr(options, flag)]
+        extra = [flag for flag in ("retune_seeds", "retune_space", "retune_searches") if getattr(options, flag)]
         require(not extra, "--retune must say how many trials a search has where --retune-… is given, got no --retune.")
         return None
     seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else SEARCH_SEEDS
-    return Retuning(options.retune, tuple(seeds), tuple(options.retune_space))
+    number = 1 if options.retune_searches is None else options.retune_searches
+    return Retuning(options.retune, tuple(seeds), tuple(options.retune_space), number)
 
 
 def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Reporting:
@@ -253,6 +255,9 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     group.add_argument("--plan", action="store_true", help="show the grid, what is missing and how long it takes")
     fair = running.add_argument_group("the same search for every cell, and both results side by side")
     fair.add_argument("--retune", type=int, metavar="N", help="trials of each cell's search (default: no search)")
+    fair.add_argument(
+        "--retune-searches", type=int, metavar="R", help="searches of each cell, on the seeds that follow (default: 1)"
+    )
     fair.add_argument(
         "--retune-seeds", metavar="LIST", help=f"to search on (default: {', '.join(map(str, SEARCH_SEEDS))})"
     )

@@ -48,6 +48,8 @@ class Effect:
     """Of an interaction: between what the subject's effect differs, `RankNet off and on`."""
     se_images: float | None = None
     """Standard error for new seeds and other test images; None where trials do not tell which images they got right."""
+    tuned_squares: float = 0.0
+    """Sum of the squared weights of cells with settings of several searches: how much of their luck is in it."""
 
     @property
     def is_significant(self) -> bool:
@@ -201,7 +203,8 @@ def _effect(
     found = estimate(values, margin, numpy_generator(0, "sign flips", metric, names[0]))
     crossed = combined_error(study, cells, weights, seeds) if metric == "test_accuracy" else None
     se_images = None if crossed is None else crossed.se
-    return Effect(kind, names[0], names[1], tuple(seeds), values, found, se_images=se_images)
+    squares = sum(float(w) ** 2 for w, cell in zip(weights, cells, strict=True) if len(cell.variants) > 1)
+    return Effect(kind, names[0], names[1], tuple(seeds), values, found, se_images=se_images, tuned_squares=squares)
 
 
 def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:

@@ -76,12 +76,23 @@ class Cell:
     """The strategy, if this is a control."""
     tuned: tuple[tuple[str, Value], ...] = ()
     """(field, value) that a search has set for this cell beside its levels; not in its name."""
+    again: tuple[tuple[tuple[str, Value], ...], ...] = ()
+    """The same of its second search, its third, …; each is run in its own right."""
+    search: int = 1
+    """Which search `tuned` is of."""
 
     @property
     def name(self) -> str:
         """Unique within a study, for example `bilevel=on OT=off RankNet=on`, `random`, `random B=500`."""
         parts = [f"{label(name)}={level_text(level)}" for name, level in self.levels]
-        return " ".join(([self.control] if self.control else []) + parts) or "base"
+        plain = " ".join(([self.control] if self.control else []) + parts) or "base"
+        return plain if self.search == 1 else f"{plain} search={self.search}"
+
+    @property
+    def variants(self) -> tuple["Cell", ...]:
+        """The cell as each of its searches left it: itself, where there is one or none."""
+        others = (Cell(self.levels, self.control, found, search=n) for n, found in enumerate(self.again, start=2))
+        return (replace(self, again=()), *others)
 
     def level(self, factor: str) -> Value | None:
         """The level of `factor`, None where it changes nothing here."""
@@ -114,20 +125,28 @@ class Grid:
             config.check_strategy()
 
     def trials(self) -> Iterator[tuple[Cell, int, Config]]:
-        """Every cell with every seed, seed by seed, so that an unfinished study has whole comparisons."""
+        """Every variant with every seed, seed by seed, so that an unfinished study has whole comparisons."""
         for seed in self.seeds:
-            for cell in self.cells:
+            for cell in self.variants:
                 yield cell, seed, self.config(cell, seed)
 
-    def tuned(self, found: Mapping[str, Mapping[str, Value]]) -> "Grid":
-        """The same grid with the fields that a search has found for cells, by name of the cell."""
-        cells = (replace(cell, tuned=tuple(found.get(cell.name, {}).items())) for cell in self.cells)
+    def tuned(self, found: Mapping[str, Sequence[Mapping[str, Value]]]) -> "Grid":
+        """The same grid with the fields that each of a cell's searches has found, by name of the cell."""
+        cells = []
+        for cell in self.cells:
+            first, *others = (tuple(fields.items()) for fields in found.get(cell.name, [{}]))
+            cells.append(replace(cell, tuned=first, again=tuple(others)))
         return replace(self, cells=tuple(cells))
 
     @property
     def strategies(self) -> frozenset[str]:
         """Those of its cells that are no controls, and of the base."""
         return _strategies(self.base, self.factors)
+
+    @property
+    def variants(self) -> tuple[Cell, ...]:
+        """Every cell as each of its searches left it: what runs with every seed."""
+        return tuple(variant for cell in self.cells for variant in cell.variants)
 
     @property
     def studied(self) -> tuple[Cell, ...]:

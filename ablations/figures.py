@@ -112,10 +112,11 @@ def _curve_of(study: Study, cells: Sequence[Cell], metric: str) -> Curve | None:
     """None where nothing is finished."""
     base, points = [], []
     for cell in cells:
-        outcomes = [o for seed in study.grid.seeds if (o := study.outcomes.get((cell.name, seed))) is not None]
-        if outcomes:
-            base.append([getattr(outcome, f"base_{metric}") for outcome in outcomes])
-            points.append((outcomes[0].num_labelled, summarise([getattr(outcome, metric) for outcome in outcomes])))
+        found = study.accuracies(cell, metric)
+        if found:
+            base.append(list(study.accuracies(cell, f"base_{metric}").values()))
+            num_labelled = study.outcomes_of(cell, next(iter(found)))[0].num_labelled
+            points.append((num_labelled, summarise(list(found.values()))))
     if not points:
         return None
     num_seed_labels = study.grid.config(cells[0], study.grid.seeds[0]).data.num_seed_labels

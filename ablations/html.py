@@ -8,7 +8,7 @@ from jinja2 import Environment, StrictUndefined
 from ablations.margin import margin_text
 from ablations.sentences import metric_text, provenance, sentences
 from ablations.statistics import Analysis
-from ablations.tables import BOTH_CAPTION, both_tables, caption, cell_table, effect_table
+from ablations.tables import both_caption, both_tables, caption, cell_table, effect_table
 
 FIGURES = {
     "figures/cells.png": "Every cell: mean ± standard error, and each seed.",
@@ -110,7 +110,7 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
         cells=cell_table(analysis.study),
         caption=caption(analysis.study),
         both=() if fixed is None else both_tables(fixed, analysis),
-        both_caption=BOTH_CAPTION,
+        both_caption=both_caption(analysis.study),
         sentences=[sentence for sentence in sentences(analysis, other) if sentence not in analysis.marks],
         effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
         method=METHOD,

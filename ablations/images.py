@@ -22,7 +22,12 @@ def level_error(study: Study, cell: Cell) -> CrossedError | None:
 
 
 def combined_error(study: Study, cells: Sequence[Cell], weights: Floats, seeds: Sequence[int]) -> CrossedError | None:
-    """Of Σ weight · test accuracy over `cells`, each of which has `seeds`; None as above, or for other images."""
+    """Of Σ weight · test accuracy over `cells`, each of which has `seeds`.
+
+    None as above, for other images, and for cells with the settings of several searches, whose luck is told apart.
+    """
+    if any(len(cell.variants) > 1 for cell in cells):
+        return None
     outcomes = [[study.outcomes[cell.name, seed] for seed in seeds] for cell in cells]
     images = {(one.data, one.num_test) for column in outcomes for one in column}
     if len(seeds) < 2 or len(images) > 1:

@@ -65,7 +65,12 @@ class StudyPlan:
             base=from_nested(read["base"]),
             factors=tuple(Factor(item["field"], tuple(item["levels"])) for item in read["factors"]),
             cells=tuple(
-                Cell(tuple(item["levels"].items()), item["control"], tuple(item.get("tuned", {}).items()))
+                Cell(
+                    tuple(item["levels"].items()),
+                    item["control"],
+                    tuple(item.get("tuned", {}).items()),
+                    tuple(tuple(fields.items()) for fields in item.get("tuned_again", ())),
+                )
                 for item in read["cells"]
             ),
             seeds=tuple(read["seeds"]),
@@ -166,7 +171,9 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
 
 
 def _described(cell: Cell) -> dict[str, object]:
-    tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
+    tuned: dict[str, object] = {"tuned": dict(cell.tuned)} if cell.tuned else {}
+    if cell.again:
+        tuned["tuned_again"] = [dict(fields) for fields in cell.again]
     return {"levels": dict(cell.levels), "control": cell.control, **tuned}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ablations.effects import Effect
 from ablations.factors import Cell
 from ablations.images import level_error
+from ablations.luck import Widened, luck_of, widened_cell, widened_effects
 from ablations.statistics import Analysis, summarise
 from ablations.study import Study
 from ablations.tables import strategy
@@ -47,6 +48,9 @@ EFFECTS = (
 """Columns of effects.csv; `values` are the differences, in the order of `seeds`, `se_images` the standard error for
 other test images too."""
 
+LUCK = ("metric", "kind", "name", "estimate", "se", "freedom", "low", "high", "p", "p_holm")
+"""Columns of luck.csv; effects.csv has the errors that are given the settings found."""
+
 
 def cells_csv(study: Study) -> bytes:
     """`table.csv`: a row a cell."""
@@ -64,19 +68,25 @@ def effects_csv(analyses: Sequence[Analysis]) -> bytes:
     return csv_bytes((EFFECTS, *rows))
 
 
+def luck_csv(analyses: Sequence[Analysis]) -> bytes:
+    """`luck.csv`: cells and effects of a study with several searches a cell, for other seeds and other searches."""
+    return csv_bytes((LUCK, *(row for analysis in analyses for row in _luck_rows(analysis))))
+
+
 def trials_csv(study: Study) -> bytes:
     """`trials.csv`: a row a trial of the grid, missing and failed ones too."""
     names = [factor.name for factor in study.grid.factors]
     header = ["cell", "strategy", "is_control", "seed", *names, "status", "reason", *KEPT]
-    trials = ((cell, seed) for cell in study.grid.cells for seed in study.grid.seeds)
+    trials = ((cell, seed) for cell in study.grid.variants for seed in study.grid.seeds)
     return csv_bytes((header, *(_trial_row(study, cell, seed) for cell, seed in trials)))
 
 
 def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
-    outcomes = [o for seed in study.grid.seeds if (o := study.outcomes.get((cell.name, seed))) is not None]
-    yield from (*_identity(study, cell), *_levels(study, cell), len(outcomes), len(study.grid.seeds))
+    outcomes = [outcome for seed in study.grid.seeds for outcome in study.outcomes_of(cell, seed)]
+    n = len(study.accuracies(cell))
+    yield from (*_identity(study, cell), *_levels(study, cell), n, len(study.grid.seeds))
     for metric in AVERAGED:
-        summary = summarise([getattr(outcome, metric) for outcome in outcomes])
+        summary = summarise(list(study.accuracies(cell, metric).values()))
         yield from (_digits(summary.mean), _digits(summary.se))
     crossed = level_error(study, cell)
     yield _digits(None if crossed is None else crossed.se)
@@ -98,6 +108,24 @@ def _effect_row(analysis: Analysis, effect: Effect) -> Row:
     seeds, values = " ".join(map(str, effect.seeds)), " ".join(map(_digits, effect.values))
     row = [analysis.metric, effect.kind, effect.name, len(effect.seeds), *map(_digits, numbers), *map(_digits, tests)]
     return [*row, effect.num_tests or "", seeds, values]
+
+
+def _luck_rows(analysis: Analysis) -> Iterator[Row]:
+    study, metric = analysis.study, analysis.metric
+    luck = luck_of(study, metric)
+    if luck is None:
+        return
+    for cell in study.grid.cells:
+        own = widened_cell(study, cell, metric, luck)
+        if own is not None:
+            yield [metric, "cell", cell.name, *_luck_numbers(own), "", ""]
+    for family in (analysis.tested, analysis.controls):
+        for effect, one, p_holm in widened_effects(family, luck):
+            yield [metric, effect.kind, effect.name, *_luck_numbers(one), _digits(one.p), _digits(p_holm)]
+
+
+def _luck_numbers(one: Widened) -> list[str]:
+    return [_digits(number) for number in (one.mean, one.se, one.freedom, one.low, one.high)]
 
 
 def _trial_row(study: Study, cell: Cell, seed: int) -> Row:

@@ -5,8 +5,9 @@ The same study gives the same bytes: no times but the day of its plan, no hosts,
 
 from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
+from ablations.luck import num_searches
 from ablations.margin import MARGIN
-from ablations.records import cells_csv, effects_csv, trials_csv
+from ablations.records import cells_csv, effects_csv, luck_csv, trials_csv
 from ablations.sentences import sentences
 from ablations.statistics import analyse
 from ablations.study import Study
@@ -30,6 +31,8 @@ def render(
     }
     fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=allow_mixed)
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
+    if num_searches(study) > 1:
+        both["luck.csv"] = luck_csv([test, validation])
     return {
         **both,
         "table.md": markdown(test),

@@ -200,7 +200,7 @@ def standing(plan: StudyPlan, home: Home) -> dict[str, bytes]:
 def summary_of(study: Study, files: Mapping[str, bytes]) -> BoardSummary:
     """What the study's own page in MLflow shows."""
     text = [files[name].decode() for name in DESCRIPTION if name in files]
-    total = len(study.grid.cells) * len(study.grid.seeds)
+    total = len(study.grid.variants) * len(study.grid.seeds)
     metrics = {
         "trials": float(total),
         "trials_finished": float(len(study.outcomes)),

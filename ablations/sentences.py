@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from ablations.effects import Effect, reference_cell
 from ablations.factors import Cell
 from ablations.images import level_error
+from ablations.luck import given, luck_sentences
 from ablations.margin import margin_text, share
 from ablations.statistics import Analysis, Summary, finished, power_text, precision_text, seeds_text, summarise
 from ablations.study import Study
 from rambo import formats
-from rambo.formats import points
+from rambo.formats import p_value, points, relation
 from rambo.inference import ALPHA
 
 BLIND = {
@@ -34,6 +35,7 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *(effect_sentence(effect, analysis) for effect in effects if effect.estimate is not None),
         *_untested([effect for effect in effects if effect.estimate is None]),
         *shapley_sentences(analysis),
+        *luck_sentences(analysis),
         *([] if other is None else shown_sentences(other)),
         *family_sentences(analysis),
         margin_text(analysis.margin, analysis.reason, analysis.study.margin),
@@ -122,7 +124,7 @@ def effect_sentence(effect: Effect, analysis: Analysis) -> str:
         raise ValueError(f"{effect.name} has no estimate")
     said = (
         f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)} (95 % interval {interval(effect)}, "
-        f"sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_count(found.n, 'seed')})."
+        f"sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)})."
     )
     tost = f"TOST p {relation(found.p_tost)}{_holm(effect, effect.p_tost_holm)}"
     if effect.is_equivalent:
@@ -167,7 +169,7 @@ def shapley_sentences(analysis: Analysis) -> list[str]:
         said.append(
             f"From no component to all of them, {metric_text(analysis.metric)} changes by "
             f"{mean_error(total, signed=True)} points; exact Shapley values give {shares} "
-            f"(mean ± standard error, {_count(len(seeds), 'seed')}).{BLIND.get(len(effects), '')}"
+            f"(mean ± standard error, {_seeds(len(seeds), analysis)}).{BLIND.get(len(effects), '')}"
         )
     undefined = [seed for seed in analysis.study.grid.seeds if seed not in seeds]
     if undefined:
@@ -180,7 +182,7 @@ def missing_sentences(study: Study) -> list[str]:
     missing = study.missing
     if not missing:
         return []
-    total = len(study.grid.cells) * len(study.grid.seeds)
+    total = len(study.grid.variants) * len(study.grid.seeds)
     verb = "has" if len(missing) == 1 else "have"
     said = [f"{len(missing)} of {total} trials {verb} no result; effects that need one leave out its seed."]
     absent: dict[Cell, list[int]] = {}
@@ -202,7 +204,7 @@ def failure_sentences(analysis: Analysis) -> list[str]:
     study, said = analysis.study, []
     plain = [control for control in study.grid.controls if control.control == "random"]
     for cell in study.grid.studied:
-        failed = [seed for seed in study.grid.seeds if (cell.name, seed) in study.failures]
+        failed = [seed for seed in study.grid.seeds if any((v.name, seed) in study.failures for v in cell.variants)]
         control = next((one for one in plain if set(one.levels) <= set(cell.levels)), None)
         if not failed or control is None:
             continue
@@ -252,21 +254,6 @@ def mean_error(summary: Summary, *, signed: bool = False) -> str:
     return mean if summary.se is None else f"{mean} ± {100 * summary.se:.2f}"
 
 
-def p_value(p: float | None) -> str:
-    """`.028`, `< .001`, `1`; empty for none."""
-    if p is None:
-        return ""
-    if p < 0.0005:
-        return "< .001"
-    return "1" if p >= 0.9995 else f"{p:.3f}".removeprefix("0")
-
-
-def relation(p: float) -> str:
-    """`= .028` or `< .001`."""
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
-
-
 def seeds_name(seeds: Sequence[int]) -> str:
     """`seed 3` or `seeds 3–5`."""
     return f"seed{'s' if len(seeds) > 1 else ''} {seeds_text(seeds)}"
@@ -278,7 +265,7 @@ def _headline(analysis: Analysis) -> str:
     if summary.mean is None:
         return f"{cell.name} has no result yet."
     reached = f"{mean_error(summary)} % {metric_text(analysis.metric)}"
-    said = f"{cell.name} reaches {reached} (mean ± standard error over seeds, {_count(summary.n, 'seed')})"
+    said = f"{cell.name} reaches {reached} (mean ± standard error over seeds, {_seeds(summary.n, analysis)})"
     crossed = level_error(analysis.study, cell) if analysis.metric == "test_accuracy" else None
     if crossed is None:
         return f"{said}."
@@ -300,6 +287,11 @@ def _untested(effects: Sequence[Effect]) -> list[str]:
 def _holm(effect: Effect, p: float | None) -> str:
     noun = {"level": "levels", "control": "controls"}.get(effect.kind, "contrasts")
     return f", {p_value(p)} after Holm over {effect.num_tests} {noun}" if effect.num_tests > 1 else ""
+
+
+def _seeds(number: int, analysis: Analysis) -> str:
+    """How many there are, and what else the error is given."""
+    return ", ".join(filter(None, [_count(number, "seed"), given(analysis.study)]))
 
 
 def _count(number: int, noun: str) -> str:

@@ -85,16 +85,16 @@ def status_text(plan: StudyPlan, home: Home) -> str:
 
 def count_line(study: Study) -> str:
     """How many trials are done, missing and failed."""
-    total, failed = len(study.grid.cells) * len(study.grid.seeds), len(study.failures)
+    total, failed = len(study.grid.variants) * len(study.grid.seeds), len(study.failures)
     done = len(study.outcomes)
     return f"{study.name}: {done} of {total} trials finished, {failed} failed, {total - done - failed} missing."
 
 
 def grid_text(plan: StudyPlan, home: Home) -> str:
     """A row a cell, a mark a seed."""
-    width = max(len(cell.name) for cell in plan.grid.cells)
+    width = max(len(cell.name) for cell in plan.grid.variants)
     lines = [f"{'cell':{width}}  seeds {', '.join(map(str, plan.grid.seeds))}"]
-    for cell in plan.grid.cells:
+    for cell in plan.grid.variants:
         marks = "".join(MARKS[_state(plan, home, (cell.name, seed))] for seed in plan.grid.seeds)
         lines.append(f"{cell.name:{width}}  {marks}")
     return "\n".join([*lines, f"{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"])

@@ -100,7 +100,7 @@ def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:
     make no difference unfair. Trials that have failed are no reason to refuse, since nobody can wait for them: they are
     missing from every table, and marked.
     """
-    outcomes, cells = finished(study), study.grid.cells
+    outcomes, cells = finished(study), study.grid.variants
     fixed = [] if study.fixed is None else finished(study.fixed)
     marks = check_versions(Counter(outcome.training_version for outcome in (*outcomes, *fixed)), allow_mixed)
     ended = Counter(tuple(seed for seed in study.grid.seeds if _has_ended(study, cell, seed)) for cell in cells)
@@ -191,7 +191,7 @@ def fewest_seeds(num_tests: int) -> int:
 
 def finished(study: Study) -> list[Outcome]:
     """The outcomes of the grid, cell by cell."""
-    keys = [(cell.name, seed) for cell in study.grid.cells for seed in study.grid.seeds]
+    keys = [(cell.name, seed) for cell in study.grid.variants for seed in study.grid.seeds]
     return [study.outcomes[key] for key in keys if key in study.outcomes]
 
 

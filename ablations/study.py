@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from ablations.factors import Cell, Grid
 from ablations.margin import Margin
@@ -60,9 +61,18 @@ class Study:
     """Of equivalence, as the plan has it; None for plans from before they had one."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
-        """`metric` of the finished trials of `cell` by seed, in the order of the seeds."""
-        found = {seed: self.outcomes.get((cell.name, seed)) for seed in self.grid.seeds}
-        return {seed: getattr(outcome, metric) for seed, outcome in found.items() if outcome is not None}
+        """`metric` of `cell` by seed, in the order of the seeds; a mean over its searches, where they are all there."""
+        found: dict[int, float] = {}
+        for seed in self.grid.seeds:
+            outcomes = self.outcomes_of(cell, seed)
+            if len(outcomes) == len(cell.variants):
+                found[seed] = _mean([getattr(outcome, metric) for outcome in outcomes])
+        return found
+
+    def outcomes_of(self, cell: Cell, seed: int) -> list[Outcome]:
+        """Those of the cell's searches that have one, in their order."""
+        found = (self.outcomes.get((variant.name, seed)) for variant in cell.variants)
+        return [outcome for outcome in found if outcome is not None]
 
     def ceiling(self, cell: Cell) -> Ceiling | None:
         """Upper bound of the pair accuracy of `cell`, from all its trials; None without û."""
@@ -76,4 +86,9 @@ class Study:
     def missing(self) -> list[tuple[Cell, int]]:
         """Trials without an outcome, failed ones included."""
         grid = self.grid
-        return [(cell, seed) for cell in grid.cells for seed in grid.seeds if (cell.name, seed) not in self.outcomes]
+        return [(cell, seed) for cell in grid.variants for seed in grid.seeds if (cell.name, seed) not in self.outcomes]
+
+
+def _mean(values: list[float]) -> float:
+    """Of several; one is as it is, which may be None."""
+    return values[0] if len(values) == 1 or values[0] is None else fmean(values)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from ablations.effects import Effect
 from ablations.factors import Cell, Factor, label, level_text
 from ablations.images import level_error
-from ablations.sentences import interval, mean_error, p_value, provenance
+from ablations.luck import given, luck_of, num_searches, widened_cell, widened_effects, widened_text
+from ablations.sentences import interval, mean_error, provenance
 from ablations.statistics import Analysis, summarise
 from ablations.study import Outcome, Study
 from rambo.ceiling import Ceiling
-from rambo.formats import points
+from rambo.formats import p_value, points
 from rambo.strategies.facts import FACTS
 
 MEASURED = ("n", "test %", "test %, S_val too", "validation %", "û pairs % (upper bound)", "Eq. 4 %", "saw S_val")
@@ -42,9 +43,11 @@ CROSSED = f"{CAPTION} In brackets, the standard error for other test images too.
 """The caption where trials tell which test images they got right."""
 
 BOTH_CAPTION = (
-    f"{CAPTION} Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
+    "Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
     "validation accuracy; a control takes those of the cell that it is compared with."
 )
+
+WITH_LUCK = "Retuned is the mean over searches; with luck in tuning, errors and intervals hold for other searches too."
 
 Row = tuple[str, ...]
 
@@ -108,12 +111,20 @@ def markdown(analysis: Analysis) -> bytes:
 
 
 def caption(study: Study) -> str:
-    """What the table over cells shows."""
+    """What the columns of a cell table are, and what they are given."""
     known = any(level_error(study, cell) is not None for cell in study.grid.cells)
     accuracies = CROSSED if known else f"{CAPTION} What other images would add is not known from these records."
+    told = given(study)
+    conditions = [f"All {told}."] if told else []
     ceilings = [ceiling for cell in study.grid.cells if (ceiling := study.ceiling(cell)) is not None]
     clipped = any(ceiling.is_clipped for ceiling in ceilings)
-    return " ".join([accuracies, *([BOUND] if ceilings else []), *([CLIPPED] if clipped else [])])
+    return " ".join([accuracies, *conditions, *([BOUND] if ceilings else []), *([CLIPPED] if clipped else [])])
+
+
+def both_caption(study: Study) -> str:
+    """The same of the retuned `study` beside the one at fixed settings."""
+    several = [WITH_LUCK] if num_searches(study) > 1 else []
+    return " ".join([caption(study), BOTH_CAPTION, *several])
 
 
 def both_tables(fixed: Analysis, retuned: Analysis) -> tuple[Table, Table]:
@@ -139,7 +150,8 @@ def both_tables(fixed: Analysis, retuned: Analysis) -> tuple[Table, Table]:
         for found in (retuned.tested, retuned.controls)
     )
     after = "points [95 % interval], sign-flip p after Holm"
-    return Table(header, rows, ()), Table(("effect", f"fixed: {after}", f"retuned: {after}"), effects, controls)
+    both = Table(header, rows, ()), Table(("effect", f"fixed: {after}", f"retuned: {after}"), effects, controls)
+    return both if num_searches(retuned.study) == 1 else _with_luck(*both, retuned)
 
 
 def both_markdown(fixed: Analysis, retuned: Analysis) -> bytes:
@@ -148,7 +160,7 @@ def both_markdown(fixed: Analysis, retuned: Analysis) -> bytes:
     lines = [
         *_markdown_table(cells.header, cells.studied),
         "",
-        BOTH_CAPTION,
+        both_caption(retuned.study),
         "",
         *_markdown_table(effects.header, [*effects.studied, *effects.controls]),
         "",
@@ -190,17 +202,45 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
 
 
 def _row_of_both(fixed: Study, retuned: Study, cell: Cell, factors: Sequence[Factor]) -> Row:
-    before, after = fixed.accuracies(cell), retuned.accuracies(cell)
+    before, after = fixed.accuracies(cell.variants[0]), retuned.accuracies(cell)
     gains = summarise([round(after[seed] - before[seed], 12) + 0.0 for seed in after if seed in before])
-    found = ", ".join(f"{label(name)}={_short(value)}" for name, value in cell.tuned)
+    found = "; ".join(_found(variant) for variant in cell.variants)
     return (
         strategy(retuned, cell),
         *(_level_mark(cell, factor) for factor in factors),
         str(gains.n),
         *(mean_error(summarise(list(values.values()))) or "missing" for values in (before, after)),
         mean_error(gains, signed=True),
-        found or "(the base)",
+        found,
     )
+
+
+def _found(cell: Cell) -> str:
+    return ", ".join(f"{label(name)}={_short(value)}" for name, value in cell.tuned) or "(the base)"
+
+
+def _with_luck(cells: Table, effects: Table, retuned: Analysis) -> tuple[Table, Table]:
+    """Both with a column for other searches; `none` where that cannot be told."""
+    study, metric = retuned.study, retuned.metric
+    luck = luck_of(study, metric)
+    own = [None if luck is None else widened_cell(study, cell, metric, luck) for cell in study.grid.studied]
+    families = [] if luck is None else [widened_effects(found, luck) for found in (retuned.tested, retuned.controls)]
+    told = {effect.name: widened_text(one, p) for family in families for effect, one, p in family}
+    errors = ["none" if one is None else f"± {100 * one.se:.2f}" for one in own]
+    tested, controls = ([told.get(row[0], "none") for row in rows] for rows in (effects.studied, effects.controls))
+    after = "points [95 % t interval], p after Holm"
+    return (
+        _with_column(cells, "retuned, with luck in tuning", (errors, [])),
+        _with_column(effects, f"retuned, with luck in tuning: {after}", (tested, controls)),
+    )
+
+
+def _with_column(table: Table, name: str, texts: tuple[Sequence[str], Sequence[str]]) -> Table:
+    studied, controls = (
+        tuple((*row, text) for row, text in zip(rows, own, strict=True))
+        for rows, own in zip((table.studied, table.controls), texts, strict=True)
+    )
+    return Table((*table.header, name), studied, controls)
 
 
 def _short(value: object) -> str:

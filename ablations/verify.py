@@ -42,7 +42,7 @@ def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:
         if read_failure(home, folder) is None:  # what failed is missing from the tables, which say why
             yield f"{name}, seed {seed}: there is no result in {folder}."
         return
-    cell = next(cell for cell in plan.grid.cells if cell.name == name)
+    cell = next(cell for cell in plan.grid.variants if cell.name == name)
     expected = flatten(plan.grid.config(cell, seed))
     kept = flatten(from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}")))
     if f"trials/{result.data}/{result.config_id}/{result.seed}" != folder or result.seed != seed:

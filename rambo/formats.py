@@ -1,4 +1,4 @@
-"""Text and bytes as every part writes them: JSON, CSV, signed points, the word of an error."""
+"""Text and bytes as every part writes them: JSON, CSV, signed points, p values, the word of an error."""
 
 import csv
 import io
@@ -43,6 +43,38 @@ def interval(low: float, high: float) -> str:
     '−0.80 to 0.60'
     """
     return " to ".join(points(end).removeprefix("+") for end in (low, high))
+
+
+def p_value(p: float | None) -> str:
+    """A p value to three decimals; empty for none.
+
+    >>> p_value(0.0284), p_value(0.0001), p_value(0.9999), p_value(None)
+    ('.028', '< .001', '1', '')
+    """
+    if p is None:
+        return ""
+    if p < 0.0005:
+        return "< .001"
+    return "1" if p >= 0.9995 else f"{p:.3f}".removeprefix("0")
+
+
+def relation(p: float) -> str:
+    """The same after its name.
+
+    >>> relation(0.0284), relation(0.0001)
+    ('= .028', '< .001')
+    """
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def decimals(number: float) -> str:
+    """Two decimals, without a zero before the point, as statistics are printed.
+
+    >>> decimals(0.698), decimals(12.0)
+    ('.70', '12.00')
+    """
+    return f"{number:.2f}".removeprefix("0")
 
 
 def first_line(error: BaseException) -> str:

@@ -79,18 +79,24 @@ def comparison_text(plan: SearchPlan, found: Comparison) -> str:
     for metric, name in zip(METRICS, ("test", "validation"), strict=True):
         best, base = found.best[metric], found.base[metric]
         difference = np.round(best - base, 9)  # what rounding leaves of no difference is none
-        low, high = t_interval(difference)
         p = sign_flip_p(difference, numpy_generator(0, "confirm", metric))
         lines.append(
-            f"{name} % {_mean(best)} against {_mean(base)}: {points(difference.mean())} points (95 % interval "
-            f"{interval(float(low), float(high))}, sign-flip p = {p:.3g})"
+            f"{name} % {_mean(best)} against {_mean(base)}: {points(difference.mean())} points ({_interval(difference)}"
+            f", sign-flip p = {p:.3g})"
         )
     return "\n".join(lines)
 
 
 def _mean(values: np.ndarray) -> str:
     mean, se = mean_and_se(values)
-    return f"{100 * mean:.2f} ± {100 * se:.2f}"
+    return f"{100 * mean:.2f} ± {100 * se:.2f}" if np.ptp(values) else f"{100 * mean:.2f} on every seed"
+
+
+def _interval(difference: np.ndarray) -> str:
+    low, high = t_interval(difference)
+    if not np.ptp(difference):
+        return "the same on every seed, so without an interval"
+    return f"95 % interval {interval(float(low), float(high))}"
 
 
 def _csv(found: Comparison) -> bytes:

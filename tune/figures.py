@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from rambo.fields import Value
 from rambo.figures import png
+from rambo.formats import decimals
+from tune.importances import Importance
 from tune.records import Attempt
 
 SPREAD = 30.0
@@ -32,14 +34,21 @@ def history(attempts: Sequence[Attempt]) -> bytes:
     return png(figure)
 
 
-def importances(shares: Mapping[str, float]) -> bytes:
-    """A bar a coordinate, the most important on top."""
-    figure = Figure(figsize=(6.5, 1 + 0.45 * len(shares)), layout="constrained")
+def importances(shares: Sequence[Importance]) -> bytes:
+    """A bar a coordinate, the most important on top, and where the bar ends by chance."""
+    figure = Figure(figsize=(6.5, 1.2 + 0.45 * len(shares)), layout="constrained")
     axes = figure.add_subplot()
-    names = list(shares)[::-1]
-    bars = axes.barh(names, [shares[name] for name in names], color=COMPLETE)
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.set(xlabel="importance (PED-ANOVA, share)", xlim=(0, 1.1 * max(shares.values(), default=1) or 1))
+    shown = shares[::-1]
+    names = [f"{one.coordinate}   {decimals(one.share)}" for one in shown]
+    axes.barh(names, [one.share for one in shown], color=COMPLETE)
+    means, highs = ([getattr(one, name) for one in shown] for name in ("null_mean", "null_high"))
+    places, reach = range(len(shown)), [high - mean for high, mean in zip(highs, means, strict=True)]
+    label = "accuracies permuted: mean, 95th percentile"
+    axes.errorbar(
+        means, places, xerr=[[0.0] * len(shown), reach], fmt="o", color=BEST, capsize=4, markersize=4, label=label
+    )
+    axes.set(xlabel="importance (PED-ANOVA, share)", xlim=(0, 1.05 * max(1.0, *highs)))
+    figure.legend(loc="outside lower right", fontsize=8, frameon=False)
     return png(figure)
 
 

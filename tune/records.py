@@ -161,6 +161,19 @@ class SearchPlan:
         return found
 
 
+def settings_of(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """One finished trial for each setting, the one that ran the most seeds, in the order of the first of each.
+
+    Settings that are equal in effect share their folders: what the second was told are the first one's results.
+    """
+    found: dict[tuple[str, ...] | int, Attempt] = {}
+    for one in attempts:
+        key = one.folders or one.number
+        if one.is_finished and (key not in found or len(one.outcomes) > len(found[key].outcomes)):
+            found[key] = one
+    return list(found.values())
+
+
 def named_search(name: str, home: Home) -> Named:
     """The search called `name`, there or not; raises `InvalidInput` for a name that is no plain file name."""
     return Named(SEARCH, name, home)

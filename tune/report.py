@@ -5,18 +5,18 @@ from collections.abc import Iterable, Sequence
 from rambo.fields import to_json
 from rambo.formats import csv_bytes
 from tune import figures
-from tune.records import Attempt, SearchPlan
-from tune.search import importances
+from tune.importances import Importance, importance_text, importances
+from tune.noise import noise_text
+from tune.records import Attempt, SearchPlan, settings_of
 
 
 def render(plan: SearchPlan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
     """Every file of the report by its name; nothing in it tells when or where the trials ran."""
     finished = [one for one in attempts if one.is_finished]
     points = [plan.coordinates(one) for one in finished]
-    shares = importances(points, finished)
+    shares = importances(plan, attempts)
     ended = [one for one in attempts if one.state != "RUNNING"]
-    files = {"trials.csv": trials_csv(plan, ended)}
-    files["importances.csv"] = csv_bytes([["coordinate", "importance"], *shares.items()])
+    files = {"trials.csv": trials_csv(plan, ended), "importances.csv": importances_csv(shares)}
     best = plan.best(attempts)
     if best is not None:
         files["best.json"] = to_json(plan.config(best.fields)).encode()
@@ -40,27 +40,35 @@ def trials_csv(plan: SearchPlan, attempts: Sequence[Attempt]) -> bytes:
     return csv_bytes(rows)
 
 
+def importances_csv(shares: Sequence[Importance]) -> bytes:
+    """A row a coordinate: its importance, and what permuted accuracies give in its place."""
+    rows = ([one.coordinate, *map(_digits, (one.share, one.null_mean, one.null_high, one.p))] for one in shares)
+    return csv_bytes([["coordinate", "importance", "null_mean", "null_95", "p"], *rows])
+
+
 def summary_text(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     """What a person reads of a search, in Markdown."""
     counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
-    lines = [
-        f"# {plan.name}",
+    ran = (
         f"{counts['COMPLETE']} trials ran all of {seeds}, {counts['PRUNED']} were stopped earlier, "
-        f"{counts['FAIL']} failed.",
-    ]
+        f"{counts['FAIL']} failed.{_repeated(attempts)}"
+    )
+    lines = [f"# {plan.name}", ran]
     best = plan.best(attempts)
     if best is None:
         return "\n\n".join([*lines, "No trial is complete yet."])
     lines += [_best_text(plan, best, attempts), _setting_table(plan, best)]
     if "budget" in plan.objectives:
         lines.append(_front_table(plan, attempts))
-    finished = [one for one in attempts if one.is_finished]
-    shares = importances([plan.coordinates(one) for one in finished], finished)
-    if shares:
-        rows = [f"| {name} | {share:.2f} |" for name, share in shares.items()]
-        lines.append("\n".join(["| coordinate | importance (PED-ANOVA) |", "|---|---|", *rows]))
-    return "\n\n".join(lines)
+    return "\n\n".join([*lines, noise_text(plan, attempts), importance_text(plan, attempts)])
+
+
+def _repeated(attempts: Sequence[Attempt]) -> str:
+    finished, settings = sum(one.is_finished for one in attempts), len(settings_of(attempts))
+    if settings == finished:
+        return ""
+    return f" The {finished} finished ones are {settings} settings: those that are equal in effect count once below."
 
 
 def _best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
@@ -101,6 +109,11 @@ def _accuracies(plan: SearchPlan, one: Attempt) -> list[object]:
     means: list[object] = [one.val_accuracy, one.test_accuracy] if one.outcomes else ["", ""]
     val = [outcome.val_accuracy for outcome in one.outcomes]
     return [*val, *missing, *(outcome.test_accuracy for outcome in one.outcomes), *missing, *means]
+
+
+def _digits(number: float) -> str:
+    """So many that another order of sums gives the same."""
+    return f"{number:.6g}"
 
 
 def _short(value: object) -> str:

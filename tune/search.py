@@ -2,7 +2,7 @@
 
 Stopped trials are PRUNED; failures, and values that are no number, are FAIL with their reason; trials whose driver was
 killed are FAIL as well and their settings enqueued again. Everything else that a search knows can be worked out from
-the study. This is the only module that knows Optuna.
+the study.
 """
 
 import warnings
@@ -13,7 +13,6 @@ from typing import Any, get_args
 
 import optuna
 import sqlalchemy.exc
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -28,9 +27,6 @@ from tune.suggest import as_parameters, suggest
 
 SAMPLERS = ("tpe", "gp", "random")
 """Tree-structured Parzen estimator | Gaussian process | independent draws."""
-
-LEAST_TOP = 5
-"""Trials that PED-ANOVA should find in the part it calls good, at least, where there are so many."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Search:
 
     def ask(self) -> Suggestion:
         """The next setting; it is in hand until its end is told."""
-        with _calm():
+        with calm():
             trial = self._study.ask()
             self._hand[trial.number] = trial
             fields = suggest(trial, self._plan.space, self._plan.base, idle=self._idle)
@@ -73,7 +69,7 @@ class Search:
         trial, values = self._hand[number], [outcome.val_accuracy for outcome in outcomes]
         trial.set_user_attr("outcomes", [asdict(outcome) for outcome in outcomes])
         if len(self._plan.objectives) == 1:
-            with _calm():
+            with calm():
                 trial.report(sum(values) / len(values), len(values) - 1)
 
     def complete(self, number: int, values: Sequence[float]) -> None:
@@ -179,35 +175,12 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     """A seeded sampler; TPE models fields together as far as they are read together."""
     require(name in SAMPLERS, f"--sampler must be one of {', '.join(SAMPLERS)}; got {name}.")
     short = seed % 2**32
-    with _calm():
+    with calm():
         if name == "tpe":
             return TPESampler(seed=short, multivariate=True, group=True)
         if name == "gp":
             return GPSampler(seed=short, warn_independent_sampling=False)
         return RandomSampler(seed=short)
-
-
-def importances(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -> dict[str, float]:
-    """How much each coordinate of `points` decides whether a trial is among the best, in shares; largest first.
-
-    PED-ANOVA (Watanabe et al. 2023), Optuna's default, in its conditional form: it compares where the best trials lie
-    with where all do. Trials that were stopped early stand below all that were not, as TPE has it. Empty where there
-    is too little to tell.
-    """
-    finished = [(point, one) for point, one in zip(points, attempts, strict=True) if one.is_finished]
-    study = optuna.create_study(direction="maximize")
-    with _calm():
-        distributions = _distributions([point for point, _ in finished])
-        for point, one in finished:
-            value = one.val_accuracy - (one.state == "PRUNED")
-            own = {name: distributions[name] for name in point}
-            study.add_trial(optuna.create_trial(params=dict(point), distributions=own, value=value))
-        if len(finished) < 2 * LEAST_TOP or not distributions:
-            return {}
-        share = max(0.1, LEAST_TOP / len(finished))
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def default_storage(path: str) -> str:
@@ -231,26 +204,9 @@ def _attempt(trial: optuna.trial.FrozenTrial) -> Attempt:
     )
 
 
-def _distributions(points: Sequence[Mapping[str, Value]]) -> dict[str, BaseDistribution]:
-    values: dict[str, set[Value]] = {}
-    for point in points:
-        for name, value in point.items():
-            values.setdefault(name, set()).add(value)
-    return {name: _distribution(found) for name, found in values.items()}
-
-
-def _distribution(values: set[Value]) -> BaseDistribution:
-    numbers = [value for value in values if isinstance(value, float)]
-    if len(numbers) == len(values):
-        return FloatDistribution(min(numbers), max(numbers), log=min(numbers) > 0)
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values) and len(values) > 10:
-        return IntDistribution(int(min(values)), int(max(values)))
-    return CategoricalDistribution(sorted(values, key=lambda value: (str(type(value)), value)))
-
-
 @contextmanager
-def _calm() -> Iterator[None]:
-    """Optuna says much that is no news: that TPE's groups are experimental, that few trials are few."""
+def calm() -> Iterator[None]:
+    """Keep Optuna quiet, which says much that is no news: that TPE's groups are experimental, that few are few."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -261,7 +217,7 @@ def _calm() -> Iterator[None]:
 def _opened(storage: str) -> Iterator[optuna.storages.RDBStorage]:
     options = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
     try:
-        with _calm():
+        with calm():
             yield optuna.storages.RDBStorage(storage, engine_kwargs=options)
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
         cause = getattr(error, "orig", None) or error.__cause__ or error

@@ -10,7 +10,7 @@ from ablations.__main__ import read_retuning
 from ablations.factors import make_grid, parse_factor, switches
 from ablations.plans import StudyPlan, make_plan
 from ablations.report import render
-from ablations.retune import Retuning, cell_searches, followed, retuned_name
+from ablations.retune import Retuning, cell_searches, followed, once_where_equal, retune_text, retuned_name
 from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -79,7 +79,7 @@ def test_a_plan_with_retuned_cells_is_read_back_and_may_change_when_a_search_goe
     assert b"tuned" not in plan.to_bytes()
 
     def at(value):
-        grid = plan.grid.tuned({"OT=on": {LAMBDA_OT: value}})
+        grid = plan.grid.tuned({"OT=on": [{LAMBDA_OT: value}]})
         folders = {(c.name, s): prepare(config, Path("unused")).folder for c, s, config in grid.trials()}
         return StudyPlan(retuned_name("study"), grid, folders, fixed="study")
 
@@ -98,7 +98,7 @@ def test_a_control_takes_what_was_found_for_the_cell_it_is_compared_with(tiny):
     prepared = {(c.name, s): prepare(config, Path("unused")) for c, s, config in grid.trials()}
     plan = make_plan("study", grid, prepared)
     field = "acquisition.candidate_batches"
-    found = {"OT=on": {field: 2, LAMBDA_OT: 0.5}, "OT=off": {field: 4}}
+    found = {"OT=on": [{field: 2, LAMBDA_OT: 0.5}], "OT=off": [{field: 4}]}
     tuned = grid.tuned({**found, **followed(plan, found)})
     full, control = (next(cell for cell in tuned.cells if cell.name == name) for name in ("OT=on", "filtered_random"))
     assert tuned.config(control, 0).acquisition == tuned.config(full, 0).acquisition
@@ -108,8 +108,63 @@ def test_a_control_takes_what_was_found_for_the_cell_it_is_compared_with(tiny):
 
 
 def test_a_study_that_grows_by_seeds_keeps_its_searches():
-    asked = Namespace(retune=4, retune_seeds=None, retune_space=[])
-    assert read_retuning(asked).seeds == (1000, 1001, 1002)
+    asked = Namespace(retune=4, retune_seeds=None, retune_space=[], retune_searches=None)
+    assert read_retuning(asked) == Retuning(4, (1000, 1001, 1002))
+
+
+def test_a_number_of_searches_needs_a_search():
+    asked = Namespace(retune=None, retune_seeds=None, retune_space=[], retune_searches=2)
+    with pytest.raises(InvalidInput, match="--retune must say how many trials a search has"):
+        read_retuning(asked)
+
+
+def test_further_searches_are_searches_of_their_own_and_the_first_stays_what_it_was(tiny, place):
+    plan, prepared = study_of(tiny, switches()[1:2])
+    asked = Retuning(4, (7, 8), ("acquisition.candidate_batches=2,3",))
+    once = cell_searches(plan, prepared, asked, place)
+    more = cell_searches(plan, prepared, replace(asked, num_searches=3), place)
+    assert more[: len(once)] == once
+    assert [one.settings.name for one in once] == ["study.OT-on", "study.OT-off"]
+    assert [one.number for one in more] == [1, 1, 2, 2, 3, 3]
+    assert len({one.settings.name for one in more}) == 6
+    assert {one.number: one.settings.seeds for one in more} == {1: (7, 8), 2: (9, 10), 3: (11, 12)}
+    assert {one.settings.sampler_seed for one in once} == {0}
+    assert len({one.settings.sampler_seed for one in more}) == 1 + 4, "those that are not the first draw differently"
+    assert [one.space for one in more] == [one.space for one in once] * 3
+    text = retune_text(more, place)
+    assert "each of 2 cells is searched over 4 trials on seeds 7, 8, then again on seeds 9, 10, then again" in text
+    assert text.count("OT=on: ") == 1
+
+
+def test_no_search_goes_on_seeds_that_are_compared(tiny, place):
+    plan, prepared = study_of(tiny, switches()[1:2], seeds=(0, 9))
+    assert cell_searches(plan, prepared, Retuning(4, (7, 8)), place)
+    with pytest.raises(InvalidInput, match="got 9 among both, since each further search takes the seeds that follow"):
+        cell_searches(plan, prepared, Retuning(4, (7, 8), num_searches=2), place)
+    with pytest.raises(InvalidInput, match="--retune-searches must be at least 1, got 0"):
+        cell_searches(plan, prepared, Retuning(4, (7, 8), num_searches=0), place)
+
+
+def test_every_search_of_a_cell_runs_and_a_control_that_reads_nothing_of_them_runs_once(tiny):
+    grid = make_grid(tiny, switches()[1:2], controls=("random", "filtered_random"), seeds=(0, 1), design="factorial")
+    prepared = {(c.name, s): prepare(config, Path("unused")) for c, s, config in grid.trials()}
+    plan = make_plan("study", grid, prepared)
+    field = "acquisition.candidate_batches"
+    found = {"OT=on": [{field: 2, LAMBDA_OT: 0.5}, {field: 3}], "OT=off": [{field: 4}, {}]}
+    tuned = grid.tuned({**found, **followed(plan, found)})
+    folders = {(c.name, s): prepare(config, Path("unused")).folder for c, s, config in tuned.trials()}
+    retuned = once_where_equal(StudyPlan(retuned_name("study"), tuned, folders, fixed="study"))
+    names = ["OT=on", "OT=on search=2", "OT=off", "OT=off search=2", "random"]
+    assert [cell.name for cell in retuned.grid.variants] == [*names, "filtered_random", "filtered_random search=2"]
+    assert set(retuned.folders) == {(cell.name, seed) for cell in retuned.grid.variants for seed in (0, 1)}
+    assert retuned.folders["random", 0] == plan.folders["random", 0]
+    assert retuned.folders["OT=off search=2", 1] == plan.folders["OT=off", 1], "it found nothing"
+    by_name = {cell.name: cell for cell in retuned.grid.variants}
+    for name, value in (("OT=on", 2), ("OT=on search=2", 3), ("filtered_random search=2", 3), ("OT=off", 4)):
+        assert retuned.grid.config(by_name[name], 0).acquisition.candidate_batches == value
+    assert StudyPlan.from_bytes(retuned.to_bytes()) == retuned
+    one = replace(retuned, grid=grid.tuned({name: searches[:1] for name, searches in found.items()}))
+    assert b"tuned_again" not in one.to_bytes()
 
 
 def test_both_results_stand_side_by_side(make_study):
@@ -118,7 +173,7 @@ def test_both_results_stand_side_by_side(make_study):
 
     fixed = make_study(accuracy(lambda cell: 0), factors=switches()[1:2])
     alone = make_study(accuracy(lambda cell: 0.008 * (cell.level("switches.ot") is False)), factors=switches()[1:2])
-    grid = alone.grid.tuned({"OT=off": {"acquisition.batch_size": 25}, "OT=on": {LAMBDA_OT: 0.12345}})
+    grid = alone.grid.tuned({"OT=off": [{"acquisition.batch_size": 25}], "OT=on": [{LAMBDA_OT: 0.12345}]})
     files = render(replace(alone, grid=grid, fixed=fixed))
     lines = files["both.md"].decode().splitlines()
     assert any("| +0.80 ± 0.00 | b=25 |" in line for line in lines)
@@ -127,7 +182,13 @@ def test_both_results_stand_side_by_side(make_study):
     assert "+1.00" in effect
     assert "+0.20" in effect
     assert "λ_OT=0.123" in files["report.html"].decode()
-    assert "both.md" not in render(fixed)
+    plain = render(fixed)
+    assert "both.md" not in plain
+    for name in ("both.md", "table.md", "table.tex", "sentences.txt", "report.html"):
+        assert "given the settings of one search each" in files[name].decode()
+        assert "given the settings" not in plain.get(name, b"").decode()
+    assert "--retune-searches 2 estimates what other searches would change" in files["sentences.txt"].decode()
+    assert "luck.csv" not in files
 
 
 def test_a_home_that_takes_no_database_is_refused_before_the_first_study_runs(tiny):

@@ -5,10 +5,10 @@ import re
 from gaining_studies import holed, noisy, rows
 
 from ablations.records import cells_csv
-from ablations.sentences import effect_sentence, p_value, provenance, sentences
+from ablations.sentences import effect_sentence, provenance, sentences
 from ablations.statistics import analyse
 from ablations.tables import latex
-from rambo.formats import points
+from rambo.formats import p_value, points
 
 
 def test_every_commit_and_version_is_listed(make_study, make_outcome):

@@ -287,6 +287,20 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, two_cpus,
     assert fair("--retune=2").stdout.count("0 trials were run now") == 1
     verified = ablations("verify", "--study=fair-retuned", "--home=home", cwd=tmp_path)
     assert "agree with the trial folders" in verified.stdout
+    assert "given the settings of one search each" in both
+    once = json.loads((tmp_path / "home/studies/fair-retuned/plan.json").read_text())["trials"]
+    assert "then again on seeds 6" in fair("--retune=2", "--retune-searches=2", "--plan").stdout
+    fair("--retune=2", "--retune-searches=2")
+    assert (tmp_path / "home/searches/fair.OT-on.search-2/best.json").exists()
+    twice = json.loads((tmp_path / "home/studies/fair-retuned/plan.json").read_text())["trials"]
+    assert len(twice) == 2 * len(once)
+    assert [one for one in twice if "search=2" not in one["cell"]] == once
+    both = (tmp_path / "home/studies/fair-retuned/both.md").read_text()
+    assert "given the settings of 2 searches each" in both
+    assert "retuned, with luck in tuning" in both
+    assert (tmp_path / "home/studies/fair-retuned/luck.csv").exists()
+    verified = ablations("verify", "--study=fair-retuned", "--home=home", cwd=tmp_path)
+    assert "agree with the trial folders" in verified.stdout
 
 
 @pytest.mark.parametrize(

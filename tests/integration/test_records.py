@@ -20,7 +20,10 @@ from rambo.home import Home
 from rambo.preparation import planned_distances, prepare
 from rambo.result import read_result
 from rambo.store import Store
-from tune.records import SearchPlan
+from tune.importances import importances
+from tune.noise import noise_text
+from tune.records import SearchPlan, settings_of
+from tune.report import importances_csv
 from tune.search import default_storage, read_search
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
@@ -124,6 +127,15 @@ def test_every_trial_of_the_searches_lies_where_its_setting_says():
     for one in placed:
         expected = tuple(prepare(plan.config(one.fields, seed), NOWHERE).folder for seed in plan.seeds)
         assert one.folders == expected
+
+
+def test_the_recorded_search_says_again_what_stands_beside_it():
+    folder = RECORDS / "search" / "paper_mnist"
+    plan = SearchPlan.from_bytes((folder / "plan.json").read_bytes())
+    attempts = read_search(plan, default_storage(str(folder / "optuna.db"))).attempts()
+    assert len(settings_of(attempts)) == 40
+    assert "F(23, 46) = .70, p = .822" in noise_text(plan, attempts)
+    assert importances_csv(importances(plan, attempts)) == (folder / "importances.csv").read_bytes()
 
 
 @pytest.mark.parametrize("plan", [TABLE4 / "studies/table4/plan.json", RECORDS / "search/lambda_ot/plan.json"], ids=str)

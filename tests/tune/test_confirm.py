@@ -64,7 +64,8 @@ def test_nothing_is_compared_while_another_command_holds_the_search(plan, tmp_pa
 def test_what_rounding_leaves_of_no_difference_is_none(plan):
     same, almost = np.full(3, 0.3), np.full(3, 0.1 + 0.2)
     found = Comparison((4, 5, 6), dict.fromkeys(METRICS, almost), dict.fromkeys(METRICS, same))
-    assert "0.00 points (95 % interval 0.00 to 0.00, sign-flip p = 1)" in comparison_text(plan, found)
+    said = "test % 30.00 on every seed against 30.00 on every seed: 0.00 points (the same on every seed, so without an"
+    assert f"{said} interval, sign-flip p = 1)" in comparison_text(plan, found)
 
 
 def test_the_text_says_by_how_much_and_how_surely(plan):

@@ -9,6 +9,7 @@ from made_searches import attempts, plan
 from PIL import Image
 
 from tune import figures
+from tune.importances import Importance
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -48,15 +49,22 @@ def test_every_coordinate_has_a_panel_though_some_trials_lack_it(tiny):
     assert all(num_like(panel, *BLUE) > 20 for panel in np.array_split(picture, 4, axis=1))
 
 
-@pytest.mark.parametrize("shares", [{}, {"b": 1.0}, {"b": 0.0, "OT on": 0.0}, {"b": 0.6, "OT on": 0.3, "λ_OT·λ3": 0.1}])
-def test_importances_have_a_bar_for_each_coordinate_and_may_be_none(shares):
+def share(coordinate, value, null_mean=0.3, null_high=0.5):
+    return Importance(coordinate, value, null_mean, null_high, 0.2)
+
+
+@pytest.mark.parametrize(
+    "shares", [[share("b", 1.0)], [share("b", 0.6), share("OT on", 0.3), share("λ_OT·λ3", 0.1)]], ids=len
+)
+def test_importances_have_a_bar_for_each_coordinate_and_their_null_in_orange(shares):
     picture = pixels(figures.importances(shares))
-    assert picture.shape[0] == int(100 * (1 + 0.45 * len(shares)))
-    assert (num_like(picture, *BLUE) > 1000) == any(shares.values())
+    assert picture.shape[0] == round(100 * (1.2 + 0.45 * len(shares)))
+    assert num_like(picture, *BLUE) > 1000
+    assert num_like(picture, *ORANGE) > 50
 
 
 def test_the_most_important_coordinate_is_on_top():
-    picture = pixels(figures.importances({"b": 0.9, "OT on": 0.1}))
+    picture = pixels(figures.importances([share("b", 0.9), share("OT on", 0.1)]))
     upper, lower = np.array_split(picture, 2)
     assert num_like(upper, *BLUE) > 4 * num_like(lower, *BLUE) > 0
 

@@ -9,7 +9,7 @@ from made_searches import attempts, plan
 
 from rambo.errors import InvalidInput
 from rambo.fields import override
-from tune.records import OFFSET_PENALTY, OT, Attempt, SearchPlan, SeedOutcome, entries
+from tune.records import OFFSET_PENALTY, ORPHANED, OT, Attempt, SearchPlan, SeedOutcome, entries, settings_of
 from tune.space import BATCH, BUDGET, LAMBDA_OT, LAMBDAS
 
 
@@ -75,3 +75,19 @@ def test_settings_that_differ_only_in_the_scale_of_lambda_have_the_same_coordina
     assert at(2.0, 0.5, 1.5, 3.0) == pytest.approx(at(1.0, 3.0, 1.0, 6.0))
     assert at(2.0, 0.5, 1.5, 3.0)[OFFSET_PENALTY] == 6.0
     assert at(0.0, 0.5, 1.5, 3.0) == {OT: False, BATCH: 20}
+
+
+def test_a_setting_counts_once_as_far_as_any_of_its_trials_came():
+    def trial(number, folder, state, seeds):
+        return Attempt(number, state, {}, (f"{folder}/0", f"{folder}/1"), (SeedOutcome(0.5, 0.5),) * seeds)
+
+    first, stopped, twin, further = (
+        trial(0, "a", "COMPLETE", 2),
+        trial(1, "b", "PRUNED", 1),
+        trial(2, "a", "COMPLETE", 2),
+        trial(3, "b", "COMPLETE", 2),
+    )
+    failed = Attempt(4, "FAIL", {}, ("c/0", "c/1"), (), ORPHANED)
+    assert settings_of([first, stopped, twin, further, failed]) == [first, further]
+    assert settings_of([twin, first]) == [twin]
+    assert settings_of([failed]) == []

@@ -3,13 +3,21 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
+import pytest
 from made_searches import attempts, plan
 
 from rambo.fields import read_config
+from tune import importances
 from tune.records import Attempt, SeedOutcome
 from tune.report import render, summary_text, trials_csv
 from tune.space import BATCH, BUDGET, LAMBDA_OT, LAMBDAS, Choice, Space
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(importances, "PERMUTATIONS", 19)
 
 
 def test_the_report_is_the_same_bytes_again_and_the_best_can_be_run(tiny, tmp_path):
@@ -36,6 +44,18 @@ def test_the_table_has_every_trial_with_its_accuracies_and_its_reason(tiny):
 def test_importances_stand_on_coordinates_that_can_be_told_apart(tiny):
     rows = list(csv.DictReader(io.StringIO(render(plan(tiny), attempts())["importances.csv"].decode())))
     assert {row["coordinate"] for row in rows} == {"OT on", "λ_OT(λ1+λ2)/2", "λ_OT·λ3", BATCH}
+    assert sum(float(row["importance"]) for row in rows) == pytest.approx(1)
+    assert all(0 < float(row["null_mean"]) < float(row["null_95"]) for row in rows)
+    assert all(0 < float(row["p"]) <= 1 for row in rows)
+
+
+def test_the_text_says_whether_settings_differ_and_how_many_there_are(tiny):
+    text = summary_text(plan(tiny), attempts())
+    assert "Settings are not shown to differ more than seeds and trainings make them differ: F(13, 13) = " in text
+    assert "| coordinate | importance (null mean, 95th percentile; p) |" in text
+    assert "equal in effect" not in text
+    twin = replace(attempts()[0], number=30)
+    assert "The 21 finished ones are 20 settings" in summary_text(plan(tiny), [*attempts(), twin])
 
 
 def test_a_search_without_a_complete_trial_has_a_table_and_no_best(tiny):
@@ -43,7 +63,7 @@ def test_a_search_without_a_complete_trial_has_a_table_and_no_best(tiny):
     files = render(plan(tiny), failed)
     assert set(files) == {"trials.csv", "importances.csv"}
     assert "No trial is complete yet" in summary_text(plan(tiny), failed)
-    assert render(plan(tiny), [])["importances.csv"] == b"coordinate,importance\n"
+    assert render(plan(tiny), [])["importances.csv"] == b"coordinate,importance,null_mean,null_95,p\n"
 
 
 def test_two_objectives_leave_a_front_with_a_configuration_for_each(tiny, tmp_path):

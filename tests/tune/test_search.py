@@ -15,9 +15,9 @@ from rambo.presets import quickstart
 from rambo.progress import Progress
 from rambo.randomness import derive
 from tune.driver import Limits
-from tune.records import OFFSET_LAMBDA, OFFSET_PENALTY, ORPHANED, OT, Attempt, SearchPlan, SeedOutcome
+from tune.records import ORPHANED, SearchPlan, SeedOutcome
 from tune.run import search
-from tune.search import SAMPLERS, default_storage, importances, make_sampler, open_search, read_search
+from tune.search import SAMPLERS, default_storage, make_sampler, open_search, read_search
 from tune.settings import Settings, make_plan
 from tune.space import BATCH, LAMBDA_OT, LAMBDAS, Range, Space, default_space
 from tune.suggest import as_parameters, suggest
@@ -192,17 +192,3 @@ def test_tpe_is_not_worse_than_random_search():
         means = {name: sum(curve[half - 1] for curve in found) / len(found) for name, found in curves.items()}
         print(f"best after {half} trials, mean of {len(repeats)} repeats: {means}")
     assert means["tpe"] >= means["random"]
-
-
-def test_importances_name_what_matters_in_coordinates_that_can_be_told_apart():
-    one = optuna.create_study(direction="maximize", sampler=make_sampler("random", 1))
-    attempts = []
-    for number in range(80):
-        fields = suggest(one.ask(), SPACE, quickstart())
-        attempts.append(Attempt(number, "COMPLETE", fields, (), tuple(outcomes(valley(fields)))))
-    points = [plan().coordinates(attempt) for attempt in attempts]
-    shares = importances(points, attempts)
-    assert set(shares) == {OT, OFFSET_LAMBDA, OFFSET_PENALTY, BATCH}
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares[OFFSET_LAMBDA] > shares[OFFSET_PENALTY]
-    assert importances(points[:3], attempts[:3]) == {}, "three trials say nothing"
