@@ -178,6 +178,12 @@ FACTS = {
             is_control=True,
         ),
         StrategyFacts(
+            name="glister",
+            about="the gradient steps that lower the loss on S_val most (GLISTER-online)",
+            select="rambo.strategies.glister:select_glister",
+            grants=frozenset({"validation_labels", "learning_rate"}),
+        ),
+        StrategyFacts(
             name="oracle",
             about="the candidate batch that f learns most from, by training on true labels (for study only)",
             select="rambo.strategies.oracle:select_by_measuring",
