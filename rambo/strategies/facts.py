@@ -184,6 +184,11 @@ FACTS = {
             grants=frozenset({"validation_labels", "learning_rate"}),
         ),
         StrategyFacts(
+            name="typiclust",
+            about="the most typical image of each cluster of f's features (TypiClust)",
+            select="rambo.strategies.typiclust:select_typical",
+        ),
+        StrategyFacts(
             name="oracle",
             about="the candidate batch that f learns most from, by training on true labels (for study only)",
             select="rambo.strategies.oracle:select_by_measuring",
