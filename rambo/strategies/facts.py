@@ -180,6 +180,12 @@ FACTS = {
             is_control=True,
         ),
         StrategyFacts(
+            name="ensemble_margin",
+            about="the smallest margins of the mean probabilities of several classifiers",
+            select="rambo.strategies.margin_sampling:select_margin",
+            num_scouts=5,
+        ),
+        StrategyFacts(
             name="glister",
             about="the gradient steps that lower the loss on S_val most (GLISTER-online)",
             select="rambo.strategies.glister:select_glister",
