@@ -118,19 +118,20 @@ class Prepared:
 
     @property
     def num_later_trainings(self) -> int:
-        """The most trainings beside `specs`: final ones, refits, what an oracle measures, modules that learn losses."""
+        """The most trainings beside `specs`: final ones, refits, the strategy's own, modules that learn losses."""
         config = self.config
         last = config.evaluation.repeats * (2 if config.evaluation.with_validation else 1)
-        refits = config.num_rounds - 1
+        refits, choices = config.num_rounds - 1, config.num_rounds
         if config.imagines:
             most = config.acquisition.budget // (config.acquisition.batch_size if config.needs_batches else 1)
-            refits += config.num_rounds * min(config.acquisition.num_parts, most // config.num_rounds)
-        measured = 0
+            choices *= min(config.acquisition.num_parts, most // config.num_rounds)
+            refits += choices
+        asked = choices * config.facts.num_trainings
         if config.facts.measures_candidates:
             steps, size = config.acquisition.budget // config.acquisition.batch_size, config.acquisition.batch_size
-            measured = steps * max(1, self.num_candidates // size) * config.acquisition.oracle_repeats
+            asked += steps * max(1, self.num_candidates // size) * config.acquisition.oracle_repeats
         joint = config.num_rounds if config.facts.predicts_losses else 0
-        return last + refits * config.num_scouts + measured + joint
+        return last + refits * config.num_scouts + asked + joint
 
     def representation(self, data_dir: Path, device: torch.device) -> Representation:
         """Images as û and the OT distance see them."""

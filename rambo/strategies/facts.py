@@ -76,6 +76,8 @@ class StrategyFacts:
     """(field, value) that make it what it is, whatever the configuration says."""
     own: tuple[str, ...] = ()
     """Fields, or whole sections, that it reads beside those of all strategies of its sort."""
+    num_trainings: int = 0
+    """How many trainings of f each of its choices asks for, at most, beside those that score the pool."""
     for_study: bool = False
     """Whether nobody could use it, since it is told what a label would be, or trains on every candidate."""
     is_control: bool = False
@@ -176,6 +178,30 @@ FACTS = {
             select="rambo.strategies.margin_sampling:select_margin",
             fixed=(("acquisition.scout", "seed_and_validation"),),
             is_control=True,
+        ),
+        StrategyFacts(
+            name="ensemble_margin",
+            about="the smallest margins of the mean probabilities of several classifiers",
+            select="rambo.strategies.margin_sampling:select_margin",
+            num_scouts=5,
+        ),
+        StrategyFacts(
+            name="glister",
+            about="the gradient steps that lower the loss on S_val most (GLISTER-online)",
+            select="rambo.strategies.glister:select_glister",
+            grants=frozenset({"validation_labels", "learning_rate"}),
+        ),
+        StrategyFacts(
+            name="typiclust",
+            about="the most typical image of each cluster of f's features (TypiClust)",
+            select="rambo.strategies.typiclust:select_typical",
+        ),
+        StrategyFacts(
+            name="uncertainty_herding",
+            about="cover the images that f is unsure of, in f's features (UHerding)",
+            select="rambo.strategies.uncertainty_herding:select_by_herding",
+            grants=frozenset({"training"}),
+            num_trainings=5,
         ),
         StrategyFacts(
             name="oracle",

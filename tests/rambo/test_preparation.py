@@ -188,6 +188,17 @@ def test_final_trainings_share_no_seed_with_what_the_choice_rests_on(tiny):
         assert {spec.train_seed for specs in utilities for spec in specs} == {train_seed(0, 0)}
 
 
+def test_what_a_strategy_trains_itself_is_counted_for_each_of_its_choices(tiny):
+    def later(strategy, **changes):
+        changed = {f"acquisition.{name}": value for name, value in changes.items()}
+        return cell(tiny, {"strategy": strategy, **changed}).num_later_trainings
+
+    assert later("margin") == 2, "the final ones"
+    assert later("uncertainty_herding") == 2 + 5
+    for changes, choices in (({"rounds": 2}, 2), ({"refit": "imagined", "num_parts": 4}, 4)):
+        assert later("uncertainty_herding", **changes) == later("margin", **changes) + 5 * choices
+
+
 # --- one experiment --------------------------------------------------------------------------------------------------
 
 

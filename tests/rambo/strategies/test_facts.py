@@ -33,7 +33,8 @@ def test_controls_read_nothing_of_the_utility_model():
         *("data", "classifier", "training", "acquisition", "evaluation", "strategy")
     }
     scored = {f"acquisition.{name}" for name in ("scout", "num_scouts", "refit", "num_parts", "rounds")}
-    for name in ("margin", "entropy", "least_confidence", "coreset", "badge"):
+    scorers = ("margin", "entropy", "least_confidence", "coreset", "badge", "ensemble_margin", "glister", "typiclust")
+    for name in (*scorers, "uncertainty_herding"):
         assert read_by(name) == shared | scored
     batches = {"acquisition.batch_size", "acquisition.candidate_batches"}
     assert read_by("filtered_random") == shared | scored | batches
