@@ -224,6 +224,10 @@ class Acquisition:
         at_least("acquisition.num_parts", self.num_parts, 1)
         at_least("acquisition.rounds", self.rounds, 1)
         at_least("acquisition.oracle_repeats", self.oracle_repeats, 1)
+        require(
+            self.budget % self.rounds == 0,
+            f"acquisition.rounds must divide acquisition.budget (B = {self.budget}), got {self.rounds}.",
+        )
         require(0 < self.block_epsilon < 1, f"acquisition.block_epsilon must lie in (0, 1), got {self.block_epsilon}.")
 
     @property
