@@ -92,7 +92,8 @@ def _cell_row(study: Study, cell: Cell) -> Iterator[object]:
     yield _digits(None if crossed is None else crossed.se)
     bound = study.ceiling(cell)
     yield from map(_digits, (None, None, None) if bound is None else (bound.bound, bound.low, bound.high))
-    yield str(study.saw_validation(cell)).lower()
+    saw = study.saw_validation(cell)
+    yield "" if saw is None else str(saw).lower()
     for field in ("num_labelled", "config_id", "data", "commit", "training_version"):
         yield _joined(getattr(outcome, field) for outcome in outcomes)
 

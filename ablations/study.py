@@ -8,6 +8,7 @@ from ablations.factors import Cell, Grid
 from ablations.margin import Margin
 from rambo.ceiling import Ceiling, pooled_ceiling
 from rambo.fields import in_force
+from rambo.strategies.own import is_own
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Outcome:
     """On the labelled set and S_val together; None, like the next, where that was not asked for."""
     base_test_accuracy_all: float | None = None
     """On the seed set and S_val: nothing bought, every label used."""
+    saw_validation: bool | None = None
+    """Whether labels of S_val entered the choice; None in older trials."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,16 @@ class Study:
         """Upper bound of the pair accuracy of `cell`, from all its trials; None without û."""
         return pooled_ceiling([outcome for (name, _), outcome in self.outcomes.items() if name == cell.name])
 
-    def saw_validation(self, cell: Cell) -> bool:
-        """Whether labels of S_val entered the choice of `cell`."""
-        return in_force(self.grid.config(cell, self.grid.seeds[0])).sees_validation_labels
+    def saw_validation(self, cell: Cell) -> bool | None:
+        """Whether labels of S_val entered the choice of `cell`.
+
+        Of a strategy of the user's own its results say so, since its module may be gone; None where there are none.
+        """
+        config = self.grid.config(cell, self.grid.seeds[0])
+        if not is_own(config.strategy):
+            return in_force(config).sees_validation_labels
+        said = [outcome.saw_validation for (name, _), outcome in self.outcomes.items() if name == cell.name]
+        return said[0] if said else None
 
     @property
     def missing(self) -> list[tuple[Cell, int]]:

@@ -315,7 +315,7 @@ def _measured(study: Study, cell: Cell) -> Iterator[str]:
     yield mean_error(found["val_accuracy"]) or "missing"
     yield mean_error(found["pair_accuracy"]) + _at_most(study.ceiling(cell))
     yield mean_error(found["label_agreement"])
-    yield "✓" if study.saw_validation(cell) else "–"
+    yield {True: "✓", False: "–", None: ""}[study.saw_validation(cell)]
 
 
 def _at_most(ceiling: Ceiling | None) -> str:

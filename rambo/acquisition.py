@@ -82,6 +82,7 @@ class Acquisition:
 def request_for(prepared: Prepared, pool: Pool, classifier: Committee | None, there: Mapping[Grant, object]) -> Request:
     """What the strategy of `prepared` is asked in one round: of what is `there`, it gets what its record declares."""
     config = prepared.config
+    has_portfolio = config.facts.reads("acquisition.portfolio")
     return Request(
         pool=pool.without_validation_labels(),
         scout=classifier,
@@ -90,7 +91,7 @@ def request_for(prepared: Prepared, pool: Pool, classifier: Committee | None, th
         num_candidates=prepared.num_candidates,
         in_batches=config.needs_batches,
         block_epsilon=config.acquisition.block_epsilon,
-        portfolio=config.acquisition.strategies,
+        portfolio=config.acquisition.strategies if has_portfolio else (),
         granted={name: there[name] for name in config.facts.grants},
     )
 

@@ -1,8 +1,8 @@
 """Strategies of the user's own, `package.module:function`: found, imported, and what is known of them.
 
-A function says what it wants by attributes, all of which may be left out: `grants` (names of
-`rambo.strategies.facts.Grant`), `scores_pool` and `num_scouts`. Its file is a part of what it is: other bytes are
-another strategy. Nothing here needs torch, and no module is imported before somebody asks for its facts.
+A function says what it wants by attributes, all of which may be left out: `grants` (some of `GRANTS`), `scores_pool`
+and `num_scouts`. Its file is a part of what it is: other bytes are another strategy. Nothing here needs torch, and no
+module is imported before somebody asks for its facts.
 """
 
 import hashlib
@@ -21,6 +21,12 @@ from rambo.strategies.facts import BATCHES, Grant, StrategyFacts
 
 FORM = "module:function"
 """How one is named, beside the names in `FACTS`."""
+
+GRANTS = tuple(grant for grant in get_args(Grant) if grant not in ("measured", "marginally_measured"))
+"""What one may ask for: not what only oracles are told, whose results tables mark as for study only."""
+
+REQUEST = (*BATCHES, "acquisition.block_epsilon")
+"""Fields that every request holds; which of them a function of the user's goes by is not known."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,7 @@ def is_own(name: str) -> bool:
 def facts_of(name: str) -> StrategyFacts:
     """The record of a strategy of the user's own, whose module is imported now.
 
-    Whether it reads b and M is not known, so both count. Raises `InvalidInput` where there is no such function, or
-    where it asks for what cannot be.
+    Raises `InvalidInput` where there is no such function, or where it asks for what cannot be.
     """
     select = _function(name)
     scores_pool, num_scouts = getattr(select, "scores_pool", True), getattr(select, "num_scouts", 1)
@@ -77,7 +82,7 @@ def facts_of(name: str) -> StrategyFacts:
         grants=_grants(name, select),
         scores_pool=scores_pool,
         num_scouts=num_scouts,
-        own=BATCHES,
+        own=REQUEST,
         source=source_of(name).digest,
     )
 
@@ -165,9 +170,6 @@ def _unusable(name: str, error: BaseException) -> InvalidInput:
 def _grants(name: str, select: Any) -> frozenset[Grant]:
     given = getattr(select, "grants", ())
     listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-    unknown = [str(one) for one in listed if one not in get_args(Grant)]
-    require(
-        not unknown,
-        f"strategy {name} must have grants among {', '.join(get_args(Grant))}, got {', '.join(unknown)}.",
-    )
+    unknown = [str(one) for one in listed if one not in GRANTS]
+    require(not unknown, f"strategy {name} must have grants among {', '.join(GRANTS)}, got {', '.join(unknown)}.")
     return frozenset(listed)

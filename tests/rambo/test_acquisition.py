@@ -45,6 +45,7 @@ def test_a_request_holds_what_the_record_declares_and_nothing_else(prepared, cla
         assert request.granted == {name: there[name] for name in grants}
         assert (request.budget, request.batch_size, request.num_candidates) == (40, 20, 60)
         assert (request.pool.labels[request.pool.validation] == HIDDEN).all()
+        assert request.portfolio == (), "its record does not read the field"
 
 
 def test_the_scout_has_seen_what_the_field_says(tiny, measurer, tmp_path):

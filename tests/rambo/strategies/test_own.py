@@ -23,15 +23,15 @@ def test_other_names_have_not_the_form_of_a_function_in_a_module(name):
     assert not is_own(name)
 
 
-def test_one_that_says_nothing_of_itself_reads_what_margin_reads_and_its_batches(modules):
+def test_one_that_says_nothing_of_itself_reads_what_margin_reads_and_all_that_a_request_is_made_of(modules):
     modules.write(EXAMPLE)
     facts = facts_of("mine:pick")
     assert (facts.name, facts.select, facts.grants) == ("mine:pick", "mine:pick", frozenset())
     assert (facts.scores_pool, facts.num_scouts, facts.sees_validation_labels) == (True, 1, False)
     margins = {name for name in fields() if FACTS["margin"].reads(name)}
     read = {name for name in fields() if facts.reads(name)}
-    assert read - margins == {"acquisition.batch_size", "acquisition.candidate_batches"}
-    assert margins <= read
+    request = {f"acquisition.{name}" for name in ("batch_size", "candidate_batches", "block_epsilon")}
+    assert read == margins | request
 
 
 def test_attributes_of_the_function_say_what_it_wants(modules):
@@ -74,6 +74,7 @@ def test_attributes_of_the_function_say_what_it_wants(modules):
         ),
         (f"{PICK}pick.grants = 'labels'", "mine:pick", "got labels."),
         (f"{PICK}pick.grants = 3", "mine:pick", "got 3."),
+        (f"{PICK}pick.grants = ('training', 'measured')", "mine:pick", "got measured."),
         (f"{PICK}pick.num_scouts = 0", "mine:pick", "must have num_scouts a number from 1, got 0."),
         (f"{PICK}pick.num_scouts = 'two'", "mine:pick", "must have num_scouts a number from 1, got 'two'."),
         (f"{PICK}pick.scores_pool = 'no'", "mine:pick", "must have scores_pool True or False, got 'no'."),
@@ -137,18 +138,21 @@ def test_the_bytes_of_the_file_are_a_part_of_the_id_and_its_place_is_not(modules
 
 
 def test_ids_of_ours_have_no_file_in_them():
-    assert all("strategy_source" not in effective_fields(override(quickstart(), {"strategy": n}), 1000) for n in FACTS)
+    for name in FACTS:
+        config = override(quickstart(), {"strategy": name, "acquisition.portfolio": "margin"})
+        assert "strategy_source" not in effective_fields(config, 1000)
 
 
-def test_two_functions_of_a_file_are_two_strategies_and_b_and_m_count(modules):
+def test_two_functions_of_a_file_are_two_strategies_and_whatever_their_request_holds_counts(modules):
     modules.write(f"{PICK}\n\npeck = pick\n")
     ids = [
         id_of("mine:pick"),
         id_of("mine:peck"),
         id_of("mine:pick", **{"acquisition.batch_size": 20}),
         id_of("mine:pick", **{"acquisition.candidate_batches": 3}),
+        id_of("mine:pick", **{"acquisition.block_epsilon": 0.5}),
     ]
-    assert len(set(ids)) == 4
+    assert len(set(ids)) == len(ids)
 
 
 def test_what_is_edited_after_it_was_imported_counts_as_it_was(modules):
