@@ -9,6 +9,7 @@ Searches of one number share their seeds in all cells, and a control takes the s
 with: both make luck alike on both sides of a difference, so that its error is too large rather than too small.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from ablations.statistics import Analysis
 from ablations.study import Study
 from rambo.anova import Layout, layout
 from rambo.formats import decimals, interval, p_value, points, relation
-from rambo.inference import ALPHA, holm
+from rambo.inference import ALPHA, holm, t_p
 
 _ROUNDING = 1e-12
 """An error of accuracies below this is what rounding has left of none."""
@@ -59,14 +60,19 @@ def luck_of(study: Study, metric: str) -> Layout | None:
 def widened(values: Sequence[float], squares: float, luck: Layout) -> Widened | None:
     """Of one value a seed; `squares`: the sum of squared weights of cells with several searches in it.
 
-    None from one value, and where nothing varies.
+    Never narrower, nor with a smaller p, than by the seeds alone: with few seeds luck would else add to the degrees of
+    freedom more than to the error. None from one value, and where nothing varies.
     """
     d = np.array(values)
-    se, freedom = luck.error(d, squares) if len(d) > 1 else (0.0, 1)
+    if len(d) < 2:
+        return None
+    se, freedom = luck.error(d, squares)
     if se < _ROUNDING:
         return None
-    mean, half = float(d.mean()), float(stats.t.ppf(1 - ALPHA / 2, freedom)) * se
-    return Widened(mean, se, freedom, mean - half, mean + half, 2 * float(stats.t.sf(abs(mean) / se, freedom)))
+    mean, own = float(d.mean()), float(d.std(ddof=1)) / math.sqrt(len(d))
+    half = max(float(stats.t.ppf(1 - ALPHA / 2, df)) * error for df, error in ((freedom, se), (len(d) - 1, own)))
+    p = 2 * float(stats.t.sf(abs(mean) / se, freedom))
+    return Widened(mean, se, freedom, mean - half, mean + half, p if own == 0 else max(p, float(t_p(d))))
 
 
 def widened_cell(study: Study, cell: Cell, metric: str, luck: Layout) -> Widened | None:

@@ -12,7 +12,7 @@ from ablations.factors import Cell, Factor, label, level_text
 from ablations.images import level_error
 from ablations.luck import given, luck_of, num_searches, widened_cell, widened_effects, widened_text
 from ablations.sentences import interval, mean_error, provenance
-from ablations.statistics import Analysis, summarise
+from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Outcome, Study
 from rambo.ceiling import Ceiling
 from rambo.formats import p_value, points
@@ -210,9 +210,16 @@ def _row_of_both(fixed: Study, retuned: Study, cell: Cell, factors: Sequence[Fac
         *(_level_mark(cell, factor) for factor in factors),
         str(gains.n),
         *(mean_error(summarise(list(values.values()))) or "missing" for values in (before, after)),
-        mean_error(gains, signed=True),
+        _gain(gains),
         found,
     )
+
+
+def _gain(gains: Summary) -> str:
+    """Without an error where all seeds agree, as they do if the search has found the base."""
+    if gains.mean is None or gains.se is None or gains.se > 1e-12:
+        return mean_error(gains, signed=True)
+    return f"{points(gains.mean)} on every seed"
 
 
 def _found(cell: Cell) -> str:

@@ -14,7 +14,6 @@ from itertools import product
 
 import numpy as np
 from scipy import integrate, optimize, stats
-from statsmodels.stats.multitest import multipletests
 
 from rambo.arrays import Floats
 
@@ -149,10 +148,19 @@ def sign_flip_p(d: Floats, generator: np.random.Generator | None = None, draws: 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for all of them (Holm 1979): the familywise error rate is kept whatever their dependence."""
-    if not p_values:
-        return []
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    """p values adjusted for all of them (Holm 1979): the familywise error rate is kept whatever their dependence.
+
+    The i-th smallest of n times n − i + 1, never below a smaller one's, at most 1.
+
+    >>> holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(raised, 1)
+    return [float(p) for p in adjusted]
 
 
 def attainable(num_seeds: int, num_tests: int, *, alpha: float = ALPHA, power: float = 0.8) -> Power:

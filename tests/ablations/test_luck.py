@@ -126,6 +126,22 @@ def test_no_luck_is_called_so_and_what_cannot_be_told_is_a_sentence(retuned):
         assert sentence.startswith("What luck in tuning adds cannot be told")
 
 
+def test_luck_never_makes_an_interval_narrower_nor_a_p_smaller(retuned):
+    generator = np.random.default_rng(8)
+    luck = luck_of(retuned(drawn(generator, luck=0.003), seeds=range(3)), "test_accuracy")
+    for _ in range(50):
+        values = generator.normal(0.01, 0.05, 3)
+        found = widened(list(values), 1.0, luck)
+        alone = stats.ttest_1samp(values, 0)
+        assert found.p >= alone.pvalue - 1e-12
+        low, high = alone.confidence_interval()
+        assert found.low <= low + 1e-12
+        assert found.high >= high - 1e-12
+    equal = widened([0.01, 0.01, 0.01], 1.0, luck)
+    assert equal is not None
+    assert 0 < equal.p < 1
+
+
 def test_one_value_and_equal_values_have_no_error(retuned):
     luck = luck_of(retuned(drawn(np.random.default_rng(0))), "test_accuracy")
     assert widened([0.9], 1.0, luck) is None

@@ -176,8 +176,8 @@ def test_both_results_stand_side_by_side(make_study):
     grid = alone.grid.tuned({"OT=off": [{"acquisition.batch_size": 25}], "OT=on": [{LAMBDA_OT: 0.12345}]})
     files = render(replace(alone, grid=grid, fixed=fixed))
     lines = files["both.md"].decode().splitlines()
-    assert any("| +0.80 ± 0.00 | b=25 |" in line for line in lines)
-    assert any("| 0.00 ± 0.00 | λ_OT=0.123 |" in line for line in lines)
+    assert any("| +0.80 on every seed | b=25 |" in line for line in lines)
+    assert any("| 0.00 on every seed | λ_OT=0.123 |" in line for line in lines)
     [effect] = [line for line in lines if line.startswith("| OT |")]
     assert "+1.00" in effect
     assert "+0.20" in effect

@@ -5,7 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -78,6 +81,11 @@ def test_holm_is_the_step_down_by_hand():
     # sorted .005 .01 .03 .04 .5 times 5 4 3 2 1 = .025 .04 .09 .08 .5, then never falling
     assert holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.5])
     assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_agrees_with_statsmodels(p_values):
+    assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()
 
 
 # --- simulations --------------------------------------------------------------------------------------------------
