@@ -156,6 +156,7 @@ def test_an_effect_uses_only_seeds_that_have_all_its_cells(make_study):
         f"{full} − random": (2, 3, 4, 5),
         f"{full} − margin": tuple(range(6)),
         f"{full} − filtered_random": tuple(range(6)),
+        f"{full} − scout_margin": tuple(range(6)),
         "filtered_random − random": (2, 3, 4, 5),
         "mean of 8 cells with û − filtered_random": (0, 1, 3, 4, 5),
     }
