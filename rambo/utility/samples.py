@@ -133,6 +133,7 @@ def plan_growth(config: Config, num_classes: int, num_before: int, num_after: in
             numpy_generator(config.seed, "growth", size),
             num_seed_labels=num_after,
             num_classes=num_classes,
+            law=config.utility.size_law,
         )
         for size in steps[:-1]
     )

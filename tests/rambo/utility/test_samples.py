@@ -61,6 +61,8 @@ def test_the_size_law_is_of_what_is_learned_from_and_of_nothing_else(tiny):
     assert not np.array_equal(uniform.pretraining[1], binomial.pretraining[1])
     assert np.array_equal(uniform.chain, binomial.chain)
     assert np.array_equal(uniform.held_out, binomial.held_out), "so that both are judged on the same sets"
+    growth = plan_growth(override(tiny, {"utility.size_law": "binomial"}), 10, 60, 80)
+    assert abs(growth.pretraining[0].sum(axis=2) - 30).max() <= 9
 
 
 def test_what_two_settings_share_is_measured_once(tiny):
