@@ -1,5 +1,6 @@
 """The ablations command, run for real: Ray Tune, MLflow on SQLite, kills."""
 
+import csv
 import json
 import os
 import random
@@ -195,10 +196,10 @@ def test_one_factor_at_a_time_and_strategies_as_levels_run_as_the_factorial_does
         ["strategy=margin OT=on", "margin"],
         ["strategy=rambo OT=off", "rambo"],
     ]
-    effects = (tmp_path / "home/studies/apart/effects.csv").read_text().splitlines()
+    effects = list(csv.DictReader((tmp_path / "home/studies/apart/effects.csv").open()))
     names = ["strategy: random − rambo", "strategy: margin − rambo", "OT"]
-    assert [line.split(",")[2] for line in effects[1:]] == names * 2
-    assert {line.split(",")[13] for line in effects[1:]} == {"3"}
+    assert [row["name"] for row in effects] == names * 2
+    assert {row["num_tests"] for row in effects} == {"3"}
     assert "agree with" in ablations("verify", "--study=apart", "--home=home", cwd=tmp_path).stdout
 
 
