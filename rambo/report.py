@@ -27,7 +27,7 @@ def summary(result: Result, num_seed_labels: int) -> str:
     if result.pair_accuracy is not None and result.pair_ceiling is not None:
         lines.append(
             f"  û orders held-out pairs as measured in {_percent(result.pair_accuracy)} "
-            f"(chance 50.0 %, upper bound by the noise of trainings {_percent(result.pair_ceiling)})"
+            f"(chance 50.0 %, upper bound from {_repeated(result)} {_percent(result.pair_ceiling)})"
         )
     if result.label_agreement is not None:
         lines.append(f"  Eq. 4 orders audited pairs as training does in {_percent(result.label_agreement)}")
@@ -81,6 +81,10 @@ def _mean_error(values: Sequence[float], *, signed: bool = False) -> str:
 def _seeds(results: Sequence[Result]) -> str:
     seeds = sorted({result.seed for result in results})
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+
+
+def _repeated(result: Result) -> str:
+    return "repeated pairs" if result.num_ceiling_pairs is None else f"{result.num_ceiling_pairs} repeated pairs"
 
 
 def _percent(share: float) -> str:

@@ -21,7 +21,8 @@ def test_a_summary_goes_from_the_seed_set_to_what_was_bought():
 
 def test_a_summary_tells_of_the_utility_model_where_there_is_one():
     learned, control = summary(made_result(), 60), summary(made_control(), 60)
-    assert "in 70.0 % (chance 50.0 %, upper bound by the noise of trainings 90.0 %)" in learned
+    assert "in 70.0 % (chance 50.0 %, upper bound from repeated pairs 90.0 %)" in learned
+    assert "upper bound from 32 repeated pairs 90.0 %" in summary(made_result(num_ceiling_pairs=32), 60)
     assert "Eq. 4 orders audited pairs as training does in 65.0 %" in learned
     assert "û" not in control
     assert "Eq. 4" not in control
