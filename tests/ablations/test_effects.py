@@ -171,7 +171,7 @@ def test_an_effect_of_fewer_than_two_seeds_is_absent_and_not_counted(make_study)
     assert effects["random"].estimate is None
     assert effects["random"].p_holm is None
     assert not effects["random"].is_significant
-    assert effects["margin"].num_tests == 3, "margin, filtered random, and that beside all cells with û"
+    assert effects["margin"].num_tests == 4, "margin, filtered random, the scout's margin, and all cells with û"
     assert contrasts(make_study(noisy, seeds=[0]))[0].estimate is None
 
 
