@@ -11,8 +11,9 @@ from own_strategy import EXAMPLE
 from ablations.__main__ import read_grid
 from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs
-from rambo.fields import fields, override
+from rambo.fields import fields, in_force, override
 from rambo.presets import quickstart
+from rambo.strategies.facts import STRATEGIES
 from tune.__main__ import read_settings, read_space
 
 ROOT = Path(__file__).parents[1]
@@ -149,3 +150,16 @@ def test_what_the_page_on_the_paper_names_is_there():
     named = re.findall(rf"`(?:--factor )?((?:{section})\.\w+)", PAPER)
     assert len(named) > 20
     assert [name for name in named if name not in fields()] == []
+
+
+def test_the_page_of_strategies_lists_each_with_whose_labels_it_sees():
+    page, listed = (ROOT / "docs/strategies.md").read_text(), {}
+    for names, seen in re.findall(r"^\| (`[^|]+) \|[^|]+\| ([^|]+) \|$", page, re.MULTILINE):
+        listed |= dict.fromkeys(re.findall(r"`(\w+)`", names), seen.split(",")[0])
+    words = {(False, False): "no", (False, True): "by the scout", (True, True): "yes"}
+    assert listed == {name: words[sees(name, "seed"), sees(name, "seed_and_validation")] for name in STRATEGIES}
+
+
+def sees(strategy, scout):
+    config = override(quickstart(), {"strategy": strategy, "acquisition.scout": scout})
+    return in_force(config).sees_validation_labels
