@@ -77,7 +77,7 @@ class _Run:
         if self._config.facts.source:
             self._write("strategy.py", source_of(self._config.strategy).content)
         with self._clock("seed_set"):
-            self._acquisition.committee(before)
+            self._acquisition.committee(before)  # first: what it trains is measured too, and not trained again below
             base = self._evaluate(before)
         with self._clock("utility_model"):
             learned = self._learn() if self._config.needs_utility_model else None
