@@ -330,7 +330,10 @@ def test_slurms_script_runs_the_study_on_a_cluster_with_a_token_and_leaves_nothi
     ("number", "workers", "patience", "sentence"),
     [
         (109, "false", "600", "Ray must start on 2 nodes, got 1, and srun ended; what it said is above."),
-        (110, "sleep 300", "1", "Ray must start on 2 nodes within 1 s (RAMBO_WAIT_SECONDS), got 1."),
+        pytest.param(
+            *(110, "sleep 300", "1", "Ray must start on 2 nodes within 1 s (RAMBO_WAIT_SECONDS), got 1."),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_slurm_job_whose_other_nodes_do_not_come_up_ends_with_a_sentence(
@@ -354,6 +357,7 @@ def test_a_slurm_job_whose_time_is_up_while_it_waits_for_nodes_is_queued_again(t
     assert not left_behind(111)
 
 
+@pytest.mark.long
 def test_a_slurm_job_whose_time_is_up_is_queued_again(tmp_path):
     (tmp_path / "wait").touch()
     job = slurm_job(tmp_path, 108)

@@ -95,7 +95,9 @@ def test_work_goes_on_while_ray_starts():
     assert not ray.is_initialized()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, InvalidInput])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, *(pytest.param(one, marks=pytest.mark.long) for one in (SystemExit, InvalidInput))]
+)
 def test_what_ends_the_work_beside_leaves_no_ray(error):
     import ray
 
@@ -132,7 +134,9 @@ def test_the_file_of_a_strategy_is_read_as_data_are_unless_it_travels_with_a_job
     assert files_of([override(tiny, {"strategy": "mine:pick"})]) == []
 
 
-@pytest.mark.parametrize("started", ["connected(1)", "connected_beside(1, lambda connected: None)"])
+@pytest.mark.parametrize(
+    "started", [pytest.param("connected(1)", marks=pytest.mark.long), "connected_beside(1, lambda connected: None)"]
+)
 def test_after_sigterm_there_is_time_to_end_well(started):
     """Ray's handler would abort the process after 3 s, whatever was still to be shown."""
     script = f"""

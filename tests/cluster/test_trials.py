@@ -78,6 +78,7 @@ def test_trials_find_data_that_a_relative_path_names(two_cpus, tiny, tmp_path, m
     assert read_result(home, experiment.folder) is not None
 
 
+@pytest.mark.long
 def test_a_killed_trial_is_started_again_and_the_others_go_on(tiny, two_cpus, tmp_path):
     home = Home(tmp_path)
     slow = override(tiny, {**SLOW, "strategy": "random"})

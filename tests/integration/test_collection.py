@@ -157,7 +157,9 @@ def without_seconds(measured):
     return {key: (one.digest, one.epochs, one.device) for key, one in measured.items()}
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    "num_workers", [pytest.param(1, marks=pytest.mark.long), 2, pytest.param(4, marks=pytest.mark.long)]
+)
 def test_any_number_of_workers_measures_what_one_process_measures(num_workers, task, serial, four_cpus, tmp_path):
     home = Home(tmp_path / "home")
     collect_with_workers(task.missing(home), home, num_workers=num_workers, device="cpu", progress=QUIET)
@@ -181,6 +183,7 @@ def kill_a_worker(home: Home, task: Task) -> set[str]:
     return stored
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_the_batches_in_hand(slow_task, four_cpus, tmp_path):
     home = Home(tmp_path / "home")
     work = slow_task.missing(home)
@@ -301,7 +304,8 @@ def test_a_truncated_file_is_set_aside_and_its_records_alone_are_measured_again(
     assert Store(home).measurements(["another"]) == {"another": extra}
 
 
-@pytest.mark.parametrize("by_ray", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("by_ray", [False, True])
 def test_two_collections_into_one_home_at_once(by_ray, tiny, tmp_path):
     home, task = tmp_path / "home", Task(override(tiny, {**SLOW, "offline.num_pairs": 60 if by_ray else 30}))
     junk = {f"junk {number}": Measurement(0.5, 0.5, b"1", number, 1.0, "cpu") for number in range(COMPACT_ABOVE + 6)}
@@ -371,6 +375,7 @@ def test_a_full_disk_is_one_sentence_and_room_is_all_it_takes(tiny, task, small_
     assert not {entry["key"] for entry in begun(home)[began:]} & stored
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_the_workers_with_one_sentence(slow_task, small_disk, four_cpus):
     folder, enlarge = small_disk
     home = Home(folder / "home")

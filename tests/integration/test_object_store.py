@@ -80,6 +80,7 @@ def collect(home, cwd):
     return answer
 
 
+@pytest.mark.long
 def test_a_collection_into_a_bucket_and_again(bucket, tmp_path):
     url = f"{bucket}/home"
     first = collect(url, tmp_path)

@@ -315,6 +315,7 @@ def test_after_ctrl_c_nothing_is_left_running_and_the_same_command_goes_on(tmp_p
     assert {one.info.status for one in active(tmp_path)} == {"FINISHED"}
 
 
+@pytest.mark.long
 def test_settings_that_are_equal_in_effect_are_run_once_even_at_once(tiny, two_cpus, tmp_path, monkeypatch):
     from tune.trials import evaluate
 
@@ -354,6 +355,7 @@ def test_accuracy_and_budget_leave_a_front_of_configurations(two_cpus, tmp_path,
     assert (folder(tmp_path, "two") / "figures/front.png").stat().st_size > 0
 
 
+@pytest.mark.long
 def test_two_searches_at_once_in_one_storage_do_not_mix(tmp_path):
     """And a path that the user has given relative to this folder is found by trials, which work in another."""
     database, digits = tmp_path / "shared.db", load_digits()
@@ -418,6 +420,7 @@ def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_s
     assert result.best.acquisition.candidate_batches == 3
 
 
+@pytest.mark.long
 def test_a_time_budget_ends_a_search_cleanly_and_the_next_command_goes_on(tiny, two_cpus, tmp_path):
     from tune.trials import evaluate
 

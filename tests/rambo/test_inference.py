@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -83,6 +83,7 @@ def test_holm_is_the_step_down_by_hand():
     assert holm([]) == []
 
 
+@settings(max_examples=10)  # theirs takes a second a call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_agrees_with_statsmodels(p_values):
     assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()

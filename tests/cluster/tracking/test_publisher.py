@@ -101,6 +101,7 @@ def server(folder: Path, port: int):
         process.wait(60)
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_and_comes_back_loses_nothing(trials, home, tmp_path, monkeypatch, capsys):
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")

@@ -85,7 +85,7 @@ RESNET18 = ("resnet18", (1, 16, 16), (15, 10, 5), 10)
         (*RESNET18, 4, 1e-9),
         pytest.param(*RESNET18, 20, 1e-9, marks=pytest.mark.long),
         # a thousandth of a step: where BatchNorm sees three images, both ways part by 6e-8 in 20 steps
-        ("resnet18", (1, 16, 16), (8, 4, 7), 4, 4, 1e-6),
+        pytest.param("resnet18", (1, 16, 16), (8, 4, 7), 4, 4, 1e-6, marks=pytest.mark.long),
     ],
 )
 def test_steps_are_those_of_each_model_alone(classifier, shape, sizes, batch_size, num_steps, tolerance):
