@@ -42,6 +42,13 @@ CLIPPED = (
 CROSSED = f"{CAPTION} In brackets, the standard error for other test images too."
 """The caption where trials tell which test images they got right."""
 
+SAW = "✓ under “saw S_val”: labels of S_val entered the choice; of every row, f itself is trained without them."
+
+TOGETHER = (
+    "Under “test %, S_val too” the same f is trained on S_1 ∪ S_val, as somebody would who owns these labels; “nothing "
+    "bought” is f on S_0, and on S_0 ∪ S_val."
+)
+
 BOTH_CAPTION = (
     "Gain: retuned − fixed, seed by seed. Settings were searched for each cell alone, on other seeds, by "
     "validation accuracy; a control takes those of the cell that it is compared with."
@@ -117,8 +124,13 @@ def caption(study: Study) -> str:
     told = given(study)
     conditions = [f"All {told}."] if told else []
     ceilings = [ceiling for cell in study.grid.cells if (ceiling := study.ceiling(cell)) is not None]
-    clipped = any(ceiling.is_clipped for ceiling in ceilings)
-    return " ".join([accuracies, *conditions, *([BOUND] if ceilings else []), *([CLIPPED] if clipped else [])])
+    notes = {
+        SAW: any(study.saw_validation(cell) is not None for cell in study.grid.cells),
+        TOGETHER: any(one.test_accuracy_all is not None for one in study.outcomes.values()),
+        BOUND: bool(ceilings),
+        CLIPPED: any(ceiling.is_clipped for ceiling in ceilings),
+    }
+    return " ".join([accuracies, *conditions, *(note for note, holds in notes.items() if holds)])
 
 
 def both_caption(study: Study) -> str:

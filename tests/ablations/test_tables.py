@@ -10,7 +10,7 @@ from gaining_studies import noisy
 
 from ablations.factors import parse_factor
 from ablations.statistics import analyse
-from ablations.tables import cell_table, latex, tex
+from ablations.tables import SAW, TOGETHER, caption, cell_table, latex, tex
 
 
 def test_the_markdown_table_shows_switches_controls_and_where_numbers_come_from(study, files):
@@ -100,7 +100,10 @@ def test_what_is_there_before_anything_is_bought_has_a_row_of_its_own(make_study
         return make_outcome(0.9, test_accuracy_all=0.94, base_test_accuracy_all=0.85 + 0.02 * seed, pair_accuracy=None)
 
     factors = [parse_factor("strategy=margin,filtered_random")]
-    table = cell_table(make_study(told, factors=factors, controls=[], seeds=range(2)))
+    study = make_study(told, factors=factors, controls=[], seeds=range(2))
+    table = cell_table(study)
+    assert {SAW, TOGETHER} == {note for note in (SAW, TOGETHER) if note in caption(study)}
+    assert TOGETHER not in caption(make_study(noisy, factors=factors, controls=[], seeds=range(2)))
     row = dict(zip(table.header, table.controls[-1], strict=True))
     assert row["strategy"] == "nothing bought"
     assert row["test %, S_val too"] == "86.00 ± 1.00"

@@ -61,7 +61,7 @@ def trials(mnist):
 
 
 def test_every_trial_lies_in_the_folder_that_its_configuration_names(trials):
-    assert len(trials) == 110 + 20, "Table 4, and what takes the bilevel switch apart"
+    assert len(trials) == 110 + 20 + 30, "Table 4, what takes the bilevel switch apart, and what bounds its fits"
     for folder, prepared in trials.items():
         assert prepared.folder == str(folder.relative_to(TABLE4))
 
@@ -71,7 +71,11 @@ def test_every_measurement_has_the_key_that_its_trial_asks_for(trials):
     for prepared in {one.known_id: one for one in trials.values()}.values():
         problem = prepared.problem(prepared.pool)
         keys |= {problem.key(spec) for specs in prepared.specs().values() for spec in specs}
+    failed = [folder for folder in trials if (folder / "failure.json").exists()]
+    assert len(failed) == 5, "those that nothing bounds"
     for folder, prepared in trials.items():
+        if folder in failed:
+            continue
         with (folder / "selected.csv").open() as file:
             picks = np.array([int(row["index"]) for row in csv.DictReader(file)])
         after = reveal(prepared.pool, prepared.split, picks)
@@ -79,7 +83,7 @@ def test_every_measurement_has_the_key_that_its_trial_asks_for(trials):
         keys |= {problem.key(spec) for spec in prepared.repeats(after)}
     kept = kept_keys("measurements")
     assert keys <= kept
-    assert len(kept) == len(keys) + REPLACED == 14982 + 60
+    assert len(kept) == len(keys) + REPLACED == 14982 + 60 + 69
 
 
 def test_every_ot_value_has_the_key_that_its_trial_asks_for(trials):
@@ -96,6 +100,8 @@ def test_repeated_trainings_agree_as_often_as_each_result_says(trials):
     store, agreements = Store(Home(TABLE4), compact=False), {}
     for folder, prepared in trials.items():
         result = read_result(Home(TABLE4), str(folder.relative_to(TABLE4)))
+        if result is None:
+            continue  # it failed
         if prepared.plan is None:
             assert (result.repeat_agreement, result.num_ceiling_pairs) == (None, None)
             continue

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rambo.training.trainer import Problem, SetSpec
 SECTIONS = {field.name: field for field in dataclasses.fields(config.Config) if dataclasses.is_dataclass(field.type)}
 
 
+@cache
 def grown(section: str, name: str, *, default=0, as_before=0) -> type[config.Config]:
     """`Config` as it is once `section` has had a further field, or is itself new."""
     old = SECTIONS[section].type if section in SECTIONS else object

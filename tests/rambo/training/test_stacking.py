@@ -82,10 +82,9 @@ RESNET18 = ("resnet18", (1, 16, 16), (15, 10, 5), 10)
         ("lenet5", (1, 28, 28), (1, 5, 8, 30), 4, 20, 1e-9),
         ("lenet5", (3, 32, 32), (6, 9), 4, 6, 1e-9),
         ("mnistnet", (1, 12, 12), (1, 5, 8, 30), 4, 20, 1e-9),
-        (*RESNET18, 4, 1e-9),
-        pytest.param(*RESNET18, 20, 1e-9, marks=pytest.mark.long),
+        *(pytest.param(*RESNET18, steps, 1e-9, marks=pytest.mark.long) for steps in (4, 20)),
         # a thousandth of a step: where BatchNorm sees three images, both ways part by 6e-8 in 20 steps
-        pytest.param("resnet18", (1, 16, 16), (8, 4, 7), 4, 4, 1e-6, marks=pytest.mark.long),
+        ("resnet18", (1, 16, 16), (8, 4, 7), 4, 4, 1e-6),
     ],
 )
 def test_steps_are_those_of_each_model_alone(classifier, shape, sizes, batch_size, num_steps, tolerance):

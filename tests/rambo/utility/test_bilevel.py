@@ -65,16 +65,9 @@ def test_bilevel_really_acts_where_a_fit_overfits():
     assert losses[0.3][-1] < 0.9 * losses[0.3].max()
 
 
-@pytest.mark.parametrize(
-    ("method", "ranknet"),
-    [
-        ("cg", True),
-        *(
-            pytest.param(*case, marks=pytest.mark.long)
-            for case in [("cg", False), ("reverse", True), ("reverse", False)]
-        ),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("ranknet", [True, False])
+@pytest.mark.parametrize("method", ["reverse", "cg"])
 def test_labels_without_signal_skip_nothing_and_kill_nothing(method, ranknet):
     """Eq. 4 can label at random; eight fits in a row are the longest pretraining there is."""
     settings = UtilityModel(hypergradient=method, num_outer_steps=10)
