@@ -23,7 +23,16 @@ def csv_bytes(rows: Iterable[Iterable[object]]) -> bytes:
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return text_bytes(text.getvalue())
+
+
+def text_bytes(text: str) -> bytes:
+    r"""`text` as UTF-8; what is none, such as the bytes of a file name in Latin-1, as Python writes it.
+
+    >>> text_bytes("café \udce9").decode()
+    'café \\udce9'
+    """
+    return text.encode(errors="backslashreplace")
 
 
 def points(difference: float) -> str:

@@ -41,6 +41,8 @@ class Dataset:
     class_names: tuple[str, ...]
     test_candidates: Indices
     """Indices that test images are taken from: the official test split where the source has one, else all."""
+    files: tuple[str, ...] = ()
+    """(N,) where each image was read from, relative to the source; empty where images are no files."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", np.ascontiguousarray(self.images))
