@@ -35,6 +35,15 @@ def text_bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
+def visible(name: object) -> str:
+    r"""`name` on one line that any terminal takes; what cannot be printed as Python writes it.
+
+    >>> visible("caf\udce9/a\nb.png")
+    'caf\\udce9/a\\nb.png'
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(name))
+
+
 def points(difference: float) -> str:
     """A difference of accuracies in percent points, with its sign.
 

@@ -5,6 +5,7 @@ oracle and class imbalance, are pure functions of labels and indices.
 """
 
 import hashlib
+import logging
 import math
 import re
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from rambo.randomness import numpy_generator
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
 
 _CHUNK_VALUES = 2**22
 """Pixel values looked at at once: NumPy counts them as int64, eight times their size."""
@@ -103,10 +106,13 @@ def load_dataset(source: str, data_dir: Path, *, image_size: int = 0) -> Dataset
     """The data set that `data.source` names.
 
     digits ships with scikit-learn; mnist, fashion_mnist, cifar10 and svhn are downloaded into `data_dir` on first use;
-    npz:PATH and images:DIR are the user's own (`rambo.data.sources` says in which form). `image_size` is
-    `data.image_size`, in pixels. Raises `InvalidInput` where the source cannot be read.
+    npz:PATH and images:DIR are the user's own (`rambo.data.npz` and `rambo.data.folders` say in which form): what was
+    taken of them, changed and passed over goes to the log. `image_size` is `data.image_size`, in pixels. Raises
+    `InvalidInput` where the source cannot be read.
     """
     found = read_source(source, data_dir, image_size)
+    for note in found.notes:
+        _log.info(note)
     num_images, num_test = len(found.images), found.num_official_test
     return Dataset(
         name=_folder_name(found.name),
@@ -114,6 +120,7 @@ def load_dataset(source: str, data_dir: Path, *, image_size: int = 0) -> Dataset
         labels=found.labels,
         class_names=found.class_names,
         test_candidates=np.arange(num_images - num_test if num_test else 0, num_images),
+        files=found.files,
     )
 
 
