@@ -132,12 +132,21 @@ def test_indices(dataset: Dataset, num_test: int) -> Indices:
     candidates = dataset.test_candidates
     most = min(len(candidates), len(dataset.labels) - dataset.num_classes)
     require(
+        most >= 1,
+        f"{dataset.name} must have more images than its {dataset.num_classes} classes, got {len(dataset.labels)}; add "
+        "images.",
+    )
+    require(
         1 <= num_test <= most,
         f"data.num_test must lie in 1..{most} for {dataset.name} ({len(dataset.labels)} images, {len(candidates)} of "
         f"them fit for testing), got {num_test}; change it.",
     )
-    order = numpy_generator(int(dataset.fingerprint, 16), "test images").permutation(candidates)
-    return np.sort(order[:num_test])
+    return np.sort(test_order(dataset)[:num_test])
+
+
+def test_order(dataset: Dataset) -> Indices:
+    """The order in which candidates become test images, a function of the data alone."""
+    return numpy_generator(int(dataset.fingerprint, 16), "test images").permutation(dataset.test_candidates)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ _UNREADABLE = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """Formats that Pillow knows by sight, but reads by other programs or not at all."""
 
 _GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
+_COLOURED_PALETTES = ("BMP", "JPEG", "PNG", "WEBP")
+"""Formats whose palettes count as colour, be they grey: fingerprints of data rest on it."""
+
 _DEEP_GREY = _GREY[2:]
 _KEPT = ("P", "PA", "LA", "RGB", "RGBA")
 """Modes with colour, or with room for it, in which nothing is lost on the way to RGB."""
@@ -72,7 +75,7 @@ def form_of(path: Path, *, any_size: bool) -> Form:
 
     with readable(path), Image.open(path) as image:
         is_turned = not any_size and image.width != image.height and image.format != "TIFF" and _orientation(image) > 4
-        form = Form("L" if image.mode in _GREY else "RGB", image.size[::-1] if is_turned else image.size)
+        form = Form("L" if _is_grey(image) else "RGB", image.size[::-1] if is_turned else image.size)
         mode = image.mode
     require(
         not mode.startswith("F"),
@@ -111,6 +114,13 @@ def _seen(image: "Image") -> Iterator[str]:
         yield DEEP
     if _orientation(image) > 1:
         yield TURNED
+
+
+def _is_grey(image: "Image") -> bool:
+    if image.mode != "P" or image.format in _COLOURED_PALETTES:
+        return image.mode in _GREY
+    colours = np.asarray(image.getpalette()).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
 
 
 def _orientation(image: "Image") -> int:

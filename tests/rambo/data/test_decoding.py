@@ -72,6 +72,16 @@ def test_grey_only_where_all_images_are(tmp_path: Path, modes: tuple[str, str], 
     assert images.max() == 255
 
 
+@pytest.mark.parametrize(("suffix", "channels"), [("gif", 1), ("pcx", 1), ("png", 3)])
+def test_a_grey_palette_is_grey_but_for_formats_where_it_has_always_been_colour(
+    tmp_path: Path, suffix: str, channels: int
+) -> None:
+    image = Image.fromarray(NOISE[..., 0]).convert("P")
+    image.save(tmp_path / f"a.{suffix}")
+
+    assert np.array_equal(decoded(tmp_path / f"a.{suffix}").pixels, np.stack([NOISE[..., 0]] * channels))
+
+
 def decoded(path: Path) -> Decoded:
     return decode(path, form_of(path, any_size=False))
 

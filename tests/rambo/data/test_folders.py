@@ -96,7 +96,7 @@ def test_every_suffix_that_pillow_reads_is_read_in_folders_of_a_class_too(
     assert found.files == tuple(f"{label}/{name}" for label in ("cat", "dog") for name in sorted(names))
     assert found.labels.tolist() == [0] * 8 + [1] * 8
     assert notes(f"images:{tmp_path}", caplog)[0] == (
-        f"images:{tmp_path}: 16 images of 2 classes, 6x5 pixels, RGB (.gif 2, .jfif 2, .pcx 2, .png 4, .ppm 2, "
+        f"images:{tmp_path}: 16 images of 2 classes, 6x5 pixels, grey (.gif 2, .jfif 2, .pcx 2, .png 4, .ppm 2, "
         ".tga 2, .tif 2), 4 of them in folders of a class."
     )
 
