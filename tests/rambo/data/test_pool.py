@@ -169,7 +169,7 @@ def test_every_remedy_for_a_class_that_the_seed_set_lacks_works():
         labels = np.concatenate([np.arange(300 - rare) % 3, np.full(rare, 3)])
         for shift in range(0, 300, 37):
             dataset = replace(make_dataset(), labels=np.roll(labels, shift))
-            for size in (3, 20):
+            for size in (3, 20, 40):
                 data = make_data(num_seed_labels=size)
                 try:
                     make_split(dataset, data, seed)
