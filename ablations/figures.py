@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ablations.effects import Effect
 from ablations.factors import Cell
@@ -15,7 +12,7 @@ from ablations.margin import share
 from ablations.sentences import metric_text
 from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Study
-from rambo.figures import png
+from rambo.drawing import Axes, Figure, colormaps, picture, plain, sheet
 from rambo.strategies.facts import CONTROLS
 
 INK, GREY = "tab:blue", "tab:gray"
@@ -39,7 +36,8 @@ class Curve:
     accuracy: tuple[Summary, ...]
 
 
-def cells_figure(analysis: Analysis) -> bytes:
+@picture
+def cells_figure(analysis: Analysis) -> Figure:
     """Every cell: its seeds as points, its mean with the standard error."""
     study, cells = analysis.study, analysis.study.grid.cells
     figure, axes = _rows(len(cells))
@@ -54,10 +52,11 @@ def cells_figure(analysis: Analysis) -> bytes:
             axes.errorbar(100 * summary.mean, place, xerr=_error(summary), fmt="o", color=colour, capsize=3)
     _name_rows(axes, [cell.name for cell in cells])
     axes.set_xlabel(f"{metric_text(analysis.metric)} in %: mean ± standard error, and each seed")
-    return png(figure)
+    return figure
 
 
-def effects_figure(analysis: Analysis) -> bytes:
+@picture
+def effects_figure(analysis: Analysis) -> Figure:
     """Main effects and interactions, or levels, with their 95 % intervals; the margin of equivalence as a band."""
     effects = analysis.tested
     figure, axes = _rows(max(1, len(effects)))
@@ -73,13 +72,14 @@ def effects_figure(analysis: Analysis) -> bytes:
     _name_rows(axes, [effect.name for effect in effects])
     axes.set_xlabel(f"change of {metric_text(analysis.metric)} in points, 95 % interval")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    return png(figure)
+    return figure
 
 
-def labels_figure(analysis: Analysis) -> bytes:
+@picture
+def labels_figure(analysis: Analysis) -> Figure:
     """From the seed set to the labelled set, one line a cell; cells that differ only in B are one line."""
     curves = curves_over_labels(analysis.study, analysis.metric)
-    figure = Figure(figsize=(8.5, max(3.6, 1.2 + 0.2 * len(curves))), layout="constrained")
+    figure = sheet(8.5, max(3.6, 1.2 + 0.2 * len(curves)))
     axes = figure.add_subplot()
     last = max((curve.num_labelled[-1] for curve in curves), default=1)
     for place, curve in enumerate(curves):
@@ -95,7 +95,7 @@ def labels_figure(analysis: Analysis) -> bytes:
             title="in the order of the last value",
             title_fontsize=7,
         )
-    return png(figure)
+    return figure
 
 
 def curves_over_labels(study: Study, metric: str) -> list[Curve]:
@@ -131,7 +131,7 @@ def _curve(axes: Axes, curve: Curve, shift: float, look: dict[str, Any]) -> None
     means = [100 * (summary.mean or 0) for summary in curve.accuracy]
     errors = [_error(summary) for summary in curve.accuracy]
     places = [curve.num_labelled[0], *(number + shift for number in curve.num_labelled[1:])]
-    axes.errorbar(places, means, errors, linewidth=1, markersize=4, capsize=2, label=curve.name, **look)
+    axes.errorbar(places, means, errors, linewidth=1, markersize=4, capsize=2, label=plain(curve.name), **look)
 
 
 def _look(place: int, total: int, curve: Curve) -> dict[str, Any]:
@@ -155,12 +155,12 @@ def _interval(axes: Axes, place: int, effect: Effect) -> None:
 
 def _rows(number: int) -> tuple[Figure, Axes]:
     """A panel with a row for each name, wide enough for long ones."""
-    figure = Figure(figsize=(8.5, 1.3 + 0.3 * number), layout="constrained")
+    figure = sheet(8.5, 1.3 + 0.3 * number)
     return figure, figure.add_subplot()
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), list(names), fontsize=8)
+    axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.3)
 

@@ -9,6 +9,7 @@ from ablations.margin import margin_text
 from ablations.sentences import metric_text, provenance, sentences
 from ablations.statistics import Analysis
 from ablations.tables import both_caption, both_tables, caption, cell_table, effect_table
+from rambo.formats import text_bytes
 
 FIGURES = {
     "figures/cells.png": "Every cell: mean ± standard error, and each seed.",
@@ -84,7 +85,9 @@ img { max-width: 100%; }
 <h2>Figures</h2>
 {% for figure in figures %}
 <figure>
-<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}">
+{% if figure.content %}<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}">
+{% else %}<p class="mind">This picture could not be drawn.</p>
+{% endif %}
 <figcaption>{{ figure.caption }}</figcaption>
 </figure>
 {% endfor %}
@@ -99,7 +102,7 @@ img { max-width: 100%; }
 
 
 def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixed: Analysis | None) -> bytes:
-    """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures.
+    """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures that there are.
 
     `fixed`: of the study whose cells this one has retuned, to stand beside it.
     """
@@ -116,9 +119,9 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
         method=METHOD,
         margin=margin_text(analysis.margin, analysis.reason, analysis.study.margin),
         figures=[
-            {"caption": caption, "content": base64.b64encode(figures[name]).decode()}
+            {"caption": caption, "content": base64.b64encode(figures[name]).decode() if name in figures else None}
             for name, caption in FIGURES.items()
         ],
         provenance=provenance(analysis.study),
     )
-    return content.encode()
+    return text_bytes(content)

@@ -1,7 +1,10 @@
 """Every file that a study leaves, by its name: tables, sentences, figures and the page with all of it.
 
-The same study gives the same bytes: no times but the day of its plan, no hosts, no paths of this run.
+The same study gives the same bytes: no times but the day of its plan, no hosts, no paths of this run. A picture that
+cannot be drawn is left out.
 """
+
+from functools import partial
 
 from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
@@ -12,6 +15,8 @@ from ablations.sentences import sentences
 from ablations.statistics import analyse
 from ablations.study import Study
 from ablations.tables import both_markdown, latex, markdown
+from rambo.drawing import drawn_of
+from rambo.formats import text_bytes
 
 
 def render(
@@ -24,11 +29,12 @@ def render(
     """
     test = analyse(study, margin=margin, reason=reason, allow_mixed=allow_mixed)
     validation = analyse(study, "val_accuracy", margin=margin, reason=reason, allow_mixed=allow_mixed)
-    figures = {
-        "figures/cells.png": cells_figure(test),
-        "figures/effects.png": effects_figure(test),
-        "figures/labels.png": labels_figure(test),
+    pictures = {
+        "figures/cells.png": partial(cells_figure, test),
+        "figures/effects.png": partial(effects_figure, test),
+        "figures/labels.png": partial(labels_figure, test),
     }
+    figures = dict(drawn_of(pictures, f"python -m ablations report --study {study.name}, with the same --home,"))
     fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=allow_mixed)
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     if num_searches(study) > 1:
@@ -40,7 +46,7 @@ def render(
         "table.csv": cells_csv(study),
         "effects.csv": effects_csv([test, validation]),
         "trials.csv": trials_csv(study),
-        "sentences.txt": ("\n".join(sentences(test, validation)) + "\n").encode(),
+        "sentences.txt": text_bytes("\n".join(sentences(test, validation)) + "\n"),
         **figures,
         "report.html": page(test, validation, figures, fixed),
     }

@@ -179,7 +179,7 @@ def keep_plan(plan: StudyPlan, home: Home) -> None:
 def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str, bytes]:
     """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there."""
     files = render(study, **asdict(reporting))
-    named_study(study.name, home).keep({**files, REPORTING: json_bytes(asdict(reporting))})
+    named_study(study.name, home).keep_report({**files, REPORTING: json_bytes(asdict(reporting))})
     return files
 
 

@@ -15,7 +15,7 @@ from ablations.sentences import interval, mean_error, provenance
 from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Outcome, Study
 from rambo.ceiling import Ceiling
-from rambo.formats import p_value, points
+from rambo.formats import p_value, points, text_bytes
 from rambo.strategies.facts import FACTS
 
 MEASURED = ("n", "test %", "test %, S_val too", "validation %", "û pairs % (upper bound)", "Eq. 4 %", "saw S_val")
@@ -370,4 +370,4 @@ def _escape(text: str) -> str:
 
 
 def _text(lines: Sequence[str]) -> bytes:
-    return ("\n".join(" ".join(line.splitlines()) for line in lines) + "\n").encode()
+    return text_bytes("\n".join(" ".join(line.splitlines()) for line in lines) + "\n")

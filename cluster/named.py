@@ -79,6 +79,13 @@ class Named:
             if self.read(name) != content:
                 self.home.write(f"{self.folder}/{name}", content)
 
+    def keep_report(self, files: Mapping[str, bytes]) -> None:
+        """The same for a whole report; a picture that is not among `files` shows what was, so it goes."""
+        for name in self.home.list(f"{self.folder}/figures"):
+            if f"figures/{name}" not in files:
+                self.home.remove(f"{self.folder}/figures/{name}")
+        self.keep(files)
+
     def plan(self) -> bytes | None:
         """plan.json, None where there is no such work yet."""
         return self.read("plan.json")

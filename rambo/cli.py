@@ -12,6 +12,7 @@ from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.fields import fields, override, read_config
 from rambo.presets import PRESETS, preset
+from rambo.progress import show_log
 from rambo.strategies.facts import FACTS
 
 if TYPE_CHECKING:
@@ -62,13 +63,14 @@ def add_lab_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """The parsed flags; an unknown one is refused with the nearest there is."""
+    """The parsed flags, by which the log is shown; an unknown one is refused with the nearest there is."""
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         flag = unknown[0].split("=")[0]
         near = difflib.get_close_matches(flag, [f"--{name}" for name in fields()], n=1)
         hint = f"did you mean {near[0]}?" if near else "see --help."
         raise InvalidInput(f"A flag must be one that --help lists, got {flag}; {hint}")
+    show_log(quiet=getattr(known, "quiet", False))
     return known
 
 

@@ -6,6 +6,7 @@
 run folder holds a result.
 """
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,12 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from rambo import figures
 from rambo.acquisition import Acquisition
 from rambo.arrays import Floats, Indices, Members
 from rambo.correctness import correct_text
 from rambo.data.pool import Pool, reveal
 from rambo.fields import to_json
+from rambo.figures import draw_missing
 from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
@@ -53,9 +54,20 @@ class Lab:
 
 
 def run(prepared: Prepared, lab: Lab) -> Result:
-    """The result of an experiment, read from its folder where it is finished, else worked out and written there."""
-    finished = read_result(lab.home, prepared.folder)
-    return finished if finished is not None else _Run(prepared, lab).result()
+    """The result of an experiment, read from its folder where it is finished, else worked out and written there.
+
+    Pictures come last, from what is written: those that a finished folder lacks are drawn.
+    """
+    result = read_result(lab.home, prepared.folder) or _Run(prepared, lab).result()
+    draw_missing(lab.home, prepared.folder, prepared.dataset, _redraw(prepared, lab))
+    return result
+
+
+def _redraw(prepared: Prepared, lab: Lab) -> str:
+    """The command that draws what pictures the run folder lacks."""
+    config = lab.home.path(f"{prepared.folder}/config.json")
+    words = ["python", "-m", "rambo", "--config", config, "--home", lab.home.root, "--data-dir", str(lab.data_dir)]
+    return shlex.join(words) if lab.home.is_local else f"{shlex.join(words)}, with a copy of that file,"
 
 
 class _Run:
@@ -85,10 +97,9 @@ class _Run:
             selection, after = self._acquire(learned)
         with self._clock("evaluation"):
             final = self._evaluate(after)
-        with self._clock("figures"):
-            self._keep(selection, after, learned)
+        self._keep(selection, after, learned)
         result = self._summary(base, final, after, learned)
-        self._write("result.json", result_json(result))  # last: a folder with a result is a finished one
+        self._write("result.json", result_json(result))  # a folder with a result is a finished one; then come pictures
         return result
 
     def _evaluate(self, pool: Pool) -> "_Accuracies":
@@ -151,16 +162,15 @@ class _Run:
         return Selection.one_after_another(parts), pool
 
     def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
-        self._write("selected.csv", selected_csv(selection, after))
-        self._write("figures/selected.png", figures.contact_sheet(after, selection, self._prepared.dataset.class_names))
+        for name in self._lab.home.list(f"{self._prepared.folder}/figures"):  # of a result that is worked out again
+            self._lab.home.remove(f"{self._prepared.folder}/figures/{name}")
+        self._write("selected.csv", selected_csv(selection, after, self._prepared.dataset.files))
         self._tracker.write(self._lab.home, f"{self._prepared.folder}/metrics.jsonl")
         if learned is not None:
             model, held_out = learned.utility.model, learned.utility.held_out
             self._write("utility_model.safetensors", save(model.state_dict()))
             self._write("utility_model.json", json_bytes(model.describe()))
             self._write("held_out.csv", held_out_csv(held_out))
-            for name, content in figures.utility_figures(held_out, self._tracker.rows).items():
-                self._write(f"figures/{name}.png", content)
 
     def _summary(self, base: "_Accuracies", final: "_Accuracies", after: Pool, learned: "_Learned | None") -> Result:
         held_out = learned.utility.held_out if learned else None

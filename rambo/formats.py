@@ -23,7 +23,25 @@ def csv_bytes(rows: Iterable[Iterable[object]]) -> bytes:
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return text_bytes(text.getvalue())
+
+
+def text_bytes(text: str) -> bytes:
+    r"""`text` as UTF-8; what is none, such as the bytes of a file name in Latin-1, as Python writes it.
+
+    >>> text_bytes("café \udce9").decode()
+    'café \\udce9'
+    """
+    return text.encode(errors="backslashreplace")
+
+
+def visible(name: object) -> str:
+    r"""`name` on one line that any terminal takes; what cannot be printed as Python writes it.
+
+    >>> visible("caf\udce9/a\nb.png")
+    'caf\\udce9/a\\nb.png'
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(name))
 
 
 def points(difference: float) -> str:

@@ -1,5 +1,6 @@
 """Live progress on standard error: bars on a terminal, a line every few seconds in a log, nothing when quiet."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,18 @@ LOG_SECONDS = 10.0
 """Time between two lines where standard error is not a terminal."""
 
 Advance = Callable[[int], None]
+
+
+class _Log(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+def show_log(*, quiet: bool) -> None:
+    """What the rooms log on standard error from now on, a line each; warnings alone when quiet."""
+    log = logging.getLogger("rambo")
+    log.handlers = [_Log()]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 class Progress:

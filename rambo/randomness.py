@@ -20,7 +20,7 @@ def derive(seed: int, *names: str | int) -> int:
     (True, False)
     """
     text = "\x1f".join(str(part) for part in (seed, *names))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode(errors="backslashreplace")).digest()[:8], "big") >> 1
 
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:

@@ -1,9 +1,13 @@
 """What a run folder holds, written and read in one place."""
 
+import csv
+import io
 import json
+import math
 import os
 import platform
 import subprocess
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -13,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rambo.arrays import Floats, Indices, Labels
 from rambo.data.pool import Pool
 from rambo.formats import csv_bytes, json_bytes
 from rambo.home import Home
@@ -75,19 +80,32 @@ def result_json(result: Result) -> bytes:
     return json_bytes(asdict(result))
 
 
-def selected_csv(selection: Selection, pool: Pool) -> bytes:
+def selected_csv(selection: Selection, pool: Pool, files: Sequence[str] = ()) -> bytes:
     """The picks in order, with the labels that were bought; `pool` is the one after the acquisition.
 
-    A column tells the rounds where there are several.
+    A column tells the rounds where there are several, another the files where the source has `files` by index.
     """
-    rounds = pool.rounds[selection.indices]
-    header = ("place", "index", "iteration", "label", "score", *(["round"] if rounds.max() > 1 else []))
-    rows = zip(selection.indices, selection.iterations, pool.labels[selection.indices], selection.scores, strict=True)
-    table = [
-        (place, int(index), int(iteration), int(label), "" if np.isnan(score) else repr(float(score)), int(number))
-        for place, ((index, iteration, label, score), number) in enumerate(zip(rows, rounds, strict=True))
-    ]
-    return csv_bytes([header, *(row[: len(header)] for row in table)])
+    indices, rounds = selection.indices, pool.rounds[selection.indices]
+    columns: dict[str, Iterable[object]] = {
+        "place": range(len(indices)),
+        "index": indices.tolist(),
+        "iteration": selection.iterations.tolist(),
+        "label": pool.labels[indices].tolist(),
+        "score": ["" if np.isnan(score) else repr(float(score)) for score in selection.scores],
+    }
+    if rounds.max() > 1:
+        columns["round"] = rounds.tolist()
+    if files:
+        columns["file"] = [files[index] for index in indices]
+    return csv_bytes([columns, *zip(*columns.values(), strict=True)])
+
+
+def read_picks(home: Home, folder: str) -> tuple[Indices, Labels] | None:
+    """Indices and labels of selected.csv; None where there is none."""
+    rows = _read_csv(home, f"{folder}/selected.csv")
+    if rows is None:
+        return None
+    return np.array([int(row["index"]) for row in rows]), np.array([int(row["label"]) for row in rows])
 
 
 def held_out_csv(held_out: HeldOut) -> bytes:
@@ -100,6 +118,37 @@ def held_out_csv(held_out: HeldOut) -> bytes:
                 row.append("" if values is None else values[pair, member])
             table.append(row)
     return csv_bytes([("pair", "member", "score", "utility", "predicted_ot", "ot"), *table])
+
+
+def read_held_out(home: Home, folder: str) -> HeldOut | None:
+    """What û said of held-out pairs, from held_out.csv and the result; None for strategies without û."""
+    rows, result = _read_csv(home, f"{folder}/held_out.csv"), read_result(home, folder)
+    if rows is None or result is None or result.pair_accuracy is None or result.pair_ceiling is None:
+        return None
+    values = {name: _pairs_of([row[name] for row in rows]) for name in ("score", "utility", "predicted_ot", "ot")}
+    scores, utility = values["score"], values["utility"]
+    assert scores is not None
+    assert utility is not None
+    return HeldOut(
+        scores=scores,
+        utility=utility,
+        predicted_ot=values["predicted_ot"],
+        ot=values["ot"],
+        pair_accuracy=result.pair_accuracy,
+        pair_ceiling=result.pair_ceiling,
+        repeat_agreement=math.nan if result.repeat_agreement is None else result.repeat_agreement,
+        num_ceiling_pairs=result.num_ceiling_pairs or 0,
+    )
+
+
+def _pairs_of(texts: Sequence[str]) -> Floats | None:
+    """(n, 2) the values of a column of held_out.csv, None where it is empty."""
+    return np.array([float(text) for text in texts]).reshape(-1, 2) if all(texts) else None
+
+
+def _read_csv(home: Home, name: str) -> list[dict[str, str]] | None:
+    content = home.read(name)
+    return None if content is None else list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
 def environment(device: torch.device) -> dict[str, object]:

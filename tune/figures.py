@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from rambo.drawing import Axes, Figure, NullFormatter, picture, plain, sheet
 from rambo.fields import Value
-from rambo.figures import png
 from rambo.formats import decimals
 from tune.importances import Importance
 from tune.records import Attempt
@@ -17,9 +14,10 @@ SPREAD = 30.0
 COMPLETE, STOPPED, BEST = "tab:blue", "0.6", "tab:orange"
 
 
-def history(attempts: Sequence[Attempt]) -> bytes:
+@picture
+def history(attempts: Sequence[Attempt]) -> Figure:
     """Accuracy of each trial in the order in which they were asked for, and the best so far."""
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    figure = sheet(6.5, 4)
     axes = figure.add_subplot()
     _points(axes, [one.number for one in attempts], attempts)
     complete = [one for one in attempts if one.state == "COMPLETE"]
@@ -31,15 +29,16 @@ def history(attempts: Sequence[Attempt]) -> bytes:
         axes.plot(failed, [0.02] * len(failed), "x", color="tab:red", transform=bottom, label="failed")
     axes.set(xlabel="trial", ylabel="validation accuracy, mean over seeds")
     axes.legend(fontsize=8)
-    return png(figure)
+    return figure
 
 
-def importances(shares: Sequence[Importance]) -> bytes:
+@picture
+def importances(shares: Sequence[Importance]) -> Figure:
     """A bar a coordinate, the most important on top, and where the bar ends by chance."""
-    figure = Figure(figsize=(6.5, 1.2 + 0.45 * len(shares)), layout="constrained")
+    figure = sheet(6.5, 1.2 + 0.45 * len(shares))
     axes = figure.add_subplot()
     shown = shares[::-1]
-    names = [f"{one.coordinate}   {decimals(one.share)}" for one in shown]
+    names = [f"{plain(one.coordinate)}   {decimals(one.share)}" for one in shown]
     axes.barh(names, [one.share for one in shown], color=COMPLETE)
     means, highs = ([getattr(one, name) for one in shown] for name in ("null_mean", "null_high"))
     places, reach = range(len(shown)), [high - mean for high, mean in zip(highs, means, strict=True)]
@@ -49,32 +48,34 @@ def importances(shares: Sequence[Importance]) -> bytes:
     )
     axes.set(xlabel="importance (PED-ANOVA, share)", xlim=(0, 1.05 * max(1.0, *highs)))
     figure.legend(loc="outside lower right", fontsize=8, frameon=False)
-    return png(figure)
+    return figure
 
 
-def slices(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -> bytes:
+@picture
+def slices(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -> Figure:
     """Accuracy over each coordinate."""
     names = list(dict.fromkeys(name for point in points for name in point))
-    figure = Figure(figsize=(3.2 * max(len(names), 1), 3.4), layout="constrained")
+    figure = sheet(3.2 * max(len(names), 1), 3.4)
     panels = figure.subplots(1, max(len(names), 1), squeeze=False, sharey=True)[0]
     for axes, name in zip(panels, names, strict=False):
         mine = [(point[name], one) for point, one in zip(points, attempts, strict=True) if name in point]
         _scale(axes, [value for value, _ in mine])
         _points(axes, [_shown(value) for value, _ in mine], [one for _, one in mine])
-        axes.set_xlabel(name, fontsize=9)
+        axes.set_xlabel(plain(name), fontsize=9)
     panels[0].set_ylabel("validation accuracy")
-    return png(figure)
+    return figure
 
 
-def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tuple[int, float]]) -> bytes:
+@picture
+def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tuple[int, float]]) -> Figure:
     """Accuracy over budget, and the trials that no other beats in both."""
-    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    figure = sheet(5.5, 4)
     axes = figure.add_subplot()
     _points(axes, budgets, attempts)
     axes.plot(*zip(*best, strict=True), "o-", color=BEST, label="Pareto front") if best else None
     axes.set(xlabel="B, labels bought", ylabel="validation accuracy, mean over seeds")
     axes.legend(fontsize=8)
-    return png(figure)
+    return figure
 
 
 def _points(axes: Axes, places: Sequence[Value], attempts: Sequence[Attempt]) -> None:
@@ -90,8 +91,10 @@ def _scale(axes: Axes, values: Sequence[Value]) -> None:
     numbers = [value for value in values if isinstance(value, float)]
     if numbers and min(numbers) > 0 and max(numbers) / min(numbers) > SPREAD:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # by default in markup
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _shown(value: Value) -> float | str:
     """Numbers as they are; what is chosen from a list by name."""
-    return str(value) if isinstance(value, str | bool) else float(value)
+    return plain(str(value)) if isinstance(value, str | bool) else float(value)

@@ -1,7 +1,9 @@
 """What a search leaves behind: the best configuration, a table of trials, importances, figures; all from its trials."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+from rambo.drawing import drawn_of
 from rambo.fields import to_json
 from rambo.formats import csv_bytes
 from tune import figures
@@ -13,20 +15,16 @@ from tune.records import Attempt, SearchPlan, settings_of
 def render(plan: SearchPlan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
     """Every file of the report by its name; nothing in it tells when or where the trials ran."""
     finished = [one for one in attempts if one.is_finished]
-    points = [plan.coordinates(one) for one in finished]
     shares = importances(plan, attempts)
     ended = [one for one in attempts if one.state != "RUNNING"]
     files = {"trials.csv": trials_csv(plan, ended), "importances.csv": importances_csv(shares)}
     best = plan.best(attempts)
     if best is not None:
         files["best.json"] = to_json(plan.config(best.fields)).encode()
-        files["figures/history.png"] = figures.history(ended)
-        files["figures/slices.png"] = figures.slices(points, finished)
-    if shares:
-        files["figures/importances.png"] = figures.importances(shares)
     if "budget" in plan.objectives:
         files |= _front_files(plan, finished)
-    return files
+    again = f"python -m tune report --study {plan.name}, with the same --home,"
+    return files | dict(drawn_of(_pictures(plan, attempts, shares), again))
 
 
 def trials_csv(plan: SearchPlan, attempts: Sequence[Attempt]) -> bytes:
@@ -97,11 +95,28 @@ def _front_files(plan: SearchPlan, finished: Sequence[Attempt]) -> dict[str, byt
     rows: list[Iterable[object]] = [["number", "budget", "val_mean", "test_mean"]]
     rows += [[one.number, plan.budget_of(one), one.val_accuracy, one.test_accuracy] for one in best]
     files = {"front.csv": csv_bytes(rows)}
-    files |= {f"front/trial_{one.number}.json": to_json(plan.config(one.fields)).encode() for one in best}
+    return files | {f"front/trial_{one.number}.json": to_json(plan.config(one.fields)).encode() for one in best}
+
+
+def _pictures(
+    plan: SearchPlan, attempts: Sequence[Attempt], shares: Sequence[Importance]
+) -> dict[str, Callable[[], bytes]]:
+    """What draws each picture of which there is anything to draw."""
+    ended, finished = [one for one in attempts if one.state != "RUNNING"], [one for one in attempts if one.is_finished]
+    pictures: dict[str, Callable[[], bytes]] = {}
+    if plan.best(attempts) is not None:
+        points = [plan.coordinates(one) for one in finished]
+        pictures["figures/history.png"] = partial(figures.history, ended)
+        pictures["figures/slices.png"] = partial(figures.slices, points, finished)
+    if shares:
+        pictures["figures/importances.png"] = partial(figures.importances, shares)
+    best = plan.front(finished) if "budget" in plan.objectives else []
     if best:
         line = [(plan.budget_of(one), one.val_accuracy) for one in best]
-        files["figures/front.png"] = figures.front([plan.budget_of(one) for one in finished], finished, line)
-    return files
+        pictures["figures/front.png"] = partial(
+            figures.front, [plan.budget_of(one) for one in finished], finished, line
+        )
+    return pictures
 
 
 def _accuracies(plan: SearchPlan, one: Attempt) -> list[object]:

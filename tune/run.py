@@ -81,7 +81,7 @@ def search(
 def write_report(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> Mapping[str, bytes]:
     """Every table and figure of a search, written to its folder where it differs from what stands there."""
     files = render(plan, attempts)
-    named_search(plan.name, home).keep(files)
+    named_search(plan.name, home).keep_report(files)
     return files
 
 

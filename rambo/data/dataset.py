@@ -5,6 +5,7 @@ oracle and class imbalance, are pure functions of labels and indices.
 """
 
 import hashlib
+import logging
 import math
 import re
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from rambo.randomness import numpy_generator
 if TYPE_CHECKING:
     import torch
 
+_log = logging.getLogger(__name__)
+
 _CHUNK_VALUES = 2**22
 """Pixel values looked at at once: NumPy counts them as int64, eight times their size."""
 
@@ -41,6 +44,8 @@ class Dataset:
     class_names: tuple[str, ...]
     test_candidates: Indices
     """Indices that test images are taken from: the official test split where the source has one, else all."""
+    files: tuple[str, ...] = ()
+    """(N,) where each image was read from, relative to the source; empty where images are no files."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", np.ascontiguousarray(self.images))
@@ -101,10 +106,13 @@ def load_dataset(source: str, data_dir: Path, *, image_size: int = 0) -> Dataset
     """The data set that `data.source` names.
 
     digits ships with scikit-learn; mnist, fashion_mnist, cifar10 and svhn are downloaded into `data_dir` on first use;
-    npz:PATH and images:DIR are the user's own (`rambo.data.sources` says in which form). `image_size` is
-    `data.image_size`, in pixels. Raises `InvalidInput` where the source cannot be read.
+    npz:PATH and images:DIR are the user's own (`rambo.data.npz` and `rambo.data.folders` say in which form): what was
+    taken of them, changed and passed over goes to the log. `image_size` is `data.image_size`, in pixels. Raises
+    `InvalidInput` where the source cannot be read.
     """
     found = read_source(source, data_dir, image_size)
+    for note in found.notes:
+        _log.info(note)
     num_images, num_test = len(found.images), found.num_official_test
     return Dataset(
         name=_folder_name(found.name),
@@ -112,6 +120,7 @@ def load_dataset(source: str, data_dir: Path, *, image_size: int = 0) -> Dataset
         labels=found.labels,
         class_names=found.class_names,
         test_candidates=np.arange(num_images - num_test if num_test else 0, num_images),
+        files=found.files,
     )
 
 
@@ -123,12 +132,21 @@ def test_indices(dataset: Dataset, num_test: int) -> Indices:
     candidates = dataset.test_candidates
     most = min(len(candidates), len(dataset.labels) - dataset.num_classes)
     require(
+        most >= 1,
+        f"{dataset.name} must have more images than its {dataset.num_classes} classes, got {len(dataset.labels)}; add "
+        "images.",
+    )
+    require(
         1 <= num_test <= most,
         f"data.num_test must lie in 1..{most} for {dataset.name} ({len(dataset.labels)} images, {len(candidates)} of "
         f"them fit for testing), got {num_test}; change it.",
     )
-    order = numpy_generator(int(dataset.fingerprint, 16), "test images").permutation(candidates)
-    return np.sort(order[:num_test])
+    return np.sort(test_order(dataset)[:num_test])
+
+
+def test_order(dataset: Dataset) -> Indices:
+    """The order in which candidates become test images, a function of the data alone."""
+    return numpy_generator(int(dataset.fingerprint, 16), "test images").permutation(dataset.test_candidates)
 
 
 @dataclass(frozen=True)

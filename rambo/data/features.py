@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from rambo import fields
 from rambo.arrays import Features, Images
 from rambo.data.dataset import Dataset
-from rambo.data.sources import impatient_downloads, one_line
+from rambo.data.source_images import one_line
+from rambo.data.sources import impatient_downloads
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
 from rambo.randomness import torch_generator

@@ -4,18 +4,25 @@ Test images are fixed by the data alone; validation, seed set and pool come from
 where it has been revealed, so whoever is handed one cannot reach the others.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
 from rambo.arrays import Images, Indices, Labels
-from rambo.data.dataset import Dataset, flip_labels, random_classes, thin_classes
-from rambo.errors import require
+from rambo.data.dataset import Dataset, flip_labels, random_classes, test_order, thin_classes
+from rambo.errors import InvalidInput, require
+from rambo.formats import visible
 from rambo.randomness import numpy_generator
 from rambo.sections import Data
 
 HIDDEN = -1
 """The label of an image that nobody has asked for, and the round of one not labelled yet."""
+
+MOST_SEEDS, MOST_NAMED = 30, 5
+"""Seeds that are tried for one whose seed set holds every class, and classes and files that a sentence names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +71,24 @@ class Pool:
 
 
 def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
-    """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data.
+    """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data, with what does.
 
     Deviation[imbalance-after]: classes are thinned in the pool, after S_0 and S_val have been drawn from all images.
     """
+    split = _drawn(dataset, data, seed)
+    missing = _missing(split, dataset)
+    if missing:
+        names = ", ".join(visible(dataset.class_names[label]) for label in missing[:MOST_NAMED])
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        cure = " or ".join(_remedies(split, dataset, data, seed)) or _hopeless(split, dataset, missing)
+        raise InvalidInput(
+            f"The seed set must hold every class, got {len(split.seed_set)} labels without {names}{more}; {cure}."
+        )
+    return split
+
+
+def _drawn(dataset: Dataset, data: Data, seed: int) -> Split:
+    """The splits, whatever classes they hold."""
     test = dataset.fixed(data.num_test).test
     official = len(dataset.test_candidates) < len(dataset.labels)
     rest = np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_candidates if official else test)
@@ -90,7 +111,6 @@ def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
     noise, chance = numpy_generator(seed, "label_noise"), numpy_generator(seed, "noisy_classes")
     noisy = random_classes(dataset.num_classes, data.label_noise_classes, chance)
     labels = flip_labels(dataset.labels, rest, data.label_noise, dataset.num_classes, noise, classes=noisy)
-    _check_classes(labels[seed_set], dataset)
     return Split(test=test, validation=validation, seed_set=seed_set, pool=pool, labels=labels)
 
 
@@ -137,11 +157,53 @@ def _random_order(candidates: Indices, labels: Labels, stratified: bool, generat
     return shuffled[np.argsort(position, kind="stable")]
 
 
-def _check_classes(seed_labels: Labels, dataset: Dataset) -> None:
-    missing = sorted(set(range(dataset.num_classes)) - set(seed_labels.tolist()))
-    names = ", ".join(dataset.class_names[label] for label in missing)
-    require(
-        not missing,
-        f"The seed set must hold every class, got {len(seed_labels)} labels without {names}; "
-        "raise data.num_seed_labels, set data.stratified or take another seed.",
+def _missing(split: Split, dataset: Dataset) -> list[int]:
+    """Classes that the seed set lacks."""
+    return sorted(set(range(dataset.num_classes)) - set(split.labels[split.seed_set].tolist()))
+
+
+def _remedies(split: Split, dataset: Dataset, data: Data, seed: int) -> Iterator[str]:
+    """What puts every class into the seed set, each tried."""
+
+    def works(changed: Data, other: int = seed) -> bool:
+        try:
+            return not _missing(_drawn(dataset, changed, other), dataset)
+        except InvalidInput:
+            return False
+
+    most = data.num_seed_labels + len(split.pool) // 2  # which leaves something to choose from
+    sizes = range(data.num_seed_labels + 1, most + 1)  # a larger set holds the smaller
+    size = bisect_left(sizes, True, key=lambda number: works(replace(data, num_seed_labels=number)))
+    if size < len(sizes):
+        yield f"raise data.num_seed_labels to {sizes[size]}"
+    if not data.stratified and works(replace(data, stratified=True)):
+        yield "set data.stratified"
+    seeds = range(seed + 1, seed + 1 + MOST_SEEDS) if data.num_seed_labels >= dataset.num_classes else ()
+    yield from (f"take seed {other}" for other in islice((one for one in seeds if works(data, one)), 1))
+    smaller = _fewer_tests(split, dataset)
+    if smaller and works(replace(data, num_test=smaller)):
+        yield f"lower data.num_test to {smaller}"
+
+
+def _fewer_tests(split: Split, dataset: Dataset) -> int:
+    """The most test images, fewer than now, that leave an image of every class; 0 where there is no such number."""
+    order = test_order(dataset)
+    absent = set(range(dataset.num_classes)) - set(np.delete(dataset.labels, split.test).tolist())
+    places = [int(np.flatnonzero(dataset.labels[order] == label).max()) for label in absent]
+    return min(places, default=0) if len(order) == len(dataset.labels) else 0
+
+
+def _hopeless(split: Split, dataset: Dataset, missing: Sequence[int]) -> str:
+    """Why nothing but other data can help, and which."""
+    official = len(dataset.test_candidates) < len(dataset.labels)
+    tested = dataset.test_candidates if official else split.test
+    members = {label: np.flatnonzero(dataset.labels == label) for label in missing}
+    label = min(missing, key=lambda one: int((~np.isin(members[one], tested)).sum()))
+    mine, outside = members[label], int((~np.isin(members[label], tested)).sum())
+    files = f" ({', '.join(visible(dataset.files[index]) for index in mine[:MOST_NAMED])})" if dataset.files else ""
+    leave = " or leave that class out" if dataset.num_classes > 2 else ""
+    return (
+        f"no other size, stratification or seed of the next {MOST_SEEDS} helps, since of the images of class "
+        f"{visible(dataset.class_names[label])}, {len(mine)}{files}, {outside or 'none'} is outside the test set: add "
+        f"some{leave}"
     )

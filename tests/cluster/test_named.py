@@ -60,6 +60,9 @@ def test_files_are_written_where_they_differ_and_nowhere_else(named):
     assert [place.stat().st_mtime == 1 for place in places] == [False, True]
     named.keep({})
     assert named.read("table.md") == b"two", "what is not among the files stays"
+    named.keep_report({"figures/effects.png": b"png"})
+    assert named.read("table.md") == b"two"
+    assert named.home.list(f"{named.folder}/figures") == ["effects.png"], "pictures of another report do not"
 
 
 @KINDS

@@ -1,10 +1,13 @@
 """Settings that no preset uses, each run end to end in this process."""
 
 import json
+import shlex
 from dataclasses import asdict, replace
 
 import pytest
 
+from rambo import drawing
+from rambo.__main__ import main
 from rambo.correctness import correct_share
 from rambo.experiment import run
 from rambo.fields import override
@@ -61,16 +64,41 @@ def test_a_finished_experiment_is_read_and_nothing_is_done_again(lab, tiny, monk
     assert run(prepared, lab) == result
 
 
-def test_a_folder_has_a_result_only_once_it_has_all_else(lab, tiny, monkeypatch):
+def test_a_folder_has_a_result_only_once_it_has_all_but_its_pictures(lab, tiny, monkeypatch):
     prepared = prepare(override(tiny, {"strategy": "random", "seed": 3}), lab.data_dir)
     written, write = [], lab.home.write
     monkeypatch.setattr(lab.home, "write", lambda name, content: written.append(name) or write(name, content))
     run(prepared, lab)
     mine = [name.removeprefix(f"{prepared.folder}/") for name in written if name.startswith(prepared.folder)]
-    assert sorted(mine[:-1]) == [
-        *("config.json", "environment.json", "figures/selected.png", "metrics.jsonl", "selected.csv")
-    ]
-    assert mine[-1] == "result.json"
+    assert sorted(mine[:-2]) == ["config.json", "environment.json", "metrics.jsonl", "selected.csv"]
+    assert mine[-2:] == ["result.json", "figures/selected.png"]
+
+
+def test_a_picture_that_fails_takes_no_result_and_the_command_in_the_log_draws_it(
+    lab, tiny, monkeypatch, caplog, capsys
+):
+    prepared = prepare(override(tiny, {"strategy": "random", "seed": 6}), lab.data_dir)
+    with monkeypatch.context() as patched:
+        patched.setattr(drawing, "png", lambda figure: 1 / 0)
+        result = run(prepared, lab)
+    assert asdict(read_result(lab.home, prepared.folder)) == asdict(result)
+    assert lab.home.list(f"{prepared.folder}/figures") == []
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("figures/selected.png could not be drawn (ZeroDivisionError: division by zero); ")
+    command = said.split("missing: ")[1].removesuffix(" draws it again.")
+    assert command.startswith("python -m rambo ")
+    main(shlex.split(command)[3:])
+    assert capsys.readouterr().out.splitlines()[-1] == lab.home.path(prepared.folder)
+    assert lab.home.list(f"{prepared.folder}/figures") == ["selected.png"]
+
+
+def test_a_result_that_is_worked_out_again_has_no_older_pictures(lab, tiny, monkeypatch):
+    prepared = prepare(override(tiny, {"strategy": "random", "seed": 7}), lab.data_dir)
+    run(prepared, lab)
+    lab.home.remove(f"{prepared.folder}/result.json")
+    monkeypatch.setattr(drawing, "png", lambda figure: 1 / 0)
+    run(prepared, lab)
+    assert lab.home.list(f"{prepared.folder}/figures") == []
 
 
 def test_a_store_that_is_open_already_is_used(lab, tiny):

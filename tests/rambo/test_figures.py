@@ -7,10 +7,8 @@ from made import made_held_out
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rambo import figures
-from rambo.data.pool import reveal
+from rambo import drawing, figures
 from rambo.figures import contact_sheet, utility_figures
-from rambo.strategies.request import Selection
 
 ROWS = [
     {"stage": "offline", "step": 1, "inner_loss": 0.7},
@@ -30,15 +28,14 @@ def opened(content):
 def drawn(monkeypatch):
     """The figures that become pictures, in order."""
     seen: list[Figure] = []
-    save = figures.png
-    monkeypatch.setattr(figures, "png", lambda figure: seen.append(figure) or save(figure))
+    save = drawing.png
+    monkeypatch.setattr(drawing, "png", lambda figure: seen.append(figure) or save(figure))
     return seen
 
 
 def sheet(prepared, number):
     picks = prepared.pool.unlabelled[:number]
-    after = reveal(prepared.pool, prepared.split, picks)
-    return contact_sheet(after, Selection.at_once(picks), prepared.dataset.class_names)
+    return contact_sheet(prepared.dataset, picks, prepared.split.labels[picks])
 
 
 def test_the_contact_sheet_shows_each_pick_in_its_place_with_its_label(prepared, drawn):
@@ -63,24 +60,36 @@ def test_a_sheet_that_would_be_too_large_shows_the_first_picks(prepared, drawn, 
 
 
 def test_colour_images_keep_their_colours(prepared, drawn):
-    pool = prepared.pool
-    coloured = replace(pool, images=np.concatenate([pool.images, 0 * pool.images, pool.images], axis=1))
-    contact_sheet(coloured, Selection.at_once(pool.labelled[:3]), prepared.dataset.class_names)
+    pool, images = prepared.pool, prepared.dataset.images
+    coloured = replace(prepared.dataset, images=np.concatenate([images, 0 * images, images], axis=1))
+    contact_sheet(coloured, pool.labelled[:3], pool.labels[pool.labelled[:3]])
     mosaic = drawn[0].axes[0].images[0].get_array()
     assert mosaic.shape[2] == 3
     assert np.array_equal(mosaic[3:11, :8, 0], pool.images[pool.labelled[0], 0])
     assert not mosaic[3:11, :8, 1].any()
 
 
+def test_any_class_is_named_as_it_is_and_each_image_by_its_file(prepared, drawn):
+    """A pair of $ is no formula, and what has no letter is written as Python does."""
+    names = ("$1_$5", "caf\udce9", "猫", *prepared.dataset.class_names[3:])
+    files = tuple(f"{label}/IMG_{index}.png" for index, label in enumerate(prepared.dataset.labels))
+    picks = [int(np.flatnonzero(prepared.dataset.labels == label)[0]) for label in range(3)]
+    opened(contact_sheet(replace(prepared.dataset, class_names=names, files=files), np.array(picks), np.arange(3)))
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert texts[0::2] == [files[index] for index in picks]
+    assert texts[1::2] == ["$1_$5", "caf\\udce9", "\\u732b"]
+    assert not any(text.get_parse_math() for text in drawn[0].axes[0].texts)
+
+
 def test_distances_have_a_picture_where_there_are_any():
     for ot in (True, False):
         pictures = utility_figures(made_held_out(ot=ot), ROWS)
         assert set(pictures) == {"score_against_utility", "fits"} | ({"ot_distance"} if ot else set())
-        assert all(opened(content).std() > 0 for content in pictures.values())
+        assert all(opened(draw()).std() > 0 for draw in pictures.values())
 
 
 def test_pairs_are_coloured_by_whether_they_are_ordered_as_measured(drawn):
-    utility_figures(made_held_out(), ROWS)
+    utility_figures(made_held_out(), ROWS)["score_against_utility"]()
     axes = drawn[0].axes[0]
     points = {line.get_label(): len(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
     assert points == {"ordered as measured": 4, "ordered otherwise": 2}
@@ -88,8 +97,8 @@ def test_pairs_are_coloured_by_whether_they_are_ordered_as_measured(drawn):
 
 
 def test_each_fit_has_its_losses_and_penalties_where_it_has_any(drawn):
-    utility_figures(made_held_out(ot=False), ROWS)
-    [first, second, _, below] = drawn[1].axes
+    utility_figures(made_held_out(ot=False), ROWS)["fits"]()
+    [first, second, _, below] = drawn[0].axes
     assert [axes.get_title() for axes in (first, second)] == ["offline", "pretraining 1"]
     assert [line.get_label() for line in first.lines] == ["L, inner"]
     assert [line.get_label() for line in second.lines] == ["L, inner", "E, outer"]

@@ -10,7 +10,15 @@ from made import made_control, made_held_out, made_result
 from rambo import result
 from rambo.data.pool import reveal
 from rambo.home import Home
-from rambo.result import environment, held_out_csv, read_result, result_json, selected_csv
+from rambo.result import (
+    environment,
+    held_out_csv,
+    read_held_out,
+    read_picks,
+    read_result,
+    result_json,
+    selected_csv,
+)
 from rambo.strategies.request import Selection
 from rambo.training.trainer import TRAINING_VERSION
 
@@ -53,6 +61,35 @@ def test_several_rounds_have_a_column(prepared):
     header, *table = rows(selected_csv(Selection(picks, np.array([0, 1]), np.full(2, np.nan)), after))
     assert header[-1] == "round"
     assert [row[-1] for row in table] == ["1", "2"]
+
+
+def test_files_have_a_column_where_there_are_any(prepared):
+    """In UTF-8, whatever bytes a name has."""
+    picks = prepared.pool.unlabelled[[5, 2]]
+    after = reveal(prepared.pool, prepared.split, picks)
+    files = [f"caf\udce9/{index}, ü.png" for index in range(len(prepared.dataset.labels))]
+    header, *table = rows(selected_csv(Selection.at_once(picks), after, files))
+    assert header[-1] == "file"
+    assert [row[-1] for row in table] == [f"caf\\udce9/{index}, ü.png" for index in picks]
+
+
+def test_picks_and_held_out_sets_read_back_as_they_were_written(prepared, tmp_path):
+    home, picks = Home(tmp_path), prepared.pool.unlabelled[[5, 2]]
+    assert read_picks(home, "run") is None
+    home.write("run/selected.csv", selected_csv(Selection.at_once(picks), prepared.pool))
+    indices, labels = read_picks(home, "run")
+    assert indices.tolist() == picks.tolist()
+    assert labels.tolist() == prepared.pool.labels[picks].tolist()
+    for ot in (True, False):
+        kept, result = (
+            made_held_out(ot=ot),
+            made_result(repeat_agreement=0.82, num_ceiling_pairs=3, pair_accuracy=2 / 3),
+        )
+        home.write("run/result.json", result_json(result))
+        home.write("run/held_out.csv", held_out_csv(kept))
+        read = read_held_out(home, "run")
+        for name, value in vars(kept).items():
+            assert np.array_equal(getattr(read, name), value), name
 
 
 def test_held_out_sets_have_a_row_each_to_the_bit():

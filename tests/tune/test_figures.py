@@ -8,6 +8,7 @@ import pytest
 from made_searches import attempts, plan
 from PIL import Image
 
+from rambo import drawing
 from tune import figures
 from tune.importances import Importance
 
@@ -47,6 +48,17 @@ def test_every_coordinate_has_a_panel_though_some_trials_lack_it(tiny):
     picture = pixels(figures.slices(points, finished))
     assert picture.shape[1] == 4 * 320
     assert all(num_like(panel, *BLUE) > 20 for panel in np.array_split(picture, 4, axis=1))
+
+
+def test_a_logarithmic_axis_and_names_are_in_plain_text(monkeypatch):
+    seen, save = [], drawing.png
+    monkeypatch.setattr(drawing, "png", lambda figure: seen.append(figure) or save(figure))
+    finished = [one for one in attempts() if one.is_finished]
+    rates = [{"rate": 10.0 ** -(1 + one % 4), "kind": ("$a$", "caf\udce9")[one % 2]} for one in range(len(finished))]
+    figures.slices(rates, finished)
+    labels = [[text.get_text() for text in axes.get_xticklabels()] for axes in seen[0].axes]
+    assert {"0.0001", "0.1"} <= set(labels[0])
+    assert labels[1] == ["$a$", "caf\\udce9"]
 
 
 def share(coordinate, value, null_mean=0.3, null_high=0.5):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from made_searches import attempts, plan
 
+from rambo import drawing
 from rambo.fields import read_config
 from tune import importances
 from tune.records import Attempt, SeedOutcome
@@ -76,3 +77,11 @@ def test_two_objectives_leave_a_front_with_a_configuration_for_each(tiny, tmp_pa
     assert files["front.csv"].decode().splitlines()[1:] == ["0,40,0.7,0.5", "2,60,0.8,0.5"]
     assert json.loads(files["front/trial_0.json"])["acquisition"]["budget"] == 40
     assert "figures/front.png" in files
+
+
+def test_a_picture_that_fails_is_left_out_and_a_line_says_what_draws_it(tiny, monkeypatch, caplog):
+    monkeypatch.setattr(drawing, "png", lambda figure: 1 / 0)
+    found = render(plan(tiny), attempts())
+    assert set(found) == {"trials.csv", "importances.csv", "best.json"}
+    said = f"python -m tune report --study {plan(tiny).name}, with the same --home, draws it again."
+    assert [said in record.getMessage() for record in caplog.records] == [True] * 3

@@ -141,3 +141,81 @@ def test_nobody_labels_twice_or_outside_the_pool():
     for wrong in (split.seed_set[:2], split.test[:2], split.validation[:2], pool.unlabelled[[0, 0]]):
         with pytest.raises(InvalidInput, match="different, unlabelled pool images"):
             reveal(pool, split, wrong)
+
+
+def said_of(dataset, data, seed=0):
+    """The sentence with which a split is refused, and the remedies that it names."""
+    with pytest.raises(InvalidInput, match="The seed set must hold every class, got") as caught:
+        make_split(dataset, data, seed)
+    said = str(caught.value)
+    return said, said.split("; ")[1].removesuffix(".").split(" or ")
+
+
+def follow(remedy, data, seed):
+    """What a remedy says, done."""
+    words, number = remedy.rsplit(" ", 1)
+    return {
+        "raise data.num_seed_labels to": lambda: (replace(data, num_seed_labels=int(number)), seed),
+        "set": lambda: (replace(data, stratified=True), seed),
+        "take seed": lambda: (data, int(number)),
+        "lower data.num_test to": lambda: (replace(data, num_test=int(number)), seed),
+    }[words]()
+
+
+def test_every_remedy_for_a_class_that_the_seed_set_lacks_works():
+    """Among them a class whose only image outside the test set is one of many, and one whose only image is tested."""
+    told = set()
+    for rare, seed in ((1, 0), (1, 3), (3, 0), (12, 1)):
+        labels = np.concatenate([np.arange(300 - rare) % 3, np.full(rare, 3)])
+        for shift in range(0, 300, 37):
+            dataset = replace(make_dataset(), labels=np.roll(labels, shift))
+            for size in (3, 20, 40):
+                data = make_data(num_seed_labels=size)
+                try:
+                    make_split(dataset, data, seed)
+                except InvalidInput:
+                    said, remedies = said_of(dataset, data, seed)
+                    if "no other size" in said:
+                        continue
+                    for remedy in remedies:
+                        make_split(dataset, *follow(remedy, data, seed))
+                        told.add(remedy.rsplit(" ", 1)[0])
+    assert told == {"raise data.num_seed_labels to", "set", "take seed", "lower data.num_test to"}
+
+
+def one_image(official=60):
+    """The only image of the last class is a test image of the source's own."""
+    labels = np.concatenate([np.arange(299) % 3, [3]])
+    return replace(make_dataset(official=official), labels=labels)
+
+
+def test_where_nothing_can_help_but_other_data_that_is_said_with_the_file():
+    files = tuple(f"{label}/{index}.png" for index, label in enumerate(one_image().labels))
+    dataset = replace(one_image(), files=files)
+    said, _ = said_of(dataset, make_data())
+    assert said.split("; ")[1] == (
+        "no other size, stratification or seed of the next 30 helps, since of the images of class d, 1 (3/299.png), "
+        "none is outside the test set: add some or leave that class out."
+    )
+    left_out = dataset.labels < 3
+    rest = replace(
+        dataset,
+        images=dataset.images[left_out],
+        labels=dataset.labels[left_out],
+        class_names=dataset.class_names[:3],
+        test_candidates=dataset.test_candidates[:-1],
+        files=dataset.files[:-1],
+    )
+    make_split(rest, make_data(num_test=59), 0)
+    added = replace(
+        one_image(official=0),
+        images=np.concatenate([dataset.images, dataset.images[:60]]),
+        labels=np.concatenate([dataset.labels, np.full(60, 3)]),
+        test_candidates=np.arange(360),
+    )
+    make_split(added, make_data(), 0)
+
+
+def test_too_few_images_to_hold_any_out_is_said():
+    with pytest.raises(InvalidInput, match="made must have more images than its 4 classes, got 4; add images"):
+        make_split(make_dataset(num_images=4), make_data(num_test=1), 0)
