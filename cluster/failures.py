@@ -2,12 +2,16 @@
 
 import json
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rambo.errors import InvalidInput
 from rambo.formats import first_line, json_bytes
 from rambo.home import Home
+from rambo.progress import Progress
 
 Cause = Literal["collapsed", "memory", "killed", "refused", "error"]
 
@@ -49,3 +53,18 @@ def unforeseen(error: Exception) -> Failure:
     """The failure of a trial that raised `error`, with the place where it did."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return Failure("error", f"{type(error).__name__}: {first_line(error)} ({Path(where.filename).name}:{where.lineno})")
+
+
+@contextmanager
+def left_to_trials(what: str, progress: Progress) -> Iterator[None]:
+    """Go on where `what` cannot be had ahead of the trials: who needs it meets the same trouble and fails alone.
+
+    What the user can mend (`InvalidInput`) is raised as it is.
+    """
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        progress.say(f"{what} could not be worked out ahead ({reason}); trials that need them will try again.")

@@ -340,8 +340,22 @@ def _check_spread(model: SetUtilityModel, seed_inputs: Tensor, pairs: UtilityPai
     difference = (scores[:, 0] - scores[:, 1]).abs().median().item()
     noise = 100 * torch.finfo(scores.dtype).eps * max(1.0, scores.abs().max().item())
     if not difference > noise:  # a NaN tells nothing apart either
+        differ = _num_different(seed_inputs, members)
+        if 2 * differ <= len(scores):
+            raise FitCollapsed(
+                f"Most of the {len(scores)} pairs of sets must show different images for a utility model to tell them "
+                f"apart, got {differ} such pairs; no setting of utility_model helps where images are copies of each "
+                "other: take other data, or a strategy without a utility model."
+            )
         raise FitCollapsed(
             f"The scores of a fitted utility model must differ within most of its {len(scores)} pairs by more than "
             f"rounding ({noise:.1e}), got a median difference of {difference:.1e}; lower "
             "utility_model.inner_learning_rate or utility_model.learning_rate."
         )
+
+
+def _num_different(seed_inputs: Tensor, members: Tensor) -> int:
+    """Pairs of sets, rows of `members` (2n, k) after each other, that are not of the same images as often."""
+    _, kinds = torch.unique(seed_inputs.flatten(1), dim=0, return_inverse=True)
+    counts = members.double() @ torch.nn.functional.one_hot(kinds).double()
+    return int((counts[0::2] != counts[1::2]).any(dim=1).sum())
