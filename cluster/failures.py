@@ -43,7 +43,7 @@ def keep_failure(home: Home, folder: str, failure: Failure) -> None:
 
 def death(error_file: str | None, times: int) -> Failure:
     """Why a trial's process died so many times, by what Ray has written of it; its memory monitor kills with a word."""
-    text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
+    text = Path(error_file).read_text("utf-8", "replace") if error_file and Path(error_file).exists() else ""
     lines = text.strip().splitlines() or ["no message"]
     cause: Cause = "memory" if "OutOfMemoryError" in text else "killed"
     return Failure(cause, f"its process died {times} times ({lines[-1].strip()})")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
-from rambo.formats import first_line, last_line
+from rambo.formats import first_line, last_line, shortened, whole
 from rambo.home import Home
 from rambo.progress import LOG_SECONDS, Progress
 from rambo.strategies.own import is_own, source_of
@@ -49,6 +49,9 @@ class Resources:
         return sum(gpus for _, gpus in self.nodes)
 
 
+MOST_WORKERS = 100_000
+"""That can be asked for: a local Ray believes any number."""
+
 SETTLE_SECONDS = 10.0
 """How long what has ended may still seem to hold its CPU."""
 
@@ -60,8 +63,11 @@ def parse_num_workers(text: str) -> NumWorkers:
     (4, (2, 8))
     """
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
-    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    require(1 <= least <= most, f"--num-workers must be a number from 1, or a range of them such as 2-8, got {text!r}.")
+    least, most = (whole(match[1]), whole(match[2] or match[1])) if match else (None, None)
+    if least is None or most is None or not 1 <= least <= most <= MOST_WORKERS:
+        raise InvalidInput(
+            f"--num-workers must be a number from 1, or a range of them such as 2-8, got {shortened(text)}."
+        )
     return (least, most) if least < most else least
 
 
@@ -144,8 +150,10 @@ def wait_for(check: Callable[[Resources], Answer], progress: Progress) -> Answer
     minutes later than the head. Raises its last `InvalidInput`.
     """
     text = os.environ.get("RAMBO_WAIT_SECONDS", "0")
-    require(text.isdecimal(), f"RAMBO_WAIT_SECONDS must be a number of seconds, got {text!r}.")
-    end, told = time.monotonic() + int(text), float("-inf")
+    seconds = whole(text)
+    if seconds is None or seconds < 0:
+        raise InvalidInput(f"RAMBO_WAIT_SECONDS must be a number of seconds, got {shortened(text)}.")
+    end, told = time.monotonic() + seconds, float("-inf")
     while True:
         try:
             return check(_resources())
@@ -201,7 +209,7 @@ def _start(num_cpus: int | None) -> None:
     try:
         _knock(address)
         ray.init(**options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         reason = first_line(error)
         raise InvalidInput(
             f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
@@ -212,8 +220,9 @@ def _start(num_cpus: int | None) -> None:
 def _knock(address: str) -> None:
     """Raise `OSError` where nobody listens at host:port; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
-    if host and port.isdigit() and "://" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    number = whole(port)
+    if host and number is not None and "://" not in host:
+        socket.create_connection((host.strip("[]"), number), timeout=10).close()
 
 
 def workers_on(num_workers: NumWorkers | None, room: int, kind: str) -> NumWorkers:

@@ -2,15 +2,18 @@
 
 import argparse
 import difflib
+import math
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.fields import fields, override, read_config
+from rambo.formats import number, shortened, whole
 from rambo.presets import PRESETS, preset
 from rambo.strategies.facts import FACTS
 
@@ -25,12 +28,44 @@ LISTED = {
 """Fields that a command may take several values of, and how."""
 
 
+MOST_PORTS = 65_535
+MOST_SEEDS = 100_000
+"""Seeds that one command takes, at most."""
+
+
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose complaints are `InvalidInput`."""
+    """An argparse parser whose complaints are `InvalidInput`, and whose numbers are those that fields take."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.register("type", int, _whole)
+        self.register("type", float, _finite)
 
     def error(self, message: str) -> NoReturn:
         """Complain in one sentence."""
         raise InvalidInput(f"{message[0].upper()}{message[1:]}; see --help.")
+
+
+def port(text: str) -> int:
+    """The type of a flag that names a TCP port."""
+    found = whole(text)
+    if found is None or not 1 <= found <= MOST_PORTS:
+        raise argparse.ArgumentTypeError(f"must be a port from 1 to {MOST_PORTS}, got {shortened(text)}")
+    return found
+
+
+def _whole(text: str) -> int:
+    found = whole(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {shortened(text)}")
+    return found
+
+
+def _finite(text: str) -> float:
+    found = number(text)
+    if found is None or not math.isfinite(found):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {shortened(text)}")
+    return found
 
 
 def add_config_flags(parser: argparse.ArgumentParser, *, seeds_flag: str = "--seed") -> None:
@@ -107,18 +142,16 @@ def parse_seeds(text: str) -> list[int]:
     >>> parse_seeds("0,2,5-7")
     [0, 2, 5, 6, 7]
     """
+    rule = "Seeds must be whole numbers and ranges such as 0-9 or 0,2,5-7"
     seeds: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if (
-            not first.isdigit()
-            or (last and not last.isdigit())
-            or part.endswith("-")
-            or int(last or first) < int(first)
-        ):
-            raise InvalidInput(f"Seeds must be whole numbers and ranges such as 0-9 or 0,2,5-7, got {text!r}.")
-        seeds += range(int(first), int(last or first) + 1)
-    require(len(set(seeds)) == len(seeds), f"Seeds must differ from each other, got {text!r}.")
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        first, last = (whole(match[1]), whole(match[2] or match[1])) if match else (None, None)
+        if first is None or last is None or last < first:
+            raise InvalidInput(f"{rule}, got {shortened(text)}.")
+        require(len(seeds) + last - first < MOST_SEEDS, f"{rule}, {MOST_SEEDS} of them at most, got {shortened(text)}.")
+        seeds += range(first, last + 1)
+    require(len(set(seeds)) == len(seeds), f"Seeds must differ from each other, got {shortened(text)}.")
     return seeds
 
 

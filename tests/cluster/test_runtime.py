@@ -27,7 +27,7 @@ def test_numbers_of_workers(text, expected):
     assert parse_num_workers(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "0", "-2", "2-", "0-4", "8-2", "2-4-6", "two", "1.5", "²"])
+@pytest.mark.parametrize("text", ["", "0", "-2", "2-", "0-4", "8-2", "2-4-6", "two", "1.5", "²", "9999999", "9" * 40])
 def test_other_texts_are_refused_in_one_sentence(text):
     with pytest.raises(InvalidInput) as caught:
         parse_num_workers(text)
@@ -73,9 +73,10 @@ def test_a_cluster_is_waited_for_as_long_as_the_environment_says(monkeypatch):
         assert wait_for(third_time, Told()) == 3
         assert asked == [resources.nodes] * 3
         assert told == ["waiting up to 30 s for nodes to join: The cluster must have more, got less."]
-        monkeypatch.setenv("RAMBO_WAIT_SECONDS", "soon")
-        with pytest.raises(InvalidInput, match="RAMBO_WAIT_SECONDS must be a number of seconds, got 'soon'"):
-            wait_for(third_time, Told())
+        for text in ("soon", "²", "-1", "9" * 400):
+            monkeypatch.setenv("RAMBO_WAIT_SECONDS", text)
+            with pytest.raises(InvalidInput, match=f"RAMBO_WAIT_SECONDS must be a number of seconds, got '{text[:9]}"):
+                wait_for(third_time, Told())
 
 
 def test_work_goes_on_while_ray_starts():
@@ -110,7 +111,7 @@ def test_what_ends_the_work_beside_leaves_no_ray(error):
     assert not alive
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:²", "nonsense"])
 def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InvalidInput) as caught, connected():

@@ -11,7 +11,14 @@ from rambo.data.features import l2_normalise, pixel_features
 from rambo.home import Home
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.utility.ot_distance import OTProblem, class_distances, exact_distance, measure_ot, squared_distances, typical_cost
+from rambo.utility.ot_distance import (
+    OTProblem,
+    class_distances,
+    exact_distance,
+    measure_ot,
+    squared_distances,
+    typical_cost,
+)
 
 points = st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=12)
 
