@@ -16,6 +16,7 @@ from rambo.fields import fields, override, read_config
 from rambo.formats import number, shortened, whole
 from rambo.presets import PRESETS, preset
 from rambo.strategies.facts import FACTS
+from rambo.terminal import STOPPED, answer_from_now_on, patient_output
 
 if TYPE_CHECKING:
     import torch
@@ -164,21 +165,36 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
+    answer_from_now_on()
+    settle = patient_output()
+    status = _status(program, main)
+    if stopped:  # Ray, if it was waiting, has put a status of its own in its place
+        status = 128 + stopped[0]
+    lost = settle()
+    if lost is not None:
+        print(
+            f"{program}: standard output must be writable, got: {lost.strerror}; what was printed is lost, results "
+            "are kept.",
+            file=sys.stderr,
+        )
+    sys.exit(status or (0 if lost is None else 1))
+
+
+def _status(program: str, main: Callable[[Sequence[str]], None]) -> int | str | None:
+    """How `main` ended, once that is said."""
     try:
         main(sys.argv[1:])
-    except SystemExit:
-        if stopped:  # Ray, if it was waiting, has put a status of its own in its place
-            sys.exit(128 + stopped[0])
-        raise
+    except SystemExit as ended:
+        return ended.code
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except (FitCollapsed, StrategyFailed) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        print(f"{program}: stopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.exit(0)
-    sys.exit(0)
+        print(f"{program}: {STOPPED}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # of a stream that a library has kept
+        return 0
+    return 0

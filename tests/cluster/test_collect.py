@@ -92,4 +92,5 @@ def test_an_experiment_whose_distances_cannot_be_planned_leaves_the_others_plann
     whole = known_work([prepared], Path("unused"), CPU, Store(Home(tmp_path)))
     monkeypatch.setattr("cluster.work.planned_distances", broken)
     left = known_work([prepared], Path("unused"), CPU, Store(Home(tmp_path)))
-    assert left.num_trainings == whole.num_trainings and left.num_ot == 0 < whole.num_ot
+    assert left.num_trainings == whole.num_trainings
+    assert left.num_ot == 0 < whole.num_ot

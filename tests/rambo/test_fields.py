@@ -58,7 +58,8 @@ def test_numbers_that_are_none_are_one_short_sentence(tmp_path, content, sentenc
     with pytest.raises(InvalidInput) as caught:
         read_config(path)
     assert str(caught.value).startswith(sentence)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 def test_every_field_is_documented_and_has_a_default():

@@ -130,7 +130,8 @@ def test_copies_of_one_image_leave_distances_in_a_unit_that_says_something(probl
     members[0, :20], members[1, 10:] = True, True
     seen = with_copies(problem, value, share)
     found = [seen.distance(row) for row in members]
-    assert np.isfinite(found).all() and max(found) < 2
+    assert np.isfinite(found).all()
+    assert max(found) < 2
     assert share < 1 or found == pytest.approx([0, 0], abs=1e-12)
 
 
