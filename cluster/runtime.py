@@ -2,8 +2,10 @@
 
 import os
 import re
+import secrets
 import signal
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -192,6 +194,17 @@ def withhold_credentials() -> None:
     )
 
 
+def count_no_callbacks() -> None:
+    """Keep Tune from counting them for Ray's makers, which are not told: to do so it would import MLflow and others.
+
+    The thread that publishes imports MLflow at that time too, and Ctrl-C while one waits for the other leaves Python's
+    lock of the module held, for ever.
+    """
+    from ray.air._internal import usage
+
+    usage.tag_callbacks = lambda callbacks: False
+
+
 def names_cluster() -> bool:
     """Whether RAY_ADDRESS names a cluster, rather than this machine being all there is."""
     return os.environ.get("RAY_ADDRESS", "local") != "local"
@@ -203,7 +216,12 @@ def _start(num_cpus: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not names_cluster():
         cores = max(num_cpus or 1, os.cpu_count() or 1)
-        ray.init(**options, num_cpus=cores, include_dashboard=False, address="local")
+        _lend_token()
+        try:
+            ray.init(**options, num_cpus=cores, include_dashboard=False, address="local")
+        except Exception as error:  # of a machine anything may be amiss, and Ray has no error of its own for it
+            ray.shutdown()
+            raise InvalidInput(_why_not_here(error)) from error
         return
     address = os.environ["RAY_ADDRESS"]
     try:
@@ -215,6 +233,42 @@ def _start(num_cpus: int | None) -> None:
             f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
             "it to work on this machine."
         ) from None
+
+
+def _lend_token() -> None:
+    """Give a Ray of our own a token where it could not keep one: it wants a home folder that can be written."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "auth_token"
+        usable = os.access(kept, os.R_OK) if kept.exists() else os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # a user without a home folder, as in containers
+        usable = False
+    if not usable:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _why_not_here(error: Exception) -> str:
+    """One sentence on a Ray that did not start on this machine, and what can be done."""
+    said, folder = last_line(error), os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if "AF_UNIX" in said:
+        return (
+            f"The folder of Ray's sockets must have a path of some 40 letters at most, got {folder}; set RAY_TMPDIR to "
+            f"a short one on this machine, such as {_short_folder()}, and give the command again."
+        )
+    return (
+        f"Ray must start on this machine, got: {said[:300].rstrip('.')}; see that {folder} can be written and has "
+        "room, and that memory and processes are free, or set RAY_TMPDIR to another folder, or RAY_ADDRESS to a "
+        "cluster that runs."
+    )
+
+
+def _short_folder() -> str:
+    """One that this user can write."""
+    known = ("/tmp", "/var/tmp", "/dev/shm")
+    return next((one for one in known if os.access(one, os.W_OK)), known[0])
 
 
 def _knock(address: str) -> None:

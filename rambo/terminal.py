@@ -29,7 +29,7 @@ def answer_while_loading() -> None:
     """
     if sys.argv[:1] != ["-m"] or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
-    program = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv else "rambo"
+    program = _program()
 
     def stop(number: int, frame: object) -> None:
         os.write(2, f"{program}: {STOPPED}\n".encode())
@@ -37,6 +37,12 @@ def answer_while_loading() -> None:
         os.kill(os.getpid(), number)
 
     signal.signal(signal.SIGINT, stop)
+
+
+def _program() -> str:
+    """The room that Python was told to run."""
+    words = iter(sys.orig_argv[1:])
+    return next((word[2:] or next(words, "rambo") for word in words if word.startswith("-m")), "rambo")
 
 
 def answer_from_now_on() -> None:

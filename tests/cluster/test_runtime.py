@@ -1,6 +1,7 @@
 """Connecting to Ray; what looks at other nodes stands with the jobs, whose cluster it shares."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -119,6 +120,36 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
     sentence = str(caught.value)
     assert sentence.startswith(f"RAY_ADDRESS must name a Ray cluster that answers, got {address} (")
     assert "\n" not in sentence
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_one_sentence_whose_advice_works(tmp_path):
+    """Slurm's are as long. Beside it a home folder that cannot be written, where Ray would keep a token."""
+    script = """
+import os, re
+from cluster.runtime import connected
+from rambo.errors import InvalidInput
+try:
+    with connected(1):
+        print("it has started")
+except InvalidInput as error:
+    print(error)
+    os.environ["RAY_TMPDIR"] = re.search(r"such as (\\S+), and give", str(error))[1]
+with connected(1) as resources:
+    print(resources.num_cpus >= 1)
+"""
+    long = tmp_path / ("x" * 90)
+    environment = {**os.environ, "HOME": "/proc", "RAY_TMPDIR": str(long)}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=200)
+    said, started = ended.stdout.splitlines()
+    assert f"must have a path of some 40 letters at most, got {long}; set RAY_TMPDIR to a short one" in said
+    assert started == "True"
+
+
+def test_whatever_keeps_ray_from_starting_here_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/nothing")
+    with pytest.raises(InvalidInput) as caught, connected(1):
+        pytest.fail("it has started")
+    assert re.fullmatch(r"Ray must start on this machine, got: .*; see that /proc/nothing .*\.", str(caught.value))
 
 
 def test_files_that_experiments_read(tiny, folder):
