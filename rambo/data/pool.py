@@ -4,18 +4,23 @@ Test images are fixed by the data alone; validation, seed set and pool come from
 where it has been revealed, so whoever is handed one cannot reach the others.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rambo.arrays import Images, Indices, Labels
 from rambo.data.dataset import Dataset, flip_labels, random_classes, thin_classes
-from rambo.errors import require
+from rambo.errors import InvalidInput, require
 from rambo.randomness import numpy_generator
 from rambo.sections import Data
 
 HIDDEN = -1
 """The label of an image that nobody has asked for, and the round of one not labelled yet."""
+
+
+SEEDS_TRIED = 50
+"""Seeds after one that cannot be, which are looked at for one that can."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +73,38 @@ def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
 
     Deviation[imbalance-after]: classes are thinned in the pool, after S_0 and S_val have been drawn from all images.
     """
-    test = dataset.fixed(data.num_test).test
-    official = len(dataset.test_candidates) < len(dataset.labels)
-    rest = np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_candidates if official else test)
-    needed = data.num_validation + data.num_seed_labels
+    available, needed = _num_outside_test(dataset, data), data.num_validation + data.num_seed_labels
     require(
-        needed < len(rest),
-        f"data.num_validation + data.num_seed_labels must leave a pool of the {len(rest)} images outside the test "
-        f"set, got {data.num_validation} + {data.num_seed_labels}.",
+        needed < available,
+        f"data.num_validation + data.num_seed_labels must leave a pool of the {available} images outside the test "
+        f"set, got {data.num_validation} + {data.num_seed_labels}; {_fitting(available)}.",
     )
+    split = _split(dataset, data, seed)
+    _check_classes(split, dataset, data, seed)
+    return split
+
+
+def _fitting(available: int) -> str:
+    """What can be done where the sizes do not fit `available` images."""
+    if available < 3:
+        return "no sizes fit so few: lower data.num_test, or add images"
+    return f"let their sum be at most {available - 1}"
+
+
+def _num_outside_test(dataset: Dataset, data: Data) -> int:
+    """Images that seed set, validation set and pool are drawn from."""
+    return len(_outside_test(dataset, dataset.fixed(data.num_test).test))
+
+
+def _outside_test(dataset: Dataset, test: Indices) -> Indices:
+    official = len(dataset.test_candidates) < len(dataset.labels)
+    return np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_candidates if official else test)
+
+
+def _split(dataset: Dataset, data: Data, seed: int) -> Split:
+    """The same, whatever classes it holds."""
+    test = dataset.fixed(data.num_test).test
+    rest = _outside_test(dataset, test)
     validation, rest = _draw(rest, data.num_validation, dataset, data, seed, "validation")
     seed_set, pool = _draw(rest, data.num_seed_labels, dataset, data, seed, "seed_set")
     pool = thin_classes(
@@ -90,7 +118,6 @@ def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
     noise, chance = numpy_generator(seed, "label_noise"), numpy_generator(seed, "noisy_classes")
     noisy = random_classes(dataset.num_classes, data.label_noise_classes, chance)
     labels = flip_labels(dataset.labels, rest, data.label_noise, dataset.num_classes, noise, classes=noisy)
-    _check_classes(labels[seed_set], dataset)
     return Split(test=test, validation=validation, seed_set=seed_set, pool=pool, labels=labels)
 
 
@@ -137,11 +164,42 @@ def _random_order(candidates: Indices, labels: Labels, stratified: bool, generat
     return shuffled[np.argsort(position, kind="stable")]
 
 
-def _check_classes(seed_labels: Labels, dataset: Dataset) -> None:
-    missing = sorted(set(range(dataset.num_classes)) - set(seed_labels.tolist()))
-    names = ", ".join(dataset.class_names[label] for label in missing)
-    require(
-        not missing,
-        f"The seed set must hold every class, got {len(seed_labels)} labels without {names}; "
-        "raise data.num_seed_labels, set data.stratified or take another seed.",
-    )
+def _missing(split: Split, num_classes: int) -> list[int]:
+    """Classes without a seed image."""
+    return sorted(set(range(num_classes)) - set(split.labels[split.seed_set].tolist()))
+
+
+def _check_classes(split: Split, dataset: Dataset, data: Data, seed: int) -> None:
+    """Raise `InvalidInput` where a class has no seed image; what is advised has been tried."""
+    missing = _missing(split, dataset.num_classes)
+    if missing:
+        names = ", ".join(dataset.class_names[label] for label in missing)
+        remedies = ", or ".join(_remedies(dataset, data, seed))
+        nothing = (
+            f"no seed of {SEEDS_TRIED}, no data.num_seed_labels and no data.stratified gives it one, since too few of "
+            "its images are outside the test set, which is the same for all: add images of it, or leave the class out"
+        )
+        raise InvalidInput(
+            f"The seed set must hold every class, got {data.num_seed_labels} labels without {names}; "
+            f"{remedies or nothing}."
+        )
+
+
+def _remedies(dataset: Dataset, data: Data, seed: int) -> Iterator[str]:
+    """Each change that alone gives every class a seed image."""
+
+    def works(changed: Data, seed: int) -> bool:
+        return not _missing(_split(dataset, changed, seed), dataset.num_classes)
+
+    if not data.stratified and works(replace(data, stratified=True), seed):
+        yield "set data.stratified"
+    other = next((one for one in range(seed + 1, seed + 1 + SEEDS_TRIED) if works(data, one)), None)
+    if other is not None:
+        yield f"take another seed, such as {other}"
+    # a larger seed set holds the smaller, so that what is enough is found by halving
+    low, high = data.num_seed_labels, _num_outside_test(dataset, data) - data.num_validation - 1
+    if works(replace(data, num_seed_labels=high), seed):
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if works(replace(data, num_seed_labels=middle), seed) else (middle, high)
+        yield f"raise data.num_seed_labels to {high} at least"

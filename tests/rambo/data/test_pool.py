@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -141,3 +142,59 @@ def test_nobody_labels_twice_or_outside_the_pool():
     for wrong in (split.seed_set[:2], split.test[:2], split.validation[:2], pool.unlabelled[[0, 0]]):
         with pytest.raises(InvalidInput, match="different, unlabelled pool images"):
             reveal(pool, split, wrong)
+
+
+def with_rare(num_rare, *, tested):
+    """A fifth class of so many images, the first `tested` of which are test images whatever the seed."""
+    for shift in range(300):
+        labels = np.roll(np.repeat([0, 1, 2, 3, 4], [75, 75, 75, 75 - num_rare, num_rare]), shift)
+        dataset = replace(make_dataset(), labels=labels, class_names=tuple("abcde"))
+        if (labels[dataset.fixed(60).test] == 4).sum() == tested:
+            return dataset
+    raise AssertionError("no such labels")
+
+
+def refusal(dataset, data, seed):
+    with pytest.raises(InvalidInput) as caught:
+        make_split(dataset, data, seed)
+    return str(caught.value)
+
+
+def test_each_remedy_for_a_class_without_seed_image_works_alone():
+    dataset, data = with_rare(2, tested=0), make_data(num_seed_labels=31)
+    seed = next(one for one in range(50) if "stratified" in refused(dataset, data, one))
+    said = refusal(dataset, data, seed)
+    assert "labels without e; set data.stratified, or take another seed" in said
+    make_split(dataset, replace(data, stratified=True), seed)
+    make_split(dataset, data, int(re.search(r"such as (\d+)", said)[1]))
+    enough = int(re.search(r"data\.num_seed_labels to (\d+) at least", said)[1])
+    make_split(dataset, replace(data, num_seed_labels=enough), seed)
+    assert "without e" in refusal(dataset, replace(data, num_seed_labels=enough - 1), seed), "no more than needed"
+
+
+def refused(dataset, data, seed):
+    try:
+        make_split(dataset, data, seed)
+    except InvalidInput as error:
+        return str(error)
+    return ""
+
+
+def test_a_class_that_no_draw_can_give_an_image_is_not_sent_round_in_circles():
+    """Its only image is a test image, so neither seed, size nor stratification helps; what is advised then does."""
+    dataset, data = with_rare(1, tested=1), make_data()
+    for seed, changes in ((0, {}), (7, {"num_seed_labels": 180}), (3, {"stratified": True})):
+        said = refusal(dataset, replace(data, **changes), seed)
+        assert "take another seed" not in said
+        assert said.endswith("add images of it, or leave the class out.")
+    kept = dataset.labels < 4
+    left_out = {"images": dataset.images[kept], "labels": dataset.labels[kept], "class_names": tuple("abcd")}
+    make_split(replace(dataset, **left_out, test_candidates=np.arange(kept.sum())), data, 0)
+    make_split(replace(dataset, labels=np.where(np.arange(300) % 9 == 0, 4, dataset.labels)), data, 0)
+
+
+def test_sizes_that_are_advised_fit():
+    dataset, data = make_dataset(), make_data(num_seed_labels=200)
+    most = int(re.search(r"let their sum be at most (\d+)\.", refusal(dataset, data, 0))[1])
+    make_split(dataset, replace(data, num_seed_labels=most - data.num_validation), 0)
+    assert "at most" in refusal(dataset, replace(data, num_seed_labels=most - data.num_validation + 1), 0)
