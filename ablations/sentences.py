@@ -124,8 +124,8 @@ def effect_sentence(effect: Effect, analysis: Analysis) -> str:
         raise ValueError(f"{effect.name} has no estimate")
     if not found.varies:
         return (
-            f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)}, the same on every seed (sign-flip p "
-            f"{relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)}). Without variation over "
+            f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)}, the same on every seed "
+            f"(sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)}). Without variation over "
             "seeds neither an interval nor an absence can be told."
         )
     said = (
