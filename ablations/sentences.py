@@ -125,8 +125,8 @@ def effect_sentence(effect: Effect, analysis: Analysis) -> str:
     if not found.varies:
         return (
             f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)}, the same on every seed "
-            f"(sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)}). Without variation over "
-            "seeds neither an interval nor an absence can be told."
+            f"(sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)}). "
+            "Without variation over seeds neither an interval nor an absence can be told."
         )
     said = (
         f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)} (95 % interval {interval(effect)}, "
