@@ -25,7 +25,7 @@ from ablations.verify import differences
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
@@ -60,7 +60,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     _add(commands, "verify", "recompute everything from the trial folders and say what differs", reporting=True)
     _add(commands, "sync", "show in MLflow what the trial folders hold", reporting=True)
     _add(commands, "ui", "start MLflow's pages on the home", reporting=False).add_argument(
-        "--port", type=int, default=5000, help="on this machine alone (default %(default)s)"
+        "--port", type=port, default=5000, help="on this machine alone (default %(default)s)"
     )
     return parse(parser, arguments)
 

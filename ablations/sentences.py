@@ -122,6 +122,12 @@ def effect_sentence(effect: Effect, analysis: Analysis) -> str:
     found, metric = effect.estimate, metric_text(analysis.metric)
     if found is None:
         raise ValueError(f"{effect.name} has no estimate")
+    if not found.varies:
+        return (
+            f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)}, the same on every seed "
+            f"(sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)}). "
+            "Without variation over seeds neither an interval nor an absence can be told."
+        )
     said = (
         f"{_claim(effect, metric)} {points(found.mean)} points{_between(effect)} (95 % interval {interval(effect)}, "
         f"sign-flip p {relation(found.p)}{_holm(effect, effect.p_holm)}, {_seeds(found.n, analysis)})."
@@ -240,9 +246,11 @@ def metric_text(metric: str) -> str:
 
 
 def interval(effect: Effect) -> str:
-    """The ends of the 95 % interval in points."""
+    """The ends of the 95 % interval in points; that there is none where nothing varies."""
     if effect.estimate is None:
         return ""
+    if not effect.estimate.varies:
+        return "cannot be told"
     return formats.interval(effect.estimate.low, effect.estimate.high)
 
 

@@ -350,8 +350,9 @@ def _effect_row(effect: Effect) -> Row:
     found, name = effect.estimate, effect.name if effect.kind != "Shapley value" else f"{effect.name} (Shapley value)"
     if found is None:
         return (name, "missing", *[""] * 5, str(len(effect.seeds)))
-    spread = f"{points(found.mean)} ± {100 * found.se:.2f}"
-    tests = (p_value(found.p), p_value(effect.p_holm), p_value(found.p_tost), p_value(effect.p_tost_holm))
+    spread = f"{points(found.mean)} ± {100 * found.se:.2f}" if found.varies else f"{points(found.mean)} on every seed"
+    absence = (p_value(found.p_tost), p_value(effect.p_tost_holm)) if found.varies else ("cannot be told", "")
+    tests = (p_value(found.p), p_value(effect.p_holm), *absence)
     return (name, spread, interval(effect), *(tests if effect.num_tests else [""] * 4), str(found.n))
 
 

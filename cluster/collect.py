@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 
+from cluster.failures import left_to_trials
 from cluster.runtime import (
     NumWorkers,
     Resources,
@@ -91,8 +92,9 @@ def _mean_seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> float:
     seconds = []
     for call, count in calls:
         start = time.perf_counter()
-        call()
-        seconds.append((time.perf_counter() - start, count))
+        with left_to_trials("Some sets of the pilot", Progress(quiet=True)):
+            call()
+            seconds.append((time.perf_counter() - start, count))
     timed = seconds[1:] or seconds  # the first one pays for what is loaded once
     return sum(time for time, _ in timed) / max(sum(count for _, count in timed), 1)
 
@@ -130,10 +132,12 @@ def collect_here(work: Work, store: Store, device: torch.device, progress: Progr
     """All of `work` in this process, but for what another collection has measured by the time its turn comes."""
     work = work.shuffled()
     for ot_problem, members in zip(work.ot_problems, work.members, strict=True):
-        measure_ot(ot_problem, members, store, progress)
+        with left_to_trials("OT distances", progress):
+            measure_ot(ot_problem, members, store, progress)
     with progress.task("trainings", work.num_trainings) as advance:
         for problem, specs in zip(work.problems, work.specs, strict=True):
-            measure_into(store, problem, _still_missing(problem, specs, store, advance), device, advance)
+            with left_to_trials("Trainings", progress):
+                measure_into(store, problem, _still_missing(problem, specs, store, advance), device, advance)
 
 
 def _still_missing(problem: Problem, specs: Sequence[SetSpec], store: Store, advance: Advance) -> Iterator[SetSpec]:
@@ -175,15 +179,16 @@ def collect_with_workers(
         workers, on_gpus = wait_for(fitting, progress)
         check_nodes(home)
         batches = cut(work, estimate, least_and_most(workers)[1], least=PILOT_STACK if on_gpus else 1)
-        train_on_workers(
-            work,
-            batches,
-            home,
-            num_workers=workers,
-            on_gpus=on_gpus,
-            lend=lend_nothing if on_gpus else lend,
-            progress=progress,
-        )
+        with left_to_trials("Sets", progress):
+            train_on_workers(
+                work,
+                batches,
+                home,
+                num_workers=workers,
+                on_gpus=on_gpus,
+                lend=lend_nothing if on_gpus else lend,
+                progress=progress,
+            )
 
 
 def lend_a_hand(work: Work, store: Store, until: Callable[[], bool]) -> None:
@@ -202,7 +207,8 @@ def lend_a_hand(work: Work, store: Store, until: Callable[[], bool]) -> None:
     for problem, specs in zip(reversed(work.problems), reversed(work.specs), strict=True):
         half = len(specs) // 2
         missing = missing_specs(problem, [*specs[half:], *reversed(specs[:half])], store)
-        measure_into(store, problem, until_then(missing), torch.device("cpu"), lambda done: None)
+        with left_to_trials("Trainings", Progress(quiet=True)):  # workers will meet it, and say so
+            measure_into(store, problem, until_then(missing), torch.device("cpu"), lambda done: None)
 
 
 def lend_nothing(until: Callable[[], bool]) -> None:

@@ -2,12 +2,16 @@
 
 import json
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rambo.errors import InvalidInput
 from rambo.formats import first_line, json_bytes
 from rambo.home import Home
+from rambo.progress import Progress
 
 Cause = Literal["collapsed", "memory", "killed", "refused", "error"]
 
@@ -39,7 +43,7 @@ def keep_failure(home: Home, folder: str, failure: Failure) -> None:
 
 def death(error_file: str | None, times: int) -> Failure:
     """Why a trial's process died so many times, by what Ray has written of it; its memory monitor kills with a word."""
-    text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
+    text = Path(error_file).read_text("utf-8", "replace") if error_file and Path(error_file).exists() else ""
     lines = text.strip().splitlines() or ["no message"]
     cause: Cause = "memory" if "OutOfMemoryError" in text else "killed"
     return Failure(cause, f"its process died {times} times ({lines[-1].strip()})")
@@ -49,3 +53,18 @@ def unforeseen(error: Exception) -> Failure:
     """The failure of a trial that raised `error`, with the place where it did."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return Failure("error", f"{type(error).__name__}: {first_line(error)} ({Path(where.filename).name}:{where.lineno})")
+
+
+@contextmanager
+def left_to_trials(what: str, progress: Progress) -> Iterator[None]:
+    """Go on where `what` cannot be had ahead of the trials: who needs it meets the same trouble and fails alone.
+
+    What the user can mend (`InvalidInput`) is raised as it is.
+    """
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        progress.say(f"{what} could not be worked out ahead ({reason}); trials that need them will try again.")

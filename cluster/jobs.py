@@ -236,8 +236,8 @@ class Jobs:
 
     def _knock(self, address: str) -> None:
         """Complain at once where nobody listens; Ray would wait for minutes."""
-        parts = urlsplit(address if "://" in address else f"//{address}")
         with self._answering():
+            parts = urlsplit(address if "://" in address else f"//{address}")
             port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 8265)
             socket.create_connection((str(parts.hostname), port), timeout=10).close()
 

@@ -2,8 +2,10 @@
 
 import os
 import re
+import secrets
 import signal
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -17,7 +19,7 @@ from typing import Any, TypeVar
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
-from rambo.formats import first_line, last_line
+from rambo.formats import first_line, last_line, shortened, whole
 from rambo.home import Home
 from rambo.progress import LOG_SECONDS, Progress
 from rambo.strategies.own import is_own, source_of
@@ -49,6 +51,9 @@ class Resources:
         return sum(gpus for _, gpus in self.nodes)
 
 
+MOST_WORKERS = 100_000
+"""That can be asked for: a local Ray believes any number."""
+
 SETTLE_SECONDS = 10.0
 """How long what has ended may still seem to hold its CPU."""
 
@@ -60,8 +65,11 @@ def parse_num_workers(text: str) -> NumWorkers:
     (4, (2, 8))
     """
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
-    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    require(1 <= least <= most, f"--num-workers must be a number from 1, or a range of them such as 2-8, got {text!r}.")
+    least, most = (whole(match[1]), whole(match[2] or match[1])) if match else (None, None)
+    if least is None or most is None or not 1 <= least <= most <= MOST_WORKERS:
+        raise InvalidInput(
+            f"--num-workers must be a number from 1, or a range of them such as 2-8, got {shortened(text)}."
+        )
     return (least, most) if least < most else least
 
 
@@ -144,8 +152,10 @@ def wait_for(check: Callable[[Resources], Answer], progress: Progress) -> Answer
     minutes later than the head. Raises its last `InvalidInput`.
     """
     text = os.environ.get("RAMBO_WAIT_SECONDS", "0")
-    require(text.isdecimal(), f"RAMBO_WAIT_SECONDS must be a number of seconds, got {text!r}.")
-    end, told = time.monotonic() + int(text), float("-inf")
+    seconds = whole(text)
+    if seconds is None or seconds < 0:
+        raise InvalidInput(f"RAMBO_WAIT_SECONDS must be a number of seconds, got {shortened(text)}.")
+    end, told = time.monotonic() + seconds, float("-inf")
     while True:
         try:
             return check(_resources())
@@ -184,6 +194,17 @@ def withhold_credentials() -> None:
     )
 
 
+def count_no_callbacks() -> None:
+    """Keep Tune from counting them for Ray's makers, which are not told: to do so it would import MLflow and others.
+
+    The thread that publishes imports MLflow at that time too, and Ctrl-C while one waits for the other leaves Python's
+    lock of the module held, for ever.
+    """
+    from ray.air._internal import usage
+
+    usage.tag_callbacks = lambda callbacks: False
+
+
 def names_cluster() -> bool:
     """Whether RAY_ADDRESS names a cluster, rather than this machine being all there is."""
     return os.environ.get("RAY_ADDRESS", "local") != "local"
@@ -195,13 +216,18 @@ def _start(num_cpus: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not names_cluster():
         cores = max(num_cpus or 1, os.cpu_count() or 1)
-        ray.init(**options, num_cpus=cores, include_dashboard=False, address="local")
+        _lend_token()
+        try:
+            ray.init(**options, num_cpus=cores, include_dashboard=False, address="local")
+        except Exception as error:  # of a machine anything may be amiss, and Ray has no error of its own for it
+            ray.shutdown()
+            raise InvalidInput(_why_not_here(error)) from error
         return
     address = os.environ["RAY_ADDRESS"]
     try:
         _knock(address)
         ray.init(**options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         reason = first_line(error)
         raise InvalidInput(
             f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
@@ -209,11 +235,48 @@ def _start(num_cpus: int | None) -> None:
         ) from None
 
 
+def _lend_token() -> None:
+    """Give a Ray of our own a token where it could not keep one: it wants a home folder that can be written."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "auth_token"
+        usable = os.access(kept, os.R_OK) if kept.exists() else os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # a user without a home folder, as in containers
+        usable = False
+    if not usable:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _why_not_here(error: Exception) -> str:
+    """One sentence on a Ray that did not start on this machine, and what can be done."""
+    said, folder = last_line(error), os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if "AF_UNIX" in said:
+        return (
+            f"The folder of Ray's sockets must have a path of some 40 letters at most, got {folder}; set RAY_TMPDIR to "
+            f"a short one on this machine, such as {_short_folder()}, and give the command again."
+        )
+    return (
+        f"Ray must start on this machine, got: {said[:300].rstrip('.')}; see that {folder} can be written and has "
+        "room, and that memory and processes are free, or set RAY_TMPDIR to another folder, or RAY_ADDRESS to a "
+        "cluster that runs."
+    )
+
+
+def _short_folder() -> str:
+    """One that this user can write."""
+    known = ("/tmp", "/var/tmp", "/dev/shm")
+    return next((one for one in known if os.access(one, os.W_OK)), known[0])
+
+
 def _knock(address: str) -> None:
     """Raise `OSError` where nobody listens at host:port; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
-    if host and port.isdigit() and "://" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    number = whole(port)
+    if host and number is not None and "://" not in host:
+        socket.create_connection((host.strip("[]"), number), timeout=10).close()
 
 
 def workers_on(num_workers: NumWorkers | None, room: int, kind: str) -> NumWorkers:

@@ -19,7 +19,7 @@ from typing import Any
 from cluster.collect import collect
 from cluster.failures import Failure, death, keep_failure, read_failure, unforeseen
 from cluster.place import Place, Share, described, settle
-from cluster.runtime import Resources, check_nodes, connected, files_of, withhold_credentials
+from cluster.runtime import Resources, check_nodes, connected, count_no_callbacks, files_of, withhold_credentials
 from rambo.cli import choose_device
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
@@ -111,6 +111,7 @@ def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurren
     from ray import tune
 
     withhold_credentials()
+    count_no_callbacks()
     by_folder = {one.folder: one for one in experiments}
     seen: set[str] = set()
     configs = {folder: flatten(with_absolute_paths(one.config)) for folder, one in by_folder.items()}

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cluster.failures import left_to_trials
 from rambo.arrays import Images, Members
 from rambo.preparation import Prepared, planned_distances
+from rambo.progress import Progress
 from rambo.store import Store
 from rambo.training.measuring import missing_by_key
 from rambo.training.trainer import Problem, SetSpec
@@ -119,7 +121,8 @@ def known_work(experiments: Iterable[Prepared], data_dir: Path, device: torch.de
     for one in {one.known_id: one for one in experiments}.values():
         problem = one.problem(one.pool)
         trainings += [(problem, specs) for specs in one.specs().values()]
-        distances += planned_distances(one, data_dir, device)
+        with left_to_trials("OT distances", Progress(quiet=True)):
+            distances += planned_distances(one, data_dir, device)
     return missing_work(trainings, distances, store)
 
 
@@ -141,7 +144,9 @@ def missing_work(
             specs.append(tuple(sorted(fresh, key=lambda spec: -len(spec.indices))))
     ot_problems, members = [], []
     for ot_problem, rows in distances:
-        absent = missing_ot_by_key(ot_problem, rows, store)
+        absent: dict[str, Members] = {}
+        with left_to_trials("OT distances", Progress(quiet=True)):
+            absent = missing_ot_by_key(ot_problem, rows, store)
         fresh_rows = [row for key, row in absent.items() if key not in seen_ot]
         seen_ot |= absent.keys()
         if fresh_rows:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cluster.failures import left_to_trials
 from cluster.runtime import Lend, NumWorkers, least_and_most
 from cluster.work import Batch, Work
 from cluster.work_queue import QueueState, WorkQueue
@@ -200,8 +201,10 @@ def measure_batches(loop_config: dict[str, Any]) -> None:
 
 
 def _measure(batch: Batch, work: Work, store: Store, device: torch.device) -> None:
+    quiet = Progress(quiet=True)
     if batch.members is not None:
-        measure_ot(work.ot_problems[batch.problem], batch.members, store, Progress(quiet=True))
+        with left_to_trials("OT distances", quiet):
+            measure_ot(work.ot_problems[batch.problem], batch.members, store, quiet)
         return
     problem = work.problems[batch.problem]
     measure_into(store, problem, missing_specs(problem, batch.specs, store), device, lambda done: None)

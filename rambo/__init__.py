@@ -20,3 +20,7 @@ f          classifier                                         `classifier.name`
 
 Read `rambo.experiment` first; then in the way data takes: `data`, `preparation`, `training`, `utility`, `strategies`.
 """
+
+from rambo.terminal import answer_while_loading
+
+answer_while_loading()

@@ -2,18 +2,22 @@
 
 import argparse
 import difflib
+import math
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.fields import fields, override, read_config
+from rambo.formats import number, shortened, whole
 from rambo.presets import PRESETS, preset
 from rambo.progress import show_log
 from rambo.strategies.facts import FACTS
+from rambo.terminal import STOPPED, answer_from_now_on, patient_output
 
 if TYPE_CHECKING:
     import torch
@@ -26,12 +30,44 @@ LISTED = {
 """Fields that a command may take several values of, and how."""
 
 
+MOST_PORTS = 65_535
+MOST_SEEDS = 100_000
+"""Seeds that one command takes, at most."""
+
+
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose complaints are `InvalidInput`."""
+    """An argparse parser whose complaints are `InvalidInput`, and whose numbers are those that fields take."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.register("type", int, _whole)
+        self.register("type", float, _finite)
 
     def error(self, message: str) -> NoReturn:
         """Complain in one sentence."""
         raise InvalidInput(f"{message[0].upper()}{message[1:]}; see --help.")
+
+
+def port(text: str) -> int:
+    """The type of a flag that names a TCP port."""
+    found = whole(text)
+    if found is None or not 1 <= found <= MOST_PORTS:
+        raise argparse.ArgumentTypeError(f"must be a port from 1 to {MOST_PORTS}, got {shortened(text)}")
+    return found
+
+
+def _whole(text: str) -> int:
+    found = whole(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {shortened(text)}")
+    return found
+
+
+def _finite(text: str) -> float:
+    found = number(text)
+    if found is None or not math.isfinite(found):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {shortened(text)}")
+    return found
 
 
 def add_config_flags(parser: argparse.ArgumentParser, *, seeds_flag: str = "--seed") -> None:
@@ -109,18 +145,16 @@ def parse_seeds(text: str) -> list[int]:
     >>> parse_seeds("0,2,5-7")
     [0, 2, 5, 6, 7]
     """
+    rule = "Seeds must be whole numbers and ranges such as 0-9 or 0,2,5-7"
     seeds: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if (
-            not first.isdigit()
-            or (last and not last.isdigit())
-            or part.endswith("-")
-            or int(last or first) < int(first)
-        ):
-            raise InvalidInput(f"Seeds must be whole numbers and ranges such as 0-9 or 0,2,5-7, got {text!r}.")
-        seeds += range(int(first), int(last or first) + 1)
-    require(len(set(seeds)) == len(seeds), f"Seeds must differ from each other, got {text!r}.")
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        first, last = (whole(match[1]), whole(match[2] or match[1])) if match else (None, None)
+        if first is None or last is None or last < first:
+            raise InvalidInput(f"{rule}, got {shortened(text)}.")
+        require(len(seeds) + last - first < MOST_SEEDS, f"{rule}, {MOST_SEEDS} of them at most, got {shortened(text)}.")
+        seeds += range(first, last + 1)
+    require(len(set(seeds)) == len(seeds), f"Seeds must differ from each other, got {shortened(text)}.")
     return seeds
 
 
@@ -133,21 +167,36 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
+    answer_from_now_on()
+    settle = patient_output()
+    status = _status(program, main)
+    if stopped:  # Ray, if it was waiting, has put a status of its own in its place
+        status = 128 + stopped[0]
+    lost = settle()
+    if lost is not None:
+        print(
+            f"{program}: standard output must be writable, got: {lost.strerror}; what was printed is lost, results "
+            "are kept.",
+            file=sys.stderr,
+        )
+    sys.exit(status or (0 if lost is None else 1))
+
+
+def _status(program: str, main: Callable[[Sequence[str]], None]) -> int | str | None:
+    """How `main` ended, once that is said."""
     try:
         main(sys.argv[1:])
-    except SystemExit:
-        if stopped:  # Ray, if it was waiting, has put a status of its own in its place
-            sys.exit(128 + stopped[0])
-        raise
+    except SystemExit as ended:
+        return ended.code
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except (FitCollapsed, StrategyFailed) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        print(f"{program}: stopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.exit(0)
-    sys.exit(0)
+        print(f"{program}: {STOPPED}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # of a stream that a library has kept
+        return 0
+    return 0

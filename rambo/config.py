@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from rambo.errors import require
+from rambo.errors import InvalidInput, require
 from rambo.sections import (
     Acquisition,
     Classifier,
@@ -25,6 +25,12 @@ from rambo.sections import (
 )
 from rambo.strategies.facts import FACTS, STRATEGIES, StrategyFacts
 from rambo.strategies.own import FORM, facts_of, is_own
+
+MOST_ITERATIONS = 8
+"""τ1 at most."""
+
+MOST_TRIED = 10_000
+"""Values of b that are looked at for those that fit, at most."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +136,31 @@ class Config:
         """k1 = k − τ1·b, the labelled set that pretraining grows from."""
         return self.data.num_seed_labels - self.num_pretraining_iterations * self.acquisition.batch_size
 
+    def fitting_sizes(self, least_start: int = 1) -> str:
+        """Which b the budget, its rounds and, where û is learned, k allow, in words; `least_start` is the least k1."""
+        budget, known = self.acquisition.budget, self.data.num_seed_labels
+
+        def fits(size: int) -> bool:
+            if budget % (size * self.num_rounds) or budget // size < 2:
+                return False
+            iterations = (known - 1) // size
+            return not self.needs_utility_model or (
+                1 <= iterations <= MOST_ITERATIONS and known - iterations * size >= least_start
+            )
+
+        sizes = [str(size) for size in range(1, min(budget // 2, MOST_TRIED) + 1) if fits(size)]
+        if sizes:
+            some = sizes if len(sizes) <= 3 else [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
+            return f"acquisition.batch_size {' or '.join(some)} fits"
+        return "no other b fits: change acquisition.budget or data.num_seed_labels"
+
     def _check_batches(self) -> None:
         budget, batch = self.acquisition.budget, self.acquisition.batch_size
-        require(
-            budget % batch == 0 and budget // batch >= 2,
-            f"acquisition.batch_size (b) must divide acquisition.budget (B = {budget}) into at least 2 batches, "
-            f"got b = {batch}.",
-        )
+        if budget % batch or budget // batch < 2:
+            raise InvalidInput(
+                f"acquisition.batch_size (b) must divide acquisition.budget (B = {budget}) into at least 2 batches, "
+                f"got b = {batch}; {self.fitting_sizes()}."
+            )
         require(
             budget % (batch * self.num_rounds) == 0,
             f"acquisition.rounds must divide the {budget // batch} batches of {batch} images into equal parts, "
@@ -152,8 +176,8 @@ class Config:
 
     def _check_schedule(self) -> None:
         iterations = self.num_pretraining_iterations
-        require(
-            1 <= iterations <= 8,
-            f"acquisition.batch_size (b) must give 1 to 8 pretraining iterations, "
-            f"got {iterations} from k = {self.data.num_seed_labels} and b = {self.acquisition.batch_size}.",
-        )
+        if not 1 <= iterations <= MOST_ITERATIONS:
+            raise InvalidInput(
+                f"acquisition.batch_size (b) must give 1 to {MOST_ITERATIONS} pretraining iterations, got {iterations} "
+                f"from k = {self.data.num_seed_labels} and b = {self.acquisition.batch_size}; {self.fitting_sizes()}."
+            )

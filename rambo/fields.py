@@ -19,6 +19,7 @@ from docstring_parser import parse_from_object
 from rambo import identity
 from rambo.config import Config, OneOf
 from rambo.errors import InvalidInput, require
+from rambo.formats import first_line, number, shortened, whole
 
 Value = int | float | str | bool
 """What a field holds."""
@@ -96,22 +97,22 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
 def coerce(name: str, value: Any, cls: type = Config) -> Value:
     """`value` as the type of field `name`; text is parsed, a JSON value is checked."""
     known = fields(cls)
-    require(name in known, f"A field must be one of {', '.join(known)}; got {name!r}.")
+    require(name in known, f"A field must be one of {', '.join(known)}; got {shortened(name)}.")
     for hint in _alternatives(known[name].hint):
         converted = _convert(hint, value)
         if converted is not None:
             return converted
-    raise InvalidInput(f"{name} must be {known[name].choices}, got {value!r}.")
+    raise InvalidInput(f"{name} must be {known[name].choices}, got {shortened(value)}.")
 
 
 def read_config(path: Path, base: Config | None = None) -> Config:
     """A configuration from JSON, flat or nested, over the defaults or over `base`; unknown fields are refused."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise InvalidInput(f"--config must name a file that exists, got {path}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"--config must name a readable JSON file, got {path} ({error}).") from None
+    except (OSError, ValueError, RecursionError) as error:  # bytes that are no text, no JSON, numbers without end
+        raise InvalidInput(f"--config must name a readable JSON file, got {path} ({first_line(error)}).") from None
     require(isinstance(content, dict), f"--config must hold a JSON object of fields, got {path}.")
     return from_nested(content, base)
 
@@ -292,11 +293,7 @@ def _convert(hint: Any, value: Any) -> Value | None:
         return None
     if hint is str:
         return value if isinstance(value, str) else None
-    try:
-        number = hint(value)
-    except (TypeError, ValueError):
-        return None
-    return None if hint is int and isinstance(value, float) and number != value else number
+    return whole(value) if hint is int else number(value)
 
 
 def _one_of(hint: Any) -> OneOf:

@@ -1,9 +1,56 @@
-"""Text and bytes as every part writes them: JSON, CSV, signed points, p values, the word of an error."""
+"""Text and bytes as every part reads or writes them: numbers, JSON, CSV, points, p values, the word of an error."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable
+
+LARGEST = 2**63 - 1
+"""The largest whole number that files, databases and arrays hold."""
+
+
+def whole(given: object) -> int | None:
+    """The whole number that text or a number of JSON's stands for; None where it stands for none, or is too large.
+
+    >>> whole("200"), whole(200.0), whole("1.5"), whole("²"), whole(float("inf")), whole(10**30)
+    (200, 200, None, None, None, None)
+    """
+    if isinstance(given, bool) or (isinstance(given, str) and not given.isascii()):
+        return None
+    try:
+        found = int(given)  # type: ignore[call-overload]  # what has no such number raises
+    except (TypeError, ValueError, OverflowError):
+        return None
+    same = isinstance(given, str) or found == given
+    return found if same and abs(found) <= LARGEST else None
+
+
+def number(given: object) -> float | None:
+    """The number that text or a number of JSON's stands for, infinite ones among them; None where it stands for none.
+
+    >>> number("1e-3"), number(2), number("-inf"), number("nan"), number("½"), number(10**400)
+    (0.001, 2.0, -inf, None, None, None)
+    """
+    if isinstance(given, bool) or (isinstance(given, str) and not given.isascii()):
+        return None
+    try:
+        found = float(given)  # type: ignore[arg-type]  # the same
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if found != found else found
+
+
+def shortened(given: object, most: int = 60) -> str:
+    """What was given as a sentence shows it: as Python writes it, cut where it is long.
+
+    >>> shortened("x"), shortened("9" * 400, 10)
+    ("'x'", "'999999999…")
+    """
+    try:
+        text = repr(given)
+    except ValueError:  # a number of thousands of digits, which Python refuses to write
+        text = "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def json_bytes(content: object) -> bytes:

@@ -32,6 +32,9 @@ FINEST = 100_000
 MOST_STEPS = 5_000_000
 """Of that lattice between the least and the largest sum, at most."""
 
+NO_ERROR = 1e-12
+"""A standard error of accuracies up to this is what rounding has left of none."""
+
 _ROUNDING = 1e-11
 """What rounding may have left of a multiple of the lattice's step."""
 
@@ -53,10 +56,16 @@ class Estimate:
     p_t: float
     """Two-sided paired t test of no difference."""
     p_tost: float
-    """Two one-sided t tests of a difference at least as large as the margin; small means equivalent."""
+    """Two one-sided t tests of a difference at least as large as the margin; small means equivalent. 1 where nothing
+    varies: a few equal differences are no estimate of how much others would differ."""
     n: int
     is_exact: bool = True
     """Whether `p` is over all sign flips, none of them drawn."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether differences vary; where not, there is no error to make an interval or an equivalence test of."""
+        return self.se > NO_ERROR
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def estimate(differences: Sequence[float], margin: float, generator: np.random.G
     mean, se = mean_and_se(d)
     low, high = t_interval(d)
     p, exact = sign_flip_p(d, generator), len(d) <= MAX_EXACT or _on_lattice(d) is not None
-    tests = float(p), float(t_p(d)), tost(d, margin)
+    tests = float(p), float(t_p(d)), tost(d, margin) if se > NO_ERROR else 1.0
     return Estimate(float(mean), float(se), float(low), float(high), *tests, len(d), exact)
 
 

@@ -17,7 +17,7 @@ from rambo.config import Config
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
 from rambo.data.features import pixel_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
-from rambo.errors import require
+from rambo.errors import InvalidInput, require
 from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
 from rambo.sections import Data
 from rambo.training.classifiers import check_classifier
@@ -194,11 +194,13 @@ def _union(first: Indices, second: Indices) -> Indices:
 def _check_sizes(config: Config, available: int, num_classes: int) -> None:
     require(
         config.acquisition.budget <= available,
-        f"acquisition.budget (B) must be at most the {available} images of the pool, got {config.acquisition.budget}.",
+        f"acquisition.budget (B) must be at most the {available} images of the pool, got {config.acquisition.budget}; "
+        "lower it, or data.num_seed_labels, data.num_validation or data.num_test.",
     )
-    require(
-        not config.needs_utility_model or config.num_start_labels >= 2 * num_classes,
-        f"acquisition.batch_size (b) must leave a start of at least 2 labels a class, k1 = k - b*floor((k-1)/b) >= "
-        f"{2 * num_classes}, got k1 = {config.num_start_labels} from k = {config.data.num_seed_labels} and "
-        f"b = {config.acquisition.batch_size}; change acquisition.batch_size or data.num_seed_labels.",
-    )
+    least = 2 * num_classes
+    if config.needs_utility_model and config.num_start_labels < least:
+        raise InvalidInput(
+            f"acquisition.batch_size (b) must leave a start of at least 2 labels a class, k1 = k - b*floor((k-1)/b) >= "
+            f"{least}, got k1 = {config.num_start_labels} from k = {config.data.num_seed_labels} and "
+            f"b = {config.acquisition.batch_size}; {config.fitting_sizes(least)}."
+        )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
 from rambo.config import Config
 from rambo.errors import require
 from rambo.fields import override
@@ -229,7 +229,7 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -
     )
     command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
     if name == "ui":
-        command.add_argument("--port", type=int, default=5000, help="on this machine alone (default %(default)s)")
+        command.add_argument("--port", type=port, default=5000, help="on this machine alone (default %(default)s)")
         return
     command.add_argument("--study", required=True, metavar="NAME")
     command.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")

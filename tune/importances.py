@@ -18,6 +18,9 @@ from tune.search import calm
 LEAST_TOP = 5
 """Settings that PED-ANOVA should find in the part it calls good, at least, where there are so many."""
 
+SAME = 1e-12
+"""Accuracies that differ by no more are equal: means over seeds are rounded."""
+
 PERMUTATIONS = 199
 """Of the accuracies among the settings: so many, with what was observed, have a twentieth that is a whole number."""
 
@@ -70,7 +73,8 @@ def importances(plan: SearchPlan, attempts: Sequence[Attempt]) -> list[Importanc
     settings = settings_of(attempts)
     points, values = [plan.coordinates(one) for one in settings], np.array([_value(one) for one in settings])
     varying = varying_of(points)
-    if len(settings) < 2 * LEAST_TOP or not varying or np.ptp(values) == 0:
+    accuracies = [one.val_accuracy for one in settings]  # being stopped early is no difference of its own
+    if len(settings) < 2 * LEAST_TOP or not varying or np.ptp(accuracies) <= SAME:
         return []
     study, generator = _study(points, varying), numpy_generator(0, "importances", "permutations")
     observed = _divergences(study, values)

@@ -238,6 +238,10 @@ def _range(name: str, log: bool, parts: Sequence[str]) -> Range:
 def _bounds(name: str, parts: Sequence[str]) -> tuple[str, str]:
     require(len(parts) == 2, f"--space {name} must have a lower and an upper bound, got {','.join(parts) or 'none'}.")
     low, high = (float(coerce(name, part)) for part in parts)
+    require(
+        math.isfinite(high - low),
+        f"--space {name} must have bounds that a number can be drawn between, got {low:g} and {high:g}.",
+    )
     require(low < high, f"--space {name} must have a lower bound below the upper, got {low:g} and {high:g}.")
     return parts[0], parts[1]
 

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from cluster.failures import Failure, death, unforeseen
 from cluster.place import Place, Share, described
-from cluster.runtime import withhold_credentials
+from cluster.runtime import count_no_callbacks, withhold_credentials
 from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, run_one
 from rambo.config import Config
 from rambo.fields import override
@@ -53,6 +53,7 @@ def run_jobs(
 ) -> None:
     """Run what `driver` hands out, `room` at a time, until it hands out nothing more or somebody interrupts."""
     withhold_credentials()
+    count_no_callbacks()
     trainable = with_resources(
         with_parameters(_trial, place=described(place, share), run_seed=run_seed),
         {"cpu": share.num_cpus, "gpu": share.num_gpus or 0.0},

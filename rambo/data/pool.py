@@ -92,11 +92,11 @@ def _drawn(dataset: Dataset, data: Data, seed: int) -> Split:
     test = dataset.fixed(data.num_test).test
     official = len(dataset.test_candidates) < len(dataset.labels)
     rest = np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_candidates if official else test)
-    needed = data.num_validation + data.num_seed_labels
+    available, needed = len(rest), data.num_validation + data.num_seed_labels
     require(
-        needed < len(rest),
-        f"data.num_validation + data.num_seed_labels must leave a pool of the {len(rest)} images outside the test "
-        f"set, got {data.num_validation} + {data.num_seed_labels}.",
+        needed < available,
+        f"data.num_validation + data.num_seed_labels must leave a pool of the {available} images outside the test "
+        f"set, got {data.num_validation} + {data.num_seed_labels}; {_fitting(available)}.",
     )
     validation, rest = _draw(rest, data.num_validation, dataset, data, seed, "validation")
     seed_set, pool = _draw(rest, data.num_seed_labels, dataset, data, seed, "seed_set")
@@ -112,6 +112,13 @@ def _drawn(dataset: Dataset, data: Data, seed: int) -> Split:
     noisy = random_classes(dataset.num_classes, data.label_noise_classes, chance)
     labels = flip_labels(dataset.labels, rest, data.label_noise, dataset.num_classes, noise, classes=noisy)
     return Split(test=test, validation=validation, seed_set=seed_set, pool=pool, labels=labels)
+
+
+def _fitting(available: int) -> str:
+    """What can be done where the sizes do not fit `available` images."""
+    if available < 3:
+        return "no sizes fit so few: lower data.num_test, or add images"
+    return f"let their sum be at most {available - 1}"
 
 
 def start_pool(dataset: Dataset, split: Split) -> Pool:

@@ -336,12 +336,26 @@ class _LogPenalties:
 def _check_spread(model: SetUtilityModel, seed_inputs: Tensor, pairs: UtilityPairs) -> None:
     members = torch.from_numpy(pairs.members).to(seed_inputs.device).flatten(0, 1)
     scores = model.score_sets(model.image_features(seed_inputs), members).view(-1, 2)
+    differ = _differ(seed_inputs, members)
+    if not differ.any():
+        raise FitCollapsed(
+            f"The {len(scores)} pairs of sets that a utility model is fitted to must show different images, got copies "
+            "of the same in both sets of each; no setting of utility_model helps: take other data, or a strategy "
+            "without a utility model."
+        )
     # Within pairs: with φ dead for all but a few images, all pairs can tie while one set stands apart from the rest.
-    difference = (scores[:, 0] - scores[:, 1]).abs().median().item()
+    difference = (scores[:, 0] - scores[:, 1])[differ].abs().median().item()
     noise = 100 * torch.finfo(scores.dtype).eps * max(1.0, scores.abs().max().item())
     if not difference > noise:  # a NaN tells nothing apart either
         raise FitCollapsed(
-            f"The scores of a fitted utility model must differ within most of its {len(scores)} pairs by more than "
-            f"rounding ({noise:.1e}), got a median difference of {difference:.1e}; lower "
+            f"The scores of a fitted utility model must differ within most of its {int(differ.sum())} pairs by more "
+            f"than rounding ({noise:.1e}), got a median difference of {difference:.1e}; lower "
             "utility_model.inner_learning_rate or utility_model.learning_rate."
         )
+
+
+def _differ(seed_inputs: Tensor, members: Tensor) -> Tensor:
+    """(n,) whether the sets of each pair, rows of `members` (2n, k) one after the other, are not of equal images."""
+    _, kinds = torch.unique(seed_inputs.flatten(1), dim=0, return_inverse=True)
+    counts = members.double() @ torch.nn.functional.one_hot(kinds).double()
+    return (counts[0::2] != counts[1::2]).any(dim=1)

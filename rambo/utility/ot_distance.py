@@ -8,7 +8,8 @@ S_val under the label-aware ground cost of dataset distances (Alvarez-Melis and 
 z are L2-normalised features that never change (pixels, or a frozen network's), W the squared 2-Wasserstein distance
 between the classes seen as Gaussians, s the median of ‖z − z'‖² over S_0 x S_val. W and s come from S_0 ∪ S_val, once a
 split. Deviation[dataset-distance]: that pooling, the scaling by s and the shrunk covariances are ours; the paper names
-the distance alone.
+the distance alone. Where half of those pairs are an image and its copy (black frames, a camera that sees nothing move),
+the median is 0 or what rounding has left of it; s is then the median over the images that differ.
 """
 
 import hashlib
@@ -26,6 +27,14 @@ from rambo.store import Store
 
 OT_VERSION = 1
 """Raise by hand when the distance changes what it computes. Part of every key."""
+
+
+COPIES = 1e-6
+"""Squared distances up to this share of their mean are those of copies: a grey level of one pixel is more in all but
+the largest images, and a unit as small would make millions of every other distance."""
+
+ROUNDING = 1e-12
+"""The same of images that are all alike: what rounding leaves of 0 between features of length 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +60,10 @@ class OTProblem:
 
     @cached_property
     def _common(self) -> bytes:
-        digest = hashlib.sha256(repr((self.fingerprint, self.feature_id, OT_VERSION)).encode())
+        named = (self.fingerprint, self.feature_id, OT_VERSION)
+        _, by_median = self._unit
+        # without the median, stores may hold values in the absurd unit that it was
+        digest = hashlib.sha256(repr(named if by_median else (*named, "copies")).encode())
         for part in (self.seed_set, self.seed_labels, self.validation, self.validation_labels):
             digest.update(part.astype("<i8").tobytes())
         return digest.digest()
@@ -59,12 +71,19 @@ class OTProblem:
     @cached_property
     def ground_cost(self) -> Floats:
         """(k, v) cost between each seed image and each validation image."""
-        feature_cost = squared_distances(self.seed_features, self.validation_features)
         features = np.concatenate([self.seed_features, self.validation_features])
         labels = np.concatenate([self.seed_labels, self.validation_labels])
         between = class_distances(features, labels, int(labels.max()) + 1)
-        scale = 2 * np.median(feature_cost)
-        return (feature_cost + between[np.ix_(self.seed_labels, self.validation_labels)]) / scale
+        pairs = between[np.ix_(self.seed_labels, self.validation_labels)]
+        unit, _ = self._unit
+        return (squared_distances(self.seed_features, self.validation_features) + pairs) / (2 * unit)
+
+    @cached_property
+    def _unit(self) -> tuple[float, bool]:
+        """s, and whether it is the median over all pairs."""
+        costs = squared_distances(self.seed_features, self.validation_features)
+        unit = typical_cost(costs)
+        return unit, unit == float(np.median(costs))
 
     def distance(self, members: Members) -> float:
         """OT(ξ, S_val) for the set ξ with `members` (k,), in units of the median feature cost."""
@@ -120,6 +139,21 @@ def squared_distances(first: Features, second: Features) -> Floats:
     a, b = first.astype(np.float64), second.astype(np.float64)
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
     return np.maximum(squares, 0)
+
+
+def typical_cost(costs: Floats) -> float:
+    """s: the median of squared distances between features of length 1, never 0 or what rounding leaves of it.
+
+    Where copies are half of all pairs or more it is the median over the others; 1 where there are no others.
+
+    >>> typical_cost(np.array([0.2, 0.4, 0.9])), typical_cost(np.array([0.0, 0.0, 0.9])), typical_cost(np.zeros(3))
+    (0.4, 0.9, 1.0)
+    """
+    median, of_copies = float(np.median(costs)), max(COPIES * float(costs.mean()), ROUNDING)
+    if median > of_copies:
+        return median
+    apart = costs[costs > of_copies]
+    return float(np.median(apart)) if len(apart) else 1.0
 
 
 def class_distances(features: Features, labels: Indices, num_classes: int) -> Floats:

@@ -23,6 +23,9 @@ from rambo.utility.samples import Growth, SamplePlan, interpolate, num_measured,
 OFFLINE = "offline"
 """The stage of û_0, whose fit is the same whatever is switched."""
 
+NO_DISTANCE = 1e-9
+"""A mean OT distance up to this, in units of the median feature cost, is what rounding leaves of 0: it is no unit."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -199,7 +202,8 @@ class UtilityLearner:
         if self._config.utility_model.ot_unit == "raw":
             return raw
         if self._ot_unit is None:
-            self._ot_unit = float(raw.mean())
+            mean = float(raw.mean())
+            self._ot_unit = mean if mean > NO_DISTANCE else 1.0
         return raw / self._ot_unit
 
     def _fit(self, pairs: UtilityPairs, stage: str, *, bilevel: bool) -> None:

@@ -98,13 +98,15 @@ def test_interactions_are_told_as_differences_between_effects(make_study):
     analysis = analyse(make_study(interacting, controls=[]))
     found = {effect.name: effect_sentence(effect, analysis) for effect in analysis.contrasts}
     assert found["bilevel × RankNet"].startswith(
-        "RankNet's effect on test accuracy differs by +0.80 points between bilevel off and on (95 % interval 0.80 to "
+        "RankNet's effect on test accuracy differs by +0.80 points between bilevel off and on, the same on every seed"
     )
     assert found["bilevel × OT × RankNet"].startswith(
         "How RankNet's effect on test accuracy differs between OT off and on is estimated to differ by 0.00 points "
         "between bilevel off and on"
     )
-    assert "It differs by less than 0.3 points either way" in found["bilevel × OT × RankNet"]
+    untold = found["bilevel × OT × RankNet"]
+    assert untold.endswith("Without variation over seeds neither an interval nor an absence can be told.")
+    assert "95 % interval" not in untold
 
 
 def test_what_is_shown_by_the_other_metric_is_told_and_what_is_not_is_named(make_study):

@@ -1,8 +1,17 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from cluster.collect import BATCH_SECONDS, Forecast, cut
-from cluster.work import Work
+from cluster.collect import BATCH_SECONDS, Forecast, collect, cut
+from cluster.work import Work, known_work, missing_work
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.preparation import planned_distances
+from rambo.progress import Progress
+from rambo.store import Store
 from rambo.training.trainer import SetSpec
 
 
@@ -48,3 +57,40 @@ def test_a_gpu_s_pilot_is_a_stack_of_the_problem_with_most_to_do(work):
 
 def test_an_estimate_counts_trainings_and_ot_distances():
     assert Forecast(2.0, 10, 0.5, 20).seconds(3) == 10.0
+
+
+CPU = torch.device("cpu")
+
+
+def test_distances_that_cannot_be_had_stop_no_collection(prepared, tmp_path, capsys):
+    """Features that are no numbers have no optimum: who needs them fails alone, what others need is measured."""
+    home = Home(tmp_path / "home")
+    [(problem, members)] = planned_distances(prepared, tmp_path, CPU)
+    hurt = replace(problem, fingerprint="hurt", seed_features=np.full_like(problem.seed_features, np.nan))
+    trainings = [(prepared.problem(prepared.pool), [SetSpec(prepared.split.seed_set[:20], 0)])]
+    work = missing_work(trainings, [(hurt, members[:3]), (problem, members[:2])], Store(home))
+    assert work.num_ot == 5
+    collect(work, home, num_workers=1, device="cpu", progress=Progress())
+    assert "OT distances could not be worked out ahead" in capsys.readouterr().err
+    left = missing_work(trainings, [(hurt, members[:3]), (problem, members[:2])], Store(home))
+    assert (left.num_trainings, left.num_ot) == (0, 3)
+
+
+def test_what_the_user_can_mend_stops_a_collection_before_it_begins(prepared, tmp_path, monkeypatch):
+    def refused(*given):
+        raise InvalidInput("data/ must be writable, got a full disk.")
+
+    monkeypatch.setattr("cluster.work.planned_distances", refused)
+    with pytest.raises(InvalidInput, match="full disk"):
+        known_work([prepared], Path("unused"), CPU, Store(Home(tmp_path)))
+
+
+def test_an_experiment_whose_distances_cannot_be_planned_leaves_the_others_planned(prepared, tmp_path, monkeypatch):
+    def broken(*given):
+        raise MemoryError
+
+    whole = known_work([prepared], Path("unused"), CPU, Store(Home(tmp_path)))
+    monkeypatch.setattr("cluster.work.planned_distances", broken)
+    left = known_work([prepared], Path("unused"), CPU, Store(Home(tmp_path)))
+    assert left.num_trainings == whole.num_trainings
+    assert left.num_ot == 0 < whole.num_ot

@@ -1,6 +1,7 @@
 """Connecting to Ray; what looks at other nodes stands with the jobs, whose cluster it shares."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ def test_numbers_of_workers(text, expected):
     assert parse_num_workers(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "0", "-2", "2-", "0-4", "8-2", "2-4-6", "two", "1.5", "²"])
+@pytest.mark.parametrize("text", ["", "0", "-2", "2-", "0-4", "8-2", "2-4-6", "two", "1.5", "²", "9999999", "9" * 40])
 def test_other_texts_are_refused_in_one_sentence(text):
     with pytest.raises(InvalidInput) as caught:
         parse_num_workers(text)
@@ -73,9 +74,10 @@ def test_a_cluster_is_waited_for_as_long_as_the_environment_says(monkeypatch):
         assert wait_for(third_time, Told()) == 3
         assert asked == [resources.nodes] * 3
         assert told == ["waiting up to 30 s for nodes to join: The cluster must have more, got less."]
-        monkeypatch.setenv("RAMBO_WAIT_SECONDS", "soon")
-        with pytest.raises(InvalidInput, match="RAMBO_WAIT_SECONDS must be a number of seconds, got 'soon'"):
-            wait_for(third_time, Told())
+        for text in ("soon", "²", "-1", "9" * 400):
+            monkeypatch.setenv("RAMBO_WAIT_SECONDS", text)
+            with pytest.raises(InvalidInput, match=f"RAMBO_WAIT_SECONDS must be a number of seconds, got '{text[:9]}"):
+                wait_for(third_time, Told())
 
 
 def test_work_goes_on_while_ray_starts():
@@ -112,7 +114,7 @@ def test_what_ends_the_work_beside_leaves_no_ray(error):
     assert not alive
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:²", "nonsense"])
 def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InvalidInput) as caught, connected():
@@ -120,6 +122,36 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
     sentence = str(caught.value)
     assert sentence.startswith(f"RAY_ADDRESS must name a Ray cluster that answers, got {address} (")
     assert "\n" not in sentence
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_one_sentence_whose_advice_works(tmp_path):
+    """Slurm's are as long. Beside it a home folder that cannot be written, where Ray would keep a token."""
+    script = """
+import os, re
+from cluster.runtime import connected
+from rambo.errors import InvalidInput
+try:
+    with connected(1):
+        print("it has started")
+except InvalidInput as error:
+    print(error)
+    os.environ["RAY_TMPDIR"] = re.search(r"such as (\\S+), and give", str(error))[1]
+with connected(1) as resources:
+    print(resources.num_cpus >= 1)
+"""
+    long = tmp_path / ("x" * 90)
+    environment = {**os.environ, "HOME": "/proc", "RAY_TMPDIR": str(long)}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=200)
+    said, started = ended.stdout.splitlines()
+    assert f"must have a path of some 40 letters at most, got {long}; set RAY_TMPDIR to a short one" in said
+    assert started == "True"
+
+
+def test_whatever_keeps_ray_from_starting_here_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/nothing")
+    with pytest.raises(InvalidInput) as caught, connected(1):
+        pytest.fail("it has started")
+    assert re.fullmatch(r"Ray must start on this machine, got: .*; see that /proc/nothing .*\.", str(caught.value))
 
 
 def test_files_that_experiments_read(tiny, folder):

@@ -15,6 +15,7 @@ from rambo.cli import (
     choose_device,
     parse,
     parse_seeds,
+    port,
     read_configs,
     run_command,
 )
@@ -45,11 +46,37 @@ def test_seeds_are_those_that_were_written(ranges):
             parse_seeds(text)
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1-", "3-1", "1,,2", "1.5", "1-2-3", "1 2"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "1-", "3-1", "1,,2", "1.5", "1-2-3", "1 2", "²", "٣", "0-9" * 9])
 def test_what_is_no_list_of_seeds_is_one_sentence(text):
     with pytest.raises(InvalidInput, match=r"must be whole numbers and ranges such as 0-9 or 0,2,5-7, got") as caught:
         parse_seeds(text)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0-99999999999", "9" * 30, "9" * 5000])
+def test_seeds_that_no_command_could_run_are_refused_at_once(text):
+    with pytest.raises(InvalidInput, match="must be whole numbers and ranges") as caught:
+        parse_seeds(text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "sentence"),
+    [
+        (int, "²", "must be a whole number, got '²'"),
+        (int, "9" * 30, "must be a whole number, got '9999"),
+        (float, "nan", "must be a finite number, got 'nan'"),
+        (float, "1e999", "must be a finite number, got '1e999'"),
+        (port, "99999", "must be a port from 1 to 65535, got '99999'"),
+        (port, "²", "must be a port from 1 to 65535, got '²'"),
+        (port, "0", "must be a port from 1 to 65535, got '0'"),
+    ],
+)
+def test_flags_take_the_numbers_that_fields_take(kind, text, sentence):
+    parser = Parser(prog="any")
+    parser.add_argument("--flag", type=kind)
+    with pytest.raises(InvalidInput, match=f"Argument --flag: {sentence}"):
+        parser.parse_args(["--flag", text])
 
 
 # --- configurations --------------------------------------------------------------------------------------------------

@@ -32,6 +32,36 @@ def test_unusable_files_are_refused(tmp_path, content):
         read_config(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"acquisition": {"budget": Infinity}}', "acquisition.budget must be int, got inf."),
+        ('{"acquisition": {"budget": NaN}}', "acquisition.budget must be int, got nan."),
+        ('{"acquisition": {"budget": 1e999}}', "acquisition.budget must be int, got inf."),
+        ('{"acquisition": {"budget": 99999999999999999999}}', "acquisition.budget must be int, got 9999"),
+        ('{"utility_model": {"lambda_ot": 1%s}}' % ("0" * 400), "utility_model.lambda_ot must be float, got 1000"),
+        ('{"utility_model": {"lambda_ot": 1%s}}' % ("0" * 9000), "--config must name a readable JSON file, got "),
+        (
+            '{"utility_model": {"lambda_ot": Infinity}}',
+            "utility_model.lambda_ot must be finite and at least 0, got inf",
+        ),
+        ('{"utility_model": {"dropout": NaN}}', "utility_model.dropout must be float, got nan."),
+        ('{"seed": "²"}', "seed must be int, got '²'."),
+        ('{"seed": null}', "seed must be int, got None."),
+        ("[" * 100_000, "--config must name a readable JSON file, got "),
+        ("\xff", "--config must name a readable JSON file, got "),
+    ],
+)
+def test_numbers_that_are_none_are_one_short_sentence(tmp_path, content, sentence):
+    path = tmp_path / "config.json"
+    path.write_bytes(content.encode("latin-1") if content == "\xff" else content.encode())
+    with pytest.raises(InvalidInput) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
 def test_every_field_is_documented_and_has_a_default():
     assert len(fields()) == len(flatten(Config()))
     assert [name for name, field in fields().items() if not field.help] == []

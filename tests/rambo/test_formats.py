@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rambo.formats import csv_bytes, first_line, interval, json_bytes, last_line, points
+from rambo.formats import (
+    LARGEST,
+    csv_bytes,
+    first_line,
+    interval,
+    json_bytes,
+    last_line,
+    number,
+    points,
+    shortened,
+    whole,
+)
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=8)
 
@@ -53,3 +64,28 @@ def test_points_and_intervals_as_tables_show_them():
 )
 def test_an_error_is_told_in_one_line_that_is_never_empty(error, first, last):
     assert (first_line(error), last_line(error)) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "given", ["²", "٣", "½", "", " ", "0x10", "1e3", "one", None, [1], {}, True, 1.5, 10**30, "9" * 5000]
+)
+def test_what_is_no_whole_number_is_none(given):
+    assert whole(given) is None
+
+
+@pytest.mark.parametrize("given", [float("inf"), float("nan"), "nan", "²", "1,5", None, [1], False, "x" * 400])
+def test_what_is_no_number_is_none(given):
+    assert whole(given) is None
+    assert number(given) is None or given == float("inf")
+
+
+@settings(max_examples=25)
+@given(st.integers(-LARGEST, LARGEST))
+def test_whole_numbers_are_themselves_as_text_too(value):
+    assert whole(value) == whole(str(value)) == value
+    assert number(str(value)) == float(value)
+
+
+def test_what_was_given_is_shown_however_long_it_is():
+    assert shortened(10**5000) == "a number of thousands of digits"
+    assert len(shortened("9" * 400)) == 61

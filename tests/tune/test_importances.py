@@ -127,7 +127,9 @@ def test_coordinates_are_those_that_can_be_told_apart(tiny, few):
 def test_where_there_is_nothing_to_tell_a_sentence_says_so(tiny, few):
     constant, alone = searched(lambda fields, rng: 0.9), searched(noise, 9)
     still = [replace(one, fields={RATE: 1e-3, BATCH: 10}) for one in searched(noise)]
-    for made, count in ((constant, 40), (alone, 9), (still, 40), ([], 0)):
+    stopped = [replace(one, state="PRUNED" if one.number % 3 else "COMPLETE") for one in constant]
+    rounded = searched(lambda fields, rng: 0.9 + 2e-16 * rng.randrange(2))
+    for made, count in ((constant, 40), (stopped, 40), (rounded, 40), (alone, 9), (still, 40), ([], 0)):
         assert importances(plan(tiny, TWO), made) == []
         assert f"with {count} there are none" in importance_text(plan(tiny, TWO), made)
 

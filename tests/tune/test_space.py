@@ -52,6 +52,12 @@ def test_a_dimension_is_read_and_written_in_the_same_words(text, dimension):
         ("acquisition.batch_size=20,20", "must list different values"),
         ("utility_model.lambda_1=log:1,.1", "must have a lower bound below the upper, got 1 and 0.1"),
         ("utility_model.lambda_1=uniform:1,1", "must have a lower bound below the upper"),
+        (
+            "utility_model.inner_gradient_norm=log:1,inf",
+            "must have bounds that a number can be drawn between, got 1 and",
+        ),
+        ("utility_model.lambda_1=uniform:nan,1", "utility_model.lambda_1 must be float, got 'nan'"),
+        ("acquisition.batch_size=int:1,²", "acquisition.batch_size must be int, got '²'"),
         ("utility_model.lambda_1=log:0,1", "must have a lower bound above 0 for its logarithm, got 0"),
         ("utility_model.lambda_1=log:1", "must have a lower and an upper bound, got 1"),
         ("acquisition.batch_size=log:1,10", "must list values, since it takes int, got bounds"),
@@ -60,7 +66,7 @@ def test_a_dimension_is_read_and_written_in_the_same_words(text, dimension):
     ],
 )
 def test_what_is_no_dimension_is_refused_in_one_sentence(text, sentence):
-    with pytest.raises(InvalidInput, match=r"space|must be int") as refusal:
+    with pytest.raises(InvalidInput, match=r"space|must be (int|float)") as refusal:
         parse_dimension(text)
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)

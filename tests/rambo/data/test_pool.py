@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -219,3 +220,16 @@ def test_where_nothing_can_help_but_other_data_that_is_said_with_the_file():
 def test_too_few_images_to_hold_any_out_is_said():
     with pytest.raises(InvalidInput, match="made must have more images than its 4 classes, got 4; add images"):
         make_split(make_dataset(num_images=4), make_data(num_test=1), 0)
+
+
+def refusal(dataset, data, seed):
+    with pytest.raises(InvalidInput) as caught:
+        make_split(dataset, data, seed)
+    return str(caught.value)
+
+
+def test_sizes_that_are_advised_fit():
+    dataset, data = make_dataset(), make_data(num_seed_labels=200)
+    most = int(re.search(r"let their sum be at most (\d+)\.", refusal(dataset, data, 0))[1])
+    make_split(dataset, replace(data, num_seed_labels=most - data.num_validation), 0)
+    assert "at most" in refusal(dataset, replace(data, num_seed_labels=most - data.num_validation + 1), 0)

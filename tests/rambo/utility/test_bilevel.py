@@ -116,6 +116,24 @@ def test_a_fit_that_ends_with_equal_scores_is_an_error(level):
         fit_utility_model(model, images, pairs, seed=0, bilevel=level)
 
 
+def test_copies_of_one_image_are_not_blamed_on_the_settings():
+    """A smaller learning rate, the usual advice, would tell no two sets of them apart."""
+    model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=1, num_inner_steps=1))
+    with pytest.raises(FitCollapsed, match="in both sets of each; no setting of utility_model helps"):
+        fit_utility_model(model, images[:1].expand_as(images).clone(), pairs, seed=0, bilevel=True)
+
+
+def test_pairs_of_copies_do_not_make_a_fit_collapse():
+    """Sets of the same black frames tie whatever û has learned; it is judged by the pairs that it can order."""
+    model, images, pairs = make_case(settings=UtilityModel(num_outer_steps=1, num_inner_steps=1))
+    images[:-1] = 0
+    shown = pairs.members[:, :, -1]
+    alike = shown[:, 0] == shown[:, 1]
+    kept = np.flatnonzero(alike)[:5].tolist() + np.flatnonzero(~alike)[:3].tolist()
+    pairs = UtilityPairs(pairs.members[kept], pairs.utility[kept], pairs.ot[kept])
+    fit_utility_model(model, images, pairs, seed=0, bilevel=True)
+
+
 @pytest.mark.parametrize(("level", "rate"), [(True, 1.0), (False, 0.03)])
 def test_a_fit_whose_steps_are_too_long_begins_anew_with_shorter_ones(level, rate, monkeypatch):
     def fit():

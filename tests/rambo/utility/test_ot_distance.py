@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import ot
 import pytest
@@ -9,7 +11,14 @@ from rambo.data.features import l2_normalise, pixel_features
 from rambo.home import Home
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.utility.ot_distance import OTProblem, class_distances, exact_distance, measure_ot, squared_distances
+from rambo.utility.ot_distance import (
+    OTProblem,
+    class_distances,
+    exact_distance,
+    measure_ot,
+    squared_distances,
+    typical_cost,
+)
 
 points = st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=12)
 
@@ -94,3 +103,54 @@ def test_values_are_kept_and_read_back(problem, tmp_path, monkeypatch):
 def test_a_wider_set_is_nearer_to_validation(problem):
     one_class = problem.seed_labels == problem.seed_labels[0]
     assert problem.distance(np.ones(40, dtype=bool)) < problem.distance(one_class)
+
+
+COPIED = {"black": 0.0, "still": 1.0}
+
+
+def with_copies(problem, value, share):
+    """`problem` with one image in place of `share` of its images; of value 0 a black one."""
+    generator = np.random.default_rng(0)
+
+    def copied(features):
+        hit = generator.random(len(features)) < share
+        return np.where(hit[:, None], value * problem.seed_features[2], features)
+
+    return replace(
+        problem,
+        seed_features=copied(problem.seed_features),
+        validation_features=copied(problem.validation_features),
+    )
+
+
+@pytest.mark.parametrize("share", [0.75, 0.85, 1.0])
+@pytest.mark.parametrize("value", COPIED.values(), ids=COPIED)
+def test_copies_of_one_image_leave_distances_in_a_unit_that_says_something(problem, value, share):
+    members = np.zeros((2, 40), dtype=bool)
+    members[0, :20], members[1, 10:] = True, True
+    seen = with_copies(problem, value, share)
+    found = [seen.distance(row) for row in members]
+    assert np.isfinite(found).all()
+    assert max(found) < 2
+    assert share < 1 or found == pytest.approx([0, 0], abs=1e-12)
+
+
+def test_values_in_a_unit_that_was_absurd_are_not_taken_from_a_store(problem):
+    """Their keys differ from what they were, and no others do: the key names images, labels and version."""
+    members = np.ones(40, dtype=bool)
+    assert problem.key(members) == with_copies(problem, 0.0, 0.3).key(members)
+    assert problem.key(members) != with_copies(problem, 0.0, 0.85).key(members)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
+def test_the_unit_is_the_median_while_less_than_half_of_the_pairs_are_copies(problem, share):
+    seen = with_copies(problem, 1.0, share)
+    costs = squared_distances(seen.seed_features, seen.validation_features)
+    assert typical_cost(costs) == np.median(costs)
+
+
+def test_a_class_of_one_image_copied_has_a_distance(problem):
+    features = np.repeat(problem.seed_features[[3, 7]], 10, axis=0)
+    labels = np.repeat([0, 1], 10)
+    apart = ((features[0].astype(float) - features[-1]) ** 2).sum()
+    assert class_distances(features, labels, 2)[0, 1] == pytest.approx(apart, rel=1e-5)

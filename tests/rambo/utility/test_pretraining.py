@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,14 @@ def test_the_unit_of_distances_does_not_matter(tiny, learned):
     assert np.array_equal(scaled.result.held_out.ot, learned.result.held_out.ot)
     first = learned.ot(learned.plan.offline).mean()
     np.testing.assert_allclose(learned.result.held_out.ot, learned.ot(learned.plan.held_out) / first)
+
+
+def test_distances_that_are_all_zero_give_no_unit(tiny):
+    """Every set and S_val hold copies of one image: û learns from the accuracies alone, and no target is 0/0."""
+    told = Learned(tiny, ot_unit=math.inf)
+    assert told.learner._ot_unit == 1.0
+    assert np.array_equal(told.result.held_out.ot, np.zeros_like(told.result.held_out.ot))
+    assert torch.isfinite(told.weights()).all()
 
 
 def test_raw_distances_are_learned_as_they_are(tiny, learned):

@@ -1,0 +1,51 @@
+"""Advice that messages give is followed: what they name makes the same request one that can be."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rambo.errors import InvalidInput
+from rambo.fields import override
+from rambo.preparation import prepare
+from rambo.presets import preset
+
+QUICK = "quickstart"
+
+
+def refusal(changes):
+    with pytest.raises(InvalidInput) as caught:
+        prepare(override(preset(QUICK), changes), Path("unused"))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"acquisition.batch_size": 30},
+        {"acquisition.batch_size": 10},
+        {"acquisition.batch_size": 100},
+        {"acquisition.batch_size": 25, "data.num_seed_labels": 130},
+        {"acquisition.batch_size": 30, "strategy": "oracle"},
+    ],
+    ids=str,
+)
+def test_every_batch_size_that_is_advised_can_be(changes):
+    said = refusal(changes)
+    advised = re.search(r"; acquisition\.batch_size ([\d or]+) fits\.", said)
+    assert advised, said
+    for size in advised[1].split(" or "):
+        config = override(preset(QUICK), {**changes, "acquisition.batch_size": size})
+        if "start of at least" in said or "pretraining" not in said:
+            prepare(config, Path("unused"))
+
+
+@pytest.mark.parametrize("changes", [{"acquisition.budget": 7}, {"data.num_seed_labels": 110}])
+def test_where_no_batch_size_can_be_none_is_advised(changes):
+    assert "no other b fits: change acquisition.budget or data.num_seed_labels." in refusal(changes)
+
+
+def test_a_budget_beyond_the_pool_is_helped_by_smaller_parts():
+    changes = {"acquisition.budget": 1600}
+    assert "lower it, or data.num_seed_labels, data.num_validation or data.num_test." in refusal(changes)
+    prepare(override(preset(QUICK), {**changes, "data.num_validation": 50, "data.num_test": 40}), Path("unused"))
