@@ -9,6 +9,7 @@ from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
 from cluster.tracking.entries import BoardSummary
+from cluster.tracking.server import tracking_uri
 from rambo.config import Config
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -17,7 +18,7 @@ from tune.driver import Driver, Spent
 from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
 from tune.search import Search, open_search
-from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
+from tune.settings import Settings, check_plan, keep_plan, known_experiments, make_plan, most_trainings, storage_of
 from tune.space import BATCH, Space
 
 if TYPE_CHECKING:
@@ -68,11 +69,14 @@ def search(
     home = place.home
     home.check_writable()
     with alone(settings.name, home):
-        keep_plan(plan, home)
+        check_plan(plan, home)
+        if settings.publishes:
+            tracking_uri(home)  # what is no address is refused before anything is written
         with home.lock("searches/storage.lock"):  # two that make one database at once break it
             shared = None if settings.storage is None else home.root
             storage = storage_of(settings.name, settings.storage, home)
             memory = open_search(plan, storage, settings.sampler, settings.sampler_seed, shared)
+        keep_plan(plan, home)
         memory.close_orphans()
         memory.start_from_base()
         return _Run(plan, settings, place, progress, memory).result(run_seed)

@@ -1,5 +1,6 @@
 """Work with a name: its folder, lock, files and pages, for studies and searches alike."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -68,11 +69,12 @@ def test_a_plan_that_is_not_there_is_refused_with_the_names_of_its_kind(tmp_path
     assert missing.plan() is None
     with pytest.raises(InvalidInput, match=rf"^--study must name a {kind.noun} of {tmp_path}, got two; there: none\.$"):
         missing.existing_plan()
-    replace(missing, name="one").keep({"plan.json": b"{}"})
+    plan = json.dumps({kind.noun: "one"}).encode()
+    replace(missing, name="one").keep({"plan.json": plan})
     Named(SEARCH if kind is STUDY else STUDY, "other", Home(tmp_path)).keep({"plan.json": b"{}"})
     with pytest.raises(InvalidInput, match=r"got two; there: one\.$"):
         missing.existing_plan()
-    assert replace(missing, name="one").existing_plan() == b"{}"
+    assert replace(missing, name="one").existing_plan() == plan
 
 
 @KINDS

@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from cluster.databases import file_url
 from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.fields import override
@@ -17,7 +18,7 @@ from rambo.randomness import derive
 from tune.driver import Limits
 from tune.records import ORPHANED, SearchPlan, SeedOutcome
 from tune.run import search
-from tune.search import SAMPLERS, default_storage, make_sampler, open_search, read_search
+from tune.search import SAMPLERS, make_sampler, open_search, read_search
 from tune.settings import Settings, make_plan
 from tune.space import BATCH, LAMBDA_OT, LAMBDAS, Range, Space, default_space
 from tune.suggest import as_parameters, suggest
@@ -30,7 +31,7 @@ def plan(name: str = "test", **changes) -> SearchPlan:
 
 
 def storage(folder: Path) -> str:
-    return default_storage(str(folder / "optuna.db"))
+    return file_url(folder / "optuna.db")
 
 
 def study(folder: Path, name: str = "test") -> optuna.Study:

@@ -17,10 +17,10 @@ def test_a_url_as_home_needs_a_tracking_server(monkeypatch):
 
 def test_the_environment_decides_else_a_database_in_the_home(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(Home(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking_uri(Home(tmp_path)) == f"sqlite+pysqlite:///{tmp_path}/mlflow.db"
     for home in (Home(tmp_path), Home("memory://home")):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://db/mlflow")
-        assert tracking_uri(home) == "postgresql://db/mlflow"
+        assert tracking_uri(home) == "postgresql+psycopg2://db/mlflow"
         assert server_address(home) is None, "a database has no pages"
 
 
