@@ -152,9 +152,9 @@ def _malformed(text: str, name: str) -> Iterator[None]:
     except (exc.ArgumentError, exc.NoSuchModuleError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
+        said = masked(first_line(error))
         raise InvalidInput(
-            f"{name} must be the URL of a database that can be opened, got {masked(text)} ({masked(first_line(error))}); "
-            f"give {EXAMPLES}."
+            f"{name} must be the URL of a database that can be opened, got {masked(text)} ({said}); give {EXAMPLES}."
         ) from None
 
 

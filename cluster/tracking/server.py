@@ -63,12 +63,13 @@ def _known_to_mlflow(uri: str) -> str:
     try:
         MlflowClient(uri)
     except Exception as error:  # a plugin may raise anything
-        raise InvalidInput(_malformed(uri, first_line(error))) from None
+        said = first_line(error) if has_scheme(uri) else "no http:// or the like before it"
+        raise InvalidInput(_malformed(uri, said)) from None
     return uri
 
 
 def _malformed(uri: str, reason: str) -> str:
-    said = masked(reason).rstrip(".")[:200]
+    said = masked(reason).rstrip(".")[:100]
     return (
         f"{VARIABLE} must be the URL of a server or of a database, such as http://host:5000 or "
         f"postgresql://user@host/name, got {masked(uri)} ({said}); correct it, or unset it to keep runs in a home that "
