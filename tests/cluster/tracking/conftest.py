@@ -6,6 +6,7 @@ import pytest
 import torch
 from published_trials import QUIET
 
+from cluster.databases import file_url
 from cluster.tracking.entries import Entry
 from rambo.experiment import Lab, run
 from rambo.fields import override
@@ -30,3 +31,13 @@ def home(trials, tmp_path):
 
     shutil.copytree(trials[0].root, tmp_path / "home")
     return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """MLflow's database without an experiment, which takes seconds to make, in a file to be copied."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    MlflowClient(file_url(file)).search_experiments()
+    return file
