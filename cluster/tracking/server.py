@@ -61,6 +61,7 @@ def _known_to_mlflow(uri: str) -> str:
     from mlflow import MlflowClient
 
     try:
+        require(not uri.strip().lower().startswith("http"), "no http:// at its beginning")
         MlflowClient(uri)
     except Exception as error:  # a plugin may raise anything
         said = first_line(error) if has_scheme(uri) else "no http:// or the like before it"

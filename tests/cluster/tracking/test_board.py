@@ -133,9 +133,7 @@ def test_runs_of_others_in_the_experiment_are_left_alone(shown):
     assert mlflow.get_run(theirs).info.lifecycle_stage == "active"
 
 
-def test_an_experiment_that_something_else_has_made_is_refused_before_anything_is_written(
-    migrated, tmp_path, monkeypatch
-):
+def test_an_experiment_of_something_else_is_refused_before_anything_is_written(migrated, tmp_path, monkeypatch):
     (tmp_path / "server.db").write_bytes(migrated.read_bytes())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/server.db")
     home = Home(tmp_path / "home")
