@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
@@ -121,7 +122,8 @@ def run_study(
             files = write_report(read_study(plan, home), home, reporting)
             return _conclude(plan, home, files, showing, num_run=len(missing))
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
-            showing.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
+            with suppress(Exception):  # a disk that has gone away must not hide what came first
+                showing.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
             raise
 
 

@@ -141,7 +141,7 @@ class Jobs:
             return standing[-1], False
         _refuse_beside(known, inner)
         self._check_room(resources)
-        number = max((job.attempt for job in attempts), default=0) + 1
+        number = max([len(attempts), *(job.attempt for job in attempts)]) + 1  # some may have been deleted
         job_id = f"{_plain(name or inner.study)}-{digest}" + (f"-{number}" if attempts else "")
         metadata = {
             "study": inner.study,

@@ -1,6 +1,7 @@
 """Runs a search: one collection of what is known before, trials until a limit, then tables, figures and MLflow."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -123,10 +124,11 @@ class _Run:
             self._progress.say("writing tables and figures")
             return self._conclude(str(self._driver.why_over()))
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
-            self._memory.close_orphans()
-            self._spent.keep()
-            if self._showing:
-                self._showing.close(self._summary({}), "KILLED")
+            with suppress(Exception):  # a disk or a database that has gone away must not hide what came first
+                self._memory.close_orphans()
+                self._spent.keep()
+                if self._showing:
+                    self._showing.close(self._summary({}), "KILLED")
             raise
 
     def _work(self, run_seed: "Evaluate | None") -> None:
