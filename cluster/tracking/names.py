@@ -17,7 +17,7 @@ def metric_name(text: str) -> str:
     MLflow takes letters, digits, `_-. :/`, at most 250 of them, and no name that is another one as a path.
 
     >>> metric_name("test_accuracy/OT=on"), metric_name("test_accuracy/source=images:a/")
-    ('test_accuracy/OT on', 'test_accuracy/source images:a 4f8f8a0c')
+    ('test_accuracy/OT on', 'test_accuracy/source images:a 501fff8f')
     """
     text = text.replace("=", " ")
     plain = posixpath.normpath(REFUSED.sub("_", text)).lstrip("/.") or "_"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_trials import QUIET
+from published_trials import QUIET, client, failed, publish
 
 from cluster.databases import file_url
 from cluster.tracking.entries import Entry
@@ -41,3 +41,14 @@ def migrated(tmp_path_factory):
     file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
     MlflowClient(file_url(file)).search_experiments()
     return file
+
+
+@pytest.fixture
+def shown(migrated, tmp_path):
+    """A home whose board shows two trials, its client, the experiment and its parent."""
+    home = Home(tmp_path / "a%20b?c#d::e")
+    home.write("mlflow.db", migrated.read_bytes())
+    board = publish(home, failed("one", "two"))
+    _, experiment, _, parent = board.parent_page().rsplit("/", 3)
+    assert [item.name for item in tmp_path.iterdir()] == ["a%20b?c#d::e"], "nothing lies beside it"
+    return home, client(home), experiment, parent

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from published_trials import children, client, publish
+from published_trials import children, client, failed, publish, published_again
 
 from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary, Entry
@@ -70,51 +70,23 @@ def test_an_experiment_of_another_home_is_left_alone_and_one_of_a_home_that_move
     assert {name: run.info.run_id for name, run in children(home).items()} == before
 
 
-def failed(*names):
-    """Trials that have nothing to read, which is all that a board of its own needs."""
-    return [Entry(f"trials/{name}", name, {"cell": name}, failure="it broke") for name in names]
-
-
-@pytest.fixture
-def shown(migrated, tmp_path):
-    """A home whose board shows two trials, its client, the experiment and its parent."""
-    home = Home(tmp_path / "a%20b?c#d::e")
-    home.write("mlflow.db", migrated.read_bytes())
-    board = publish(home, failed("one", "two"))
-    _, experiment, _, parent = board.parent_page().rsplit("/", 3)
-    assert [item.name for item in tmp_path.iterdir()] == ["a%20b?c#d::e"], "nothing lies beside it"
-    return home, client(home), experiment, parent
-
-
-def everything(home, mlflow, experiment):
-    """Publishing again gives the same board: one parent, one run of each trial under it, none running."""
-    parent = publish(home, failed("one", "two")).parent_page().rsplit("/", 1)[1]
-    runs = {run.info.run_id: run for run in mlflow.search_runs([experiment])}
-    children = [run for run in runs.values() if "trial" in run.data.tags]
-    assert sorted(run.data.tags["trial"] for run in children) == ["trials/one", "trials/two"]
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent}
-    assert [run.info.run_id for run in runs.values() if "kind" in run.data.tags] == [parent]
-    assert "RUNNING" not in {run.info.status for run in runs.values()}
-    return {run.data.tags["trial"]: run.info.run_id for run in children}
-
-
 def test_the_same_board_is_built_whatever_was_deleted(shown):
     home, mlflow, experiment, parent = shown
-    first = everything(home, mlflow, experiment)
+    first = published_again(home, mlflow, experiment)
     mlflow.delete_run(parent)
-    assert everything(home, mlflow, experiment) == first, "children find their new parent"
+    assert published_again(home, mlflow, experiment) == first, "children find their new parent"
     mlflow.delete_run(first["trials/one"])
-    second = everything(home, mlflow, experiment)
+    second = published_again(home, mlflow, experiment)
     assert (second["trials/two"], second["trials/one"] != first["trials/one"]) == (first["trials/two"], True)
     mlflow.restore_run(first["trials/one"])
-    assert everything(home, mlflow, experiment) == second, "never a second run of a trial"
+    assert published_again(home, mlflow, experiment) == second, "never a second run of a trial"
     mlflow.delete_tag(second["trials/one"], "digest")
-    assert everything(home, mlflow, experiment)["trials/two"] == first["trials/two"], "half published"
+    assert published_again(home, mlflow, experiment)["trials/two"] == first["trials/two"], "half published"
     mlflow.delete_experiment(experiment)
-    everything(home, mlflow, experiment)
+    published_again(home, mlflow, experiment)
     mlflow.delete_experiment(experiment)
     mlflow.restore_experiment(experiment)  # which restores whatever was ever deleted in it
-    everything(home, mlflow, experiment)
+    published_again(home, mlflow, experiment)
 
 
 def test_what_is_the_study_s_no_more_goes_unless_it_was_interrupted(shown):
@@ -131,48 +103,6 @@ def test_runs_of_others_in_the_experiment_are_left_alone(shown):
     publish(home, failed("one", "two"))
     assert mlflow.get_run(theirs).info.status == "RUNNING"
     assert mlflow.get_run(theirs).info.lifecycle_stage == "active"
-
-
-def test_an_experiment_of_something_else_is_refused_before_anything_is_written(migrated, tmp_path, monkeypatch):
-    (tmp_path / "server.db").write_bytes(migrated.read_bytes())
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/server.db")
-    home = Home(tmp_path / "home")
-    mlflow = client(home)
-    theirs = mlflow.create_experiment("ablations/test", artifact_location=tmp_path.as_uri())
-    mlflow.create_run(theirs, run_name="ablations/test", tags={"kind": "study"})
-    for delete in (False, True):
-        if delete:
-            mlflow.delete_experiment(theirs)
-        before = str(mlflow.get_experiment(theirs))
-        with pytest.raises(InvalidInput, match=r"must have been made by this project, got one .* or rename the exp"):
-            publish(home, failed("one"))
-        assert str(mlflow.get_experiment(theirs)) == before
-    mlflow.restore_experiment(theirs)
-    mlflow.rename_experiment(theirs, "theirs")
-    publish(home, failed("one"))
-    [run] = mlflow.search_runs([theirs])
-    assert run.data.tags["kind"] == "study"
-
-
-def test_an_experiment_from_before_the_mark_is_taken_by_its_parent(shown):
-    home, mlflow, experiment, parent = shown
-    first = everything(home, mlflow, experiment)
-    for tag in ("rambo.home", "rambo.home_path"):
-        mlflow.delete_experiment_tag(experiment, tag)
-    mlflow.delete_run(parent)
-    assert everything(home, mlflow, experiment) == first
-    assert mlflow.get_experiment(experiment).tags["rambo.home"] == home.read("id").decode()
-    for run in mlflow.search_runs([experiment], "tags.kind = 'study'"):
-        mlflow.set_tag(run.info.run_id, "home", "another")
-    mlflow.delete_experiment_tag(experiment, "rambo.home")
-    with pytest.raises(InvalidInput, match="must be of the home"):
-        publish(home, failed("one"))
-
-
-def test_a_home_s_id_that_something_else_has_written_is_refused(tmp_path):
-    (tmp_path / "id").write_text("42\n")
-    with pytest.raises(InvalidInput, match="id must hold 32 hex digits, got a file of something else's"):
-        publish(Home(tmp_path), failed("one"))
 
 
 def test_a_summary_of_any_size_and_any_names_is_taken(migrated, tmp_path):
