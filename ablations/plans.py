@@ -133,8 +133,9 @@ def named_study(name: str, home: Home) -> Named:
 
 def read_plan(home: Home, name: str) -> StudyPlan | None:
     """The plan of the study called `name`, None where there is none."""
-    content = named_study(name, home).plan()
-    return None if content is None else StudyPlan.from_bytes(content)
+    named = named_study(name, home)
+    content = named.plan()
+    return None if content is None else named.understood(content, StudyPlan.from_bytes)
 
 
 def with_margin(plan: StudyPlan, home: Home, value: float, reason: str | None) -> StudyPlan:
@@ -153,7 +154,8 @@ def with_margin(plan: StudyPlan, home: Home, value: float, reason: str | None) -
 
 def existing_plan(home: Home, name: str) -> StudyPlan:
     """The same, or `InvalidInput` with the studies there are."""
-    return StudyPlan.from_bytes(named_study(name, home).existing_plan())
+    named = named_study(name, home)
+    return named.understood(named.existing_plan(), StudyPlan.from_bytes)
 
 
 def read_study(plan: StudyPlan, home: Home) -> Study:

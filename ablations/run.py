@@ -1,8 +1,10 @@
 """Runs a study: whatever trials are missing, then tables, figures and MLflow, all from the trial folders."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
@@ -14,6 +16,7 @@ from ablations.study import Study
 from cluster.named import Showing
 from cluster.place import Place
 from cluster.tracking.entries import BoardSummary
+from cluster.tracking.server import tracking_uri
 from cluster.trials import run_trials, unfinished
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -94,6 +97,7 @@ def run_study(
     """
     home = place.home
     home.check_writable()
+    tracking_uri(home)  # what is no address is refused before anything is written
     busy = f"--study {plan.name} must be run by one command at a time, got a second; wait for the first to end."
     with named_study(plan.name, home).alone(busy):
         check_plan(plan, home)
@@ -118,7 +122,8 @@ def run_study(
             files = write_report(read_study(plan, home), home, reporting)
             return _conclude(plan, home, files, showing, num_run=len(missing))
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
-            showing.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
+            with suppress(Exception):  # a disk that has gone away must not hide what came first
+                showing.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
             raise
 
 
@@ -135,7 +140,7 @@ def sync_study(plan: StudyPlan, home: Home, reporting: Reporting, progress: Prog
 
 def show_study(plan: StudyPlan, home: Home, progress: Progress) -> Showing:
     """The study's experiment in MLflow."""
-    sync = f"python -m ablations sync --study {plan.name}"
+    sync = f"python -m ablations sync --study {plan.name} --home {shlex.quote(home.root)}"
     cure = f"nothing is lost: once that is mended, {sync} shows them there."
     return Showing(named_study(plan.name, home), view_columns(plan), progress, cure=cure)
 
@@ -209,7 +214,7 @@ def summary_of(study: Study, files: Mapping[str, bytes]) -> BoardSummary:
     for cell in study.grid.cells:  # the description is folded on the study's page, metrics are not
         found = list(study.accuracies(cell).values())
         if found:
-            metrics[f"test_accuracy/{cell.name.replace('=', ' ')}"] = fmean(found)
+            metrics[f"test_accuracy/{cell.name}"] = fmean(found)
     return BoardSummary("\n\n".join([f"# {study.name}", *text])[:LONGEST_DESCRIPTION], files, metrics)
 
 

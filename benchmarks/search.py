@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.records import keep, table
+from cluster.databases import file_url
 from rambo.cli import Parser
 from rambo.fields import Value
 from rambo.presets import paper_mnist
@@ -82,7 +83,7 @@ def _command(*flags: str) -> None:
 def _ended(folder: Path) -> list["FrozenTrial"]:
     import optuna
 
-    study = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder}/optuna.db")
+    study = optuna.load_study(study_name=folder.name, storage=file_url(folder.resolve() / "optuna.db"))
     return [trial for trial in study.get_trials() if trial.datetime_start and trial.datetime_complete]
 
 
@@ -112,7 +113,7 @@ def samplers(num_trials: int, repeats: int) -> Mapping[str, object]:
         for repeat in range(repeats):
             with tempfile.TemporaryDirectory() as folder:
                 plan = Plan("made-up", space, base, (0,), ("accuracy",), "")
-                search = open_search(plan, f"sqlite:///{folder}/optuna.db", sampler, repeat)
+                search = open_search(plan, file_url(Path(folder).resolve() / "optuna.db"), sampler, repeat)
                 rng = numpy_generator(repeat, "noise")
                 values = []
                 for _ in range(num_trials):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cluster.credentials import refuse_credentials
+from cluster.databases import database_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, flatten, override, read_config, with_absolute_paths
@@ -159,8 +160,7 @@ def _absolute_levels(text: str) -> str:
 
 
 def _absolute_storage(text: str) -> str:
-    scheme, slashes, path = text.partition(":///")
-    return f"{scheme}{slashes}{Path(path).resolve()}" if scheme.startswith("sqlite") and path else text
+    return database_url(text, "--storage") if text.startswith("sqlite") else text
 
 
 def _fields_of(config: Path, given: Mapping[str, str]) -> Mapping[str, Value]:

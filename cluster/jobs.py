@@ -70,6 +70,8 @@ class Job:
     """Empty where it was not submitted by this command."""
     digest: str
     """Empty where it was not submitted by this command."""
+    attempt: int
+    """From 1, among those of one digest; 0 where it was not submitted by this command."""
     started: float | None
     """In seconds since 1970."""
 
@@ -139,7 +141,7 @@ class Jobs:
             return standing[-1], False
         _refuse_beside(known, inner)
         self._check_room(resources)
-        number = len(attempts) + 1
+        number = max([len(attempts), *(job.attempt for job in attempts)]) + 1  # some may have been deleted
         job_id = f"{_plain(name or inner.study)}-{digest}" + (f"-{number}" if attempts else "")
         metadata = {
             "study": inner.study,
@@ -322,6 +324,7 @@ def _described(details: Any) -> Job:
         study=metadata.get("study") or next((match[1] for match in named if match), "-"),
         home=metadata.get("home", ""),
         digest=metadata.get("digest", ""),
+        attempt=int(metadata["attempt"]) if metadata.get("attempt", "").isdecimal() else 0,
         started=details.start_time / 1000 if details.start_time else None,
     )
 

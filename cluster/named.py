@@ -3,20 +3,29 @@
 What such work computes is its own room's; how it is kept and shown is the same for all.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary, Entry
 from cluster.tracking.publisher import Publisher
 from cluster.tracking.server import server_address
 from rambo.errors import InvalidInput, require
+from rambo.formats import first_line
 from rambo.home import Home
 from rambo.progress import Progress
 
 LOCAL_SERVER = "http://127.0.0.1:5000"
 """Where the `ui` commands serve the pages of a database."""
+
+Plan = TypeVar("Plan")
+
+LONGEST_NAME = 255
+"""Bytes, of which letters beyond ASCII take several: what file systems take."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class Kind:
         """
         plain = all(letter.isalnum() or letter in "-_." for letter in name) and name.strip(".") != ""
         require(plain, f"--study must be a name of letters, digits, '-', '_' and '.', got {name!r}.")
+        size = len(name.encode())
+        require(size <= LONGEST_NAME, f"--study must have at most {LONGEST_NAME} bytes, got {size} in {name}.")
         return f"{self.folder}/{name}"
 
 
@@ -87,8 +98,28 @@ class Named:
         self.keep(files)
 
     def plan(self) -> bytes | None:
-        """plan.json, None where there is no such work yet."""
-        return self.read("plan.json")
+        """plan.json, None where there is no such work yet; raises `InvalidInput` where it is something else's."""
+        content = self.read("plan.json")
+        if content is not None:
+            with suppress(ValueError):
+                read = json.loads(content)
+                if isinstance(read, dict) and self.kind.noun in read:
+                    return content
+            raise InvalidInput(
+                f"{self.path('plan.json')} must be the plan of a {self.kind.noun}, got a file of something else's, or "
+                "one that is damaged; choose another --study, or move it away."
+            )
+        return None
+
+    def understood(self, content: bytes, read: Callable[[bytes], Plan]) -> Plan:
+        """What `read` makes of a plan's content; raises `InvalidInput` where it is of another layout."""
+        try:
+            return read(content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput(
+                f"{self.path('plan.json')} must be a plan as this version writes it, got another layout "
+                f"({first_line(error)}); choose another --study, or use the version that wrote it."
+            ) from None
 
     def existing_plan(self) -> bytes:
         """The same, or `InvalidInput` with the names there are."""
@@ -143,5 +174,6 @@ def where_to_look(named: Named, pages: Sequence[str] | None) -> list[str]:
     if not pages:
         return []
     server = server_address(named.home)
-    start = f"python -m {named.kind.module} ui --home {named.home.root}, then" if server is None else server
+    ui = f"python -m {named.kind.module} ui --home {shlex.quote(named.home.root)}, then"
+    start = ui if server is None else server
     return [f"Look at {start}", *(f"  {server or LOCAL_SERVER}{page}" for page in pages)]

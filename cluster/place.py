@@ -1,8 +1,8 @@
 """Where trials work and are kept, and what each of them occupies there."""
 
 import argparse
+import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,5 +135,5 @@ def described(place: Place, share: Share) -> dict[str, str]:
         "data_dir": str(place.data_dir.resolve()),
         "device": place.device if share.num_gpus else "cpu",
         "ledger": place.ledger,
-        "strategies": os.pathsep.join(own.folders()),
+        "strategies": json.dumps(own.folders()),
     }

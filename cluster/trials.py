@@ -201,7 +201,7 @@ def _attempt(folder: str, config: Config, store: Store, place: Mapping[str, str]
     import torch
 
     lab = Lab(store.home, Path(place["data_dir"]), choose_device(place["device"]), Progress(quiet=True), store=store)
-    look_in(filter(None, place["strategies"].split(os.pathsep)))
+    look_in(json.loads(place["strategies"]))
     try:
         prepared = prepare(config, lab.data_dir)
         require(

@@ -6,18 +6,41 @@ when its upload has ended.
 
 import fcntl
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.request import url2pathname
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from rambo.errors import InvalidInput, require
+from rambo.formats import first_line
 
 Names = list[str]
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+"""What alone makes a URL of a text; all else is the name of a folder, whatever it holds."""
+
+
+MARKS = {
+    "trials": re.compile(r".+-[0-9a-f]{12}"),
+    "store": re.compile(r"measurements|ot|weights|corrupt|ledger\.jsonl"),
+}
+"""Folders of a home, and the names of what they hold, some of which any home has."""
+
+NOT_OURS_ALONE = {"mlflow.db", "mlartifacts"}
+"""What MLflow's own server leaves in the folder it is started in; a home has it beside what else it keeps."""
+
+OURS = {*MARKS, "studies", "searches", "id"}
+"""What only a home has."""
+
+LOCK_SECONDS = 120.0
+"""How long a command waits for another that makes a database."""
 
 
 class Home:
@@ -25,16 +48,24 @@ class Home:
 
     def __init__(self, root: str | Path) -> None:
         text = str(root)
-        self.root = text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve())
-        try:
-            self._fs, self._base = fsspec.core.url_to_fs(self.root)
-        except (ValueError, ImportError) as error:
-            raise InvalidInput(f"--home must be a folder or an fsspec URL, got {text} ({error}).") from None
-        self.is_local = "file" in self._fs.protocol
+        require(text != "", "--home must name a folder or an fsspec URL, got nothing; give one.")
+        scheme = SCHEME.match(text)
+        if scheme is None or scheme[1].lower() in ("file", "local"):
+            self.root = self._base = _folder(text if scheme is None else _path_of(text))
+            self._fs: Any = LocalFileSystem()
+        else:
+            self.root = text.rstrip("/")
+            require("://" in self.root, f"--home must name a place at {text}, got none; add it.")
+            self._fs, self._base = _opened(self.root, scheme[1])
+        self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def path(self, name: str) -> str:
         """The full path or URL of `name`, as shown to people."""
         return f"{self.root}/{name}"
+
+    def url(self, name: str) -> str:
+        """The URL of `name`."""
+        return Path(self.path(name)).as_uri() if self.is_local else self.path(name)
 
     def check_writable(self, *, lasting: bool = True) -> None:
         """Write and remove a small file; raises `InvalidInput` where the home does not take one.
@@ -48,13 +79,30 @@ class Home:
         )
         name = f".probe-{uuid.uuid4().hex}"
         try:
+            if lasting:
+                self._check_ours()
             self.write(name, b"probe")
         except InvalidInput as error:
+            if error.__cause__ is None:
+                raise
             reason = getattr(error.__cause__, "strerror", None) or error.__cause__
             raise InvalidInput(
                 f"--home must be a folder that can be written, got {self.root} ({reason}); choose another."
             ) from None
         self.remove(name)
+
+    def _check_ours(self) -> None:
+        """Raise `InvalidInput` where something else's files stand in the places of a home's; beside them is no harm."""
+        there = {*self.list(""), *self.folders("")}
+        found = [] if there & OURS else sorted(there & NOT_OURS_ALONE)
+        for folder in sorted(there & set(MARKS)):
+            names = [*self.list(folder), *self.folders(folder)]
+            found += [f"{folder}/{names[0]}"] if names and not any(map(MARKS[folder].fullmatch, names)) else []
+        require(
+            not found,
+            f"--home must be a folder of this project's, or one without {' and '.join(sorted(OURS | NOT_OURS_ALONE))}, "
+            f"got {self.root} with {found[0] if found else ''} of something else's; choose another.",
+        )
 
     def write(self, name: str, content: bytes) -> None:
         """Make `name` hold `content`, replacing what was there; raises `InvalidInput` where the disk refuses."""
@@ -119,28 +167,50 @@ class Home:
 
     @contextmanager
     def lock(self, name: str, held: str | None = None) -> Iterator[None]:
-        """Hold `name` for this process alone; where another has it, wait, or raise `InvalidInput` with `held`.
+        """Hold `name` for this process alone; where another has it, raise `InvalidInput` with `held`, at once.
 
-        A URL takes no locks: there the caller must see to it that nobody else is at work.
+        Without `held` wait for it, for LOCK_SECONDS at most. A URL takes no locks: there the caller must see to it that
+        nobody else is at work.
         """
         if not self.is_local:
             yield
             return
-        path = Path(self._place(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if held else 0))
-            except BlockingIOError:
-                raise InvalidInput(str(held)) from None
+        with self._refusing(name):
+            path = Path(self._place(name))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        with file:
+            busy = f"{self.path(name)} must be let go within {LOCK_SECONDS:.0f} s, got one that another process holds."
+            deadline = time.monotonic() + (0 if held else LOCK_SECONDS)
+            while not self._locked(file, name):
+                require(time.monotonic() < deadline, held or busy)
+                time.sleep(0.05)
             yield
 
+    def _locked(self, file: IO[str], name: str) -> bool:
+        """Whether the lock is ours now."""
+        with self._refusing(name):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
     def read(self, name: str) -> bytes | None:
-        """The content of `name`, or None where there is no such file."""
+        """The content of `name`, or None where there is no such file; raises `InvalidInput` where it cannot be read."""
+        place = self._place(name)
         try:
-            return bytes(self._fs.cat_file(self._place(name)))
+            return bytes(self._fs.cat_file(place))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: OSError) -> InvalidInput:
+        return InvalidInput(
+            f"{self.path(name)} must be readable, got: {error.strerror or error}; see whose it is, or choose another "
+            "--home."
+        )
 
     def list(self, folder: str) -> Names:
         """Names of the files directly in `folder`, sorted; hidden ones (temporary files) are left out."""
@@ -157,6 +227,8 @@ class Home:
             entries: list[Any] = self._fs.ls(place, detail=True)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._unreadable(folder, error) from error
         names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind]
         return sorted(name for name in names if name and not name.startswith("."))
 
@@ -166,3 +238,34 @@ class Home:
             self._fs.rm_file(self._place(name))
         except FileNotFoundError:
             return
+
+
+def _folder(text: str) -> str:
+    """The absolute path of a folder of this machine."""
+    try:
+        path = str(Path(os.path.expanduser(text)).resolve())
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"--home must have a name in UTF-8, got {text!r}; choose another.") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidInput(f"--home must be a folder, got {text} ({error}); choose another.") from None
+    return path
+
+
+def _path_of(url: str) -> str:
+    """The path on this machine that a file:// URL names."""
+    host, _, path = url.partition("://")[2].partition("/")
+    require(
+        host in ("", "localhost"),
+        f"--home must be on this machine where it is a file:// URL, got {url} of the host {host}; write file:///path.",
+    )
+    return url2pathname(f"/{path}")
+
+
+def _opened(url: str, scheme: str) -> tuple[Any, str]:
+    """The file system that knows `scheme`, and its name for `url`; a `::` chains nothing."""
+    try:
+        kind = fsspec.get_filesystem_class(scheme)
+        return kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+    except Exception as error:  # each has its own
+        raise InvalidInput(f"--home must be a folder or an fsspec URL, got {url} ({first_line(error)}).") from None

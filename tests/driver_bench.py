@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from cluster.databases import file_url
 from rambo.home import Home
 from rambo.result import Result, result_json
 from tune.driver import Driver, Limits, Spent
 from tune.records import SearchPlan, SeedOutcome
-from tune.search import default_storage, open_search
+from tune.search import open_search
 from tune.settings import most_trainings
 from tune.space import Range, Space
 
@@ -21,7 +22,7 @@ class Bench:
     ):
         self.home = Home(folder)
         self.plan = SearchPlan("test", space, tiny, (0, 1), objectives, "digits")
-        self.search = open_search(self.plan, default_storage(str(folder / "optuna.db")), "random", 0)
+        self.search = open_search(self.plan, file_url(folder / "optuna.db"), "random", 0)
         self.search.close_orphans()
         self.ended: list[int] = []
         self.spent = Spent(self.home, "test")

@@ -1,7 +1,7 @@
 """Trials as MLflow shows them: published, and read back with its own client."""
 
 from cluster.tracking.board import Board
-from cluster.tracking.entries import BoardSummary
+from cluster.tracking.entries import BoardSummary, Entry
 from cluster.tracking.server import tracking_uri
 from rambo.home import Home
 from rambo.progress import Progress
@@ -32,3 +32,20 @@ def publish(home: Home, entries, status="FINISHED"):
         board.publish(entry)
     board.finish(SUMMARY, status)
     return board
+
+
+def failed(*names):
+    """Trials that have nothing to read, which is all that a board of its own needs."""
+    return [Entry(f"trials/{name}", name, {"cell": name}, failure="it broke") for name in names]
+
+
+def published_again(home, mlflow, experiment):
+    """Publishing again gives the same board: one parent, one run of each trial under it, none running."""
+    parent = publish(home, failed("one", "two")).parent_page().rsplit("/", 1)[1]
+    runs = {run.info.run_id: run for run in mlflow.search_runs([experiment])}
+    children = [run for run in runs.values() if "trial" in run.data.tags]
+    assert sorted(run.data.tags["trial"] for run in children) == ["trials/one", "trials/two"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent}
+    assert [run.info.run_id for run in runs.values() if "kind" in run.data.tags] == [parent]
+    assert "RUNNING" not in {run.info.status for run in runs.values()}
+    return {run.data.tags["trial"]: run.info.run_id for run in children}

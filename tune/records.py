@@ -187,13 +187,15 @@ def alone(name: str, home: Home) -> AbstractContextManager[None]:
 
 def read_plan(home: Home, name: str) -> SearchPlan | None:
     """The plan of the search called `name`, None where there is none."""
-    content = named_search(name, home).plan()
-    return None if content is None else SearchPlan.from_bytes(content)
+    named = named_search(name, home)
+    content = named.plan()
+    return None if content is None else named.understood(content, SearchPlan.from_bytes)
 
 
 def existing_plan(home: Home, name: str) -> SearchPlan:
     """The same, or `InvalidInput` with the searches there are."""
-    return SearchPlan.from_bytes(named_search(name, home).existing_plan())
+    named = named_search(name, home)
+    return named.understood(named.existing_plan(), SearchPlan.from_bytes)
 
 
 def entries(plan: SearchPlan, attempts: Sequence[Attempt]) -> list[Entry]:

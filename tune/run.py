@@ -1,6 +1,7 @@
 """Runs a search: one collection of what is known before, trials until a limit, then tables, figures and MLflow."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
 from cluster.tracking.entries import BoardSummary
+from cluster.tracking.server import tracking_uri
 from rambo.config import Config
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -17,7 +19,7 @@ from tune.driver import Driver, Spent
 from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
 from tune.search import Search, open_search
-from tune.settings import Settings, keep_plan, known_experiments, make_plan, most_trainings, storage_of
+from tune.settings import Settings, check_plan, keep_plan, known_experiments, make_plan, most_trainings, storage_of
 from tune.space import BATCH, Space
 
 if TYPE_CHECKING:
@@ -68,11 +70,14 @@ def search(
     home = place.home
     home.check_writable()
     with alone(settings.name, home):
-        keep_plan(plan, home)
+        check_plan(plan, home)
+        if settings.publishes:
+            tracking_uri(home)  # what is no address is refused before anything is written
         with home.lock("searches/storage.lock"):  # two that make one database at once break it
             shared = None if settings.storage is None else home.root
             storage = storage_of(settings.name, settings.storage, home)
             memory = open_search(plan, storage, settings.sampler, settings.sampler_seed, shared)
+        keep_plan(plan, home)
         memory.close_orphans()
         memory.start_from_base()
         return _Run(plan, settings, place, progress, memory).result(run_seed)
@@ -119,10 +124,11 @@ class _Run:
             self._progress.say("writing tables and figures")
             return self._conclude(str(self._driver.why_over()))
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
-            self._memory.close_orphans()
-            self._spent.keep()
-            if self._showing:
-                self._showing.close(self._summary({}), "KILLED")
+            with suppress(Exception):  # a disk or a database that has gone away must not hide what came first
+                self._memory.close_orphans()
+                self._spent.keep()
+                if self._showing:
+                    self._showing.close(self._summary({}), "KILLED")
             raise
 
     def _work(self, run_seed: "Evaluate | None") -> None:

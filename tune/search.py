@@ -5,6 +5,7 @@ killed are FAIL as well and their settings enqueued again. Everything else that 
 the study.
 """
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,15 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 import optuna
-import sqlalchemy.exc
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
+from cluster.databases import EXAMPLES, database_url, file_of, knock, reason_of, refuse_tables_of_others, shown
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
-from rambo.formats import first_line
 from rambo.randomness import derive
 from tune.records import ORPHANED, Attempt, SearchPlan, SeedOutcome, State
 from tune.suggest import as_parameters, suggest
@@ -90,14 +90,18 @@ class Search:
 
     def means_at(self, place: int, but: int) -> list[float]:
         """Means over the first `place` + 1 seeds of all trials that came so far and did not fail, but for one."""
-        trials = self._study.get_trials(deepcopy=False)
-        good = [trial for trial in trials if trial.state != TrialState.FAIL and trial.number != but]
+        good = [trial for trial in self._trials() if trial.state != TrialState.FAIL and trial.number != but]
         return [trial.intermediate_values[place] for trial in good if place in trial.intermediate_values]
 
     def attempts(self) -> list[Attempt]:
-        """Every trial there is, in order; those that only wait to be asked for are left out."""
+        """Every trial of this search, in order; those that only wait to be asked for are left out."""
+        return [_attempt(trial) for trial in self._trials() if trial.state != TrialState.WAITING]
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        """Those there are but for results that others have put in: what was not run here counts for nothing."""
+        results = (TrialState.COMPLETE, TrialState.PRUNED)
         trials = self._study.get_trials(deepcopy=False)
-        return [_attempt(trial) for trial in trials if trial.state != TrialState.WAITING]
+        return [trial for trial in trials if trial.state not in results or "fields" in trial.user_attrs]
 
     def close_orphans(self) -> int:
         """Fail all that is RUNNING and enqueue its setting again; how many there were.
@@ -135,16 +139,34 @@ def open_search(plan: SearchPlan, storage: str, sampler: str, seed: int, home: s
     """
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: len(plan.objectives)]
     with _opened(storage) as database:
+        is_new = plan.name not in optuna.get_all_study_names(database)
         study = optuna.create_study(study_name=plan.name, storage=database, directions=directions, load_if_exists=True)
-        kept = study.user_attrs.get("plan")
-        if kept is None:
+        if not is_new:
+            _check_ours(study, plan, storage, may_be_begun=home is None and study.directions == directions)
+        if "plan" not in study.user_attrs:
             study.set_user_attr("plan", plan.to_bytes().decode())
-        else:
-            plan.check_same(SearchPlan.from_bytes(kept.encode()))
         if home is not None:
             _check_home(study, home)
         study.sampler = make_sampler(sampler, derive(seed, "sampler", len(study.get_trials(deepcopy=False))))
     return Search(study, plan, idle=sampler == "gp")
+
+
+def _check_ours(study: optuna.Study, plan: SearchPlan, storage: str, *, may_be_begun: bool) -> None:
+    """Raise `InvalidInput` where a study is another search, or what another program has made.
+
+    `may_be_begun`: it is where only this project's are, so that an empty one is of a command that was killed.
+    """
+    kept = study.user_attrs.get("plan")
+    if kept is None and may_be_begun and not study.user_attrs and not study.get_trials(deepcopy=False):
+        return
+    try:
+        old = SearchPlan.from_bytes(str(kept).encode())
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise InvalidInput(
+            f"--study {plan.name} must be a search of this project in {shown(storage)}, got a study that something "
+            "else has made; choose another --study or another --storage."
+        ) from None
+    plan.check_same(old)
 
 
 def _check_home(study: optuna.Study, home: str) -> None:
@@ -160,15 +182,18 @@ def _check_home(study: optuna.Study, home: str) -> None:
 
 
 def read_search(plan: SearchPlan, storage: str) -> Search:
-    """The same to be looked at; raises `InvalidInput` where the database lacks it."""
-    with _opened(storage) as database:
-        names = optuna.get_all_study_names(database)
-        require(
-            plan.name in names,
-            f"--storage must hold the search {plan.name}, got {_shown(storage)} without it; give the --storage it was "
-            "run with.",
-        )
-        return Search(optuna.load_study(study_name=plan.name, storage=database), plan)
+    """The same to be looked at; raises `InvalidInput` where the database lacks it, which is not made then."""
+    missing = (
+        f"--storage must hold the search {plan.name}, got {shown(storage)} without it; give the --storage it was run "
+        "with."
+    )
+    file = file_of(database_url(storage, "--storage"))
+    require(file is None or file.exists(), missing)
+    with _opened(storage, missing) as database:
+        require(plan.name in optuna.get_all_study_names(database), missing)
+        study = optuna.load_study(study_name=plan.name, storage=database)
+        _check_ours(study, plan, storage, may_be_begun=False)
+        return Search(study, plan)
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -181,11 +206,6 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
         if name == "gp":
             return GPSampler(seed=short, warn_independent_sampling=False)
         return RandomSampler(seed=short)
-
-
-def default_storage(path: str) -> str:
-    """The URL of an SQLite file at the absolute `path`."""
-    return f"sqlite:///{path}"
 
 
 def _attempt(trial: optuna.trial.FrozenTrial) -> Attempt:
@@ -214,23 +234,21 @@ def calm() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(storage: str) -> Iterator[optuna.storages.RDBStorage]:
-    options = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
+def _opened(storage: str, missing: str | None = None) -> Iterator[optuna.storages.RDBStorage]:
+    """The database at `storage`; a sentence of what SQLAlchemy, a driver or Optuna say of it within.
+
+    Where it has no studies they are made, or `missing`, if given, is raised.
+    """
+    url = database_url(storage, "--storage")
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
+        tables = knock(url)
+        refuse_tables_of_others(url, tables, "studies", "--storage")
+        require(missing is None or "studies" in tables, str(missing))
         with calm():
-            yield optuna.storages.RDBStorage(storage, engine_kwargs=options)
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
-        cause = getattr(error, "orig", None) or error.__cause__ or error
-        reason = first_line(cause)
+            yield optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
         raise InvalidInput(
-            f"--storage must be the URL of a database that can be opened, got {_shown(storage)} ({reason}); give "
-            "sqlite:////absolute/path.db or postgresql://user:password@host/name."
+            f"--storage must be the URL of a database that can be opened, got {shown(url)} ({reason_of(error)}); give "
+            f"{EXAMPLES}."
         ) from None
-
-
-def _shown(storage: str) -> str:
-    """The URL without its password."""
-    try:
-        return make_url(storage).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return "what is no URL"

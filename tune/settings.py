@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from cluster.databases import file_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
@@ -15,7 +16,7 @@ from rambo.preparation import Prepared, prepare
 from rambo.training.trainer import SetSpec
 from tune.driver import Limits
 from tune.records import SearchPlan, named_search, read_plan
-from tune.search import SAMPLERS, default_storage
+from tune.search import SAMPLERS
 from tune.space import BATCH, OBJECTIVES, Objective, Space
 
 WITH_PREPARATION = ("data.", "acquisition.", "classifier.", "evaluation.", "pretraining.", "offline.")
@@ -78,12 +79,17 @@ def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) ->
     return replace(plan, data=data.pop())
 
 
-def keep_plan(plan: SearchPlan, home: Home) -> None:
-    """Write plan.json where it is new; refuse another search of the same name."""
+def check_plan(plan: SearchPlan, home: Home) -> None:
+    """Raise `InvalidInput` where the home has another search of the same name."""
     old = read_plan(home, plan.name)
     if old is not None:
         plan.check_same(old)
-    else:
+
+
+def keep_plan(plan: SearchPlan, home: Home) -> None:
+    """Write plan.json where it is new; refuse another search of the same name."""
+    check_plan(plan, home)
+    if read_plan(home, plan.name) is None:
         named_search(plan.name, home).keep({"plan.json": plan.to_bytes()})
 
 
@@ -95,7 +101,7 @@ def storage_of(name: str, storage: str | None, home: Home) -> str:
         home.is_local,
         f"--storage must name a database where --home is a URL, got none with {home.root}; give postgresql://….",
     )
-    return default_storage(named_search(name, home).path("optuna.db"))
+    return file_url(named_search(name, home).path("optuna.db"))
 
 
 def known_experiments(plan: SearchPlan, data_dir: Path) -> list[Prepared]:

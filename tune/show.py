@@ -1,8 +1,8 @@
 """What a plan and a status print: the space, what it measures, what is done and what is spent."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from cluster.databases import database_url, file_of
 from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -93,8 +93,8 @@ def _attempts_so_far(plan: SearchPlan, settings: Settings, home: Home) -> list[A
     if old is None:
         return []
     plan.check_same(old)
-    path = storage_of(plan.name, settings.storage, home).removeprefix("sqlite:///")
-    if settings.storage is None and not Path(path).exists():
+    path = file_of(database_url(storage_of(plan.name, settings.storage, home), "--storage"))
+    if path is not None and not path.exists():
         return []
     try:
         return read_search(plan, storage_of(plan.name, settings.storage, home)).attempts()

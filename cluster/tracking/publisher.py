@@ -3,14 +3,18 @@
 import queue
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
 
-from cluster.credentials import masked
+from cluster.databases import reason_of
 from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary, Entry
-from rambo.errors import InvalidInput
-from rambo.formats import first_line
 from rambo.progress import Progress
+
+OF_ONE_TRIAL = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+"""What MLflow says of a value that it or its database cannot take."""
+
+MOST_NAMED = 5
+"""Trials that a sentence lists."""
 
 
 class Publisher:
@@ -37,7 +41,9 @@ class Publisher:
         """Why something is not published, None if all is well."""
         if self._silence is not None or not self._refused:
             return self._silence
-        return f"{'; '.join(self._refused)}: {next(iter(self._refused.values()))}"
+        named, more = list(self._refused)[:MOST_NAMED], len(self._refused) - MOST_NAMED
+        names = "; ".join([*named, *([f"{more} more"] if more > 0 else [])])
+        return f"{names}: {next(iter(self._refused.values()))}"
 
     def publish(self, entry: Entry) -> None:
         """Show `entry` soon."""
@@ -49,7 +55,7 @@ class Publisher:
         self._thread.join()
         self._tried = float("-inf")
         self._flush()
-        if not self._left:
+        if self._opened and not self._left:
             self._attempt(lambda: self._board.finish(summary, status))
         return len(self._left) + len(self._refused)
 
@@ -73,36 +79,40 @@ class Publisher:
 
     def _publish(self, entry: Entry) -> None:
         """Show `entry`; what cannot be shown for a reason of its own keeps no other back."""
-        from mlflow.exceptions import MlflowException
-
         try:
             self._board.publish(entry)
             self.num_published += 1
-        except (MlflowException, OSError) as error:
-            if getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE":
-                raise
-            self._refused[entry.name] = masked(_reason(error))
         except Exception as error:  # whatever is wrong with its files: the study goes on and its end says so
-            self._refused[entry.name] = masked(_reason(error))
+            if _is_silence(error):
+                raise
+            self._refused[entry.name] = _reason(error)
 
-    def _attempt(self, call: Any) -> bool:
-        from mlflow.exceptions import MlflowException
-
+    def _attempt(self, call: Callable[[], object]) -> bool:
         try:
             call()
-        except (MlflowException, OSError, InvalidInput) as error:
+        except Exception as error:  # MLflow, SQLAlchemy, drivers and plugins have each their own; none ends a study
             if self._silence is None:
                 self._progress.say(f"MLflow at {self._board.uri} does not take results now; they are kept in the home.")
-            self._silence = masked(_reason(error))
+            self._silence = _reason(error)
             self._tried = time.monotonic()
             return False
         self._silence = None
         return True
 
 
+def _is_silence(error: Exception) -> bool:
+    """Whether it is of the server or the database, and would come of the next trial too."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in OF_ONE_TRIAL
+    return isinstance(error, OSError | SQLAlchemyError)
+
+
 def _reason(error: Exception) -> str:
     """What a server said, in one sentence; what to do where it wants to know who asks."""
-    said = first_line(error).rstrip(".")
+    said = reason_of(error).rstrip(".")
     if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED") or "error code 401" in said:
         return f"{said}: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must be those of a user there"
     return said

@@ -38,7 +38,7 @@ def test_what_a_command_names_is_made_absolute(folder):
         (["--utility_model.weights=imagenet"], "--utility_model.weights=imagenet"),
         (["--factor", "data.source=npz:a.npz,digits"], "data.source=npz:{0}/a.npz,digits"),
         (["--factor=switches.ot"], "--factor=switches.ot"),
-        (["--storage=sqlite:///memory.db"], "--storage=sqlite:///{}/memory.db"),
+        (["--storage=sqlite:///memory.db"], "--storage=sqlite+pysqlite:///{}/memory.db"),
         (["--storage=postgresql://ann@host/optuna"], "--storage=postgresql://ann@host/optuna"),
         (["--home", "kept"], "{}/kept"),
         (["--data-dir=sets"], "--data-dir={}/sets"),

@@ -1,6 +1,8 @@
 """Work with a name: its folder, lock, files and pages, for studies and searches alike."""
 
+import json
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,11 +73,39 @@ def test_a_plan_that_is_not_there_is_refused_with_the_names_of_its_kind(tmp_path
     assert missing.plan() is None
     with pytest.raises(InvalidInput, match=rf"^--study must name a {kind.noun} of {tmp_path}, got two; there: none\.$"):
         missing.existing_plan()
-    replace(missing, name="one").keep({"plan.json": b"{}"})
+    plan = json.dumps({kind.noun: "one"}).encode()
+    replace(missing, name="one").keep({"plan.json": plan})
     Named(SEARCH if kind is STUDY else STUDY, "other", Home(tmp_path)).keep({"plan.json": b"{}"})
     with pytest.raises(InvalidInput, match=r"got two; there: one\.$"):
         missing.existing_plan()
-    assert replace(missing, name="one").existing_plan() == b"{}"
+    assert replace(missing, name="one").existing_plan() == plan
+
+
+@KINDS
+@pytest.mark.parametrize("content", [b"[1]", b"no json", b'{"name": "theirs"}', b"\xff"])
+def test_a_plan_of_another_program_is_refused(tmp_path, kind, content):
+    theirs = Named(kind, "theirs", Home(tmp_path))
+    theirs.keep({"plan.json": content})
+    with pytest.raises(InvalidInput, match=rf"must be the plan of a {kind.noun}, got a file of something else"):
+        theirs.plan()
+
+
+def test_a_plan_of_another_layout_is_one_sentence(named):
+    with pytest.raises(InvalidInput, match=r"must be a plan as this version writes it, got another layout \('base'\)"):
+        named.understood(b"", lambda content: {}["base"])
+
+
+@KINDS
+def test_a_name_that_no_file_system_takes_is_refused(tmp_path, kind):
+    Named(kind, "x" * 200, Home(tmp_path))
+    with pytest.raises(InvalidInput, match="--study must have at most 255 bytes, got 400"):
+        Named(kind, "ü" * 200, Home(tmp_path))
+
+
+def test_the_command_that_is_named_works_for_a_home_of_any_name(tmp_path):
+    home = Home(tmp_path / "it's mine")
+    [look, *_] = where_to_look(Named(STUDY, "mine", home), PAGES)
+    assert shlex.split(look.removeprefix("Look at ").removesuffix(", then"))[-1] == home.root
 
 
 @KINDS

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ablations.plans import StudyPlan
+from cluster.databases import file_url
 from rambo import preparation
 from rambo.data import dataset as data
 from rambo.data.pool import reveal
@@ -24,7 +25,7 @@ from tune.importances import importances
 from tune.noise import noise_text
 from tune.records import SearchPlan, settings_of
 from tune.report import importances_csv
-from tune.search import default_storage, read_search
+from tune.search import read_search
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
 TABLE4 = RECORDS / "table4"
@@ -127,7 +128,7 @@ def repeat_agreement(prepared, store):
 def test_every_trial_of_the_searches_lies_where_its_setting_says():
     folder = RECORDS / "search" / "paper_mnist"
     plan = SearchPlan.from_bytes((folder / "plan.json").read_bytes())
-    attempts = read_search(plan, default_storage(str(folder / "optuna.db"))).attempts()
+    attempts = read_search(plan, file_url(str(folder / "optuna.db"))).attempts()
     placed = [one for one in attempts if one.folders]
     assert len(placed) == 54
     for one in placed:
@@ -138,7 +139,7 @@ def test_every_trial_of_the_searches_lies_where_its_setting_says():
 def test_the_recorded_search_says_again_what_stands_beside_it():
     folder = RECORDS / "search" / "paper_mnist"
     plan = SearchPlan.from_bytes((folder / "plan.json").read_bytes())
-    attempts = read_search(plan, default_storage(str(folder / "optuna.db"))).attempts()
+    attempts = read_search(plan, file_url(str(folder / "optuna.db"))).attempts()
     assert len(settings_of(attempts)) == 40
     assert "F(23, 46) = .70, p = .822" in noise_text(plan, attempts)
     assert importances_csv(importances(plan, attempts)) == (folder / "importances.csv").read_bytes()

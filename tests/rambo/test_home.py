@@ -1,3 +1,4 @@
+import fcntl
 import os
 
 import pytest
@@ -48,3 +49,61 @@ class TestHome:
             home.write("a.txt", b"new")
         assert home.read("a.txt") == b"old"
         assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+    @pytest.mark.parametrize(
+        "name", ["My%20Project", "what?", "a#b", "a::b", "it's", "ü ö", "~no-such-user", "x" * 200]
+    )
+    def test_every_name_of_a_folder_is_that_folder(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        for text in (name, tmp_path / name, (tmp_path / name).as_uri()):
+            home = Home(text)
+            assert (home.is_local, home.root) == (True, str(tmp_path / name))
+            home.check_writable()
+            home.write("a/b?.txt", b"content")
+            assert (home.read("a/b?.txt"), home.list("a")) == (b"content", ["b?.txt"])
+        assert [item.name for item in tmp_path.iterdir()] == [name], "nothing lies beside it"
+        assert home.url("mlflow.db") == (tmp_path / name / "mlflow.db").as_uri()
+
+    def test_a_url_is_one_by_its_scheme_and_chains_nothing(self):
+        home = Home("memory://of/a::b%20c?")
+        home.write("x", b"there")
+        assert (home.is_local, home.root, home.read("x")) == (False, "memory://of/a::b%20c?", b"there")
+        assert home.url("x") == "memory://of/a::b%20c?/x"
+
+    @pytest.mark.parametrize("text", ["", "memory://", "s3:///", "file://host/x", "zip://x"])
+    def test_what_names_no_place_is_one_sentence(self, tmp_path, monkeypatch, text):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InvalidInput, match=r"^--home must .*\.$"):
+            Home(text)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("theirs", ["mlflow.db", "trials/2024-01-01/log.txt", "store/cache.bin"])
+    def test_a_folder_where_another_program_keeps_its_own_is_refused(self, tmp_path, theirs):
+        Home(tmp_path).write(theirs, b"theirs")
+        with pytest.raises(InvalidInput, match=r"--home must be a folder of this project's, .*; choose another\."):
+            Home(tmp_path).check_writable()
+        assert [item for item in tmp_path.rglob("*") if item.is_file()] == [tmp_path / theirs]
+
+    @pytest.mark.parametrize(
+        "ours", ["trials/digits-0123456789ab/x", "store/ledger.jsonl", "studies/t/plan.json", "notes"]
+    )
+    def test_homes_of_ours_and_folders_with_other_things_are_taken(self, tmp_path, ours):
+        Home(tmp_path).write(ours, b"")
+        if ours != "notes":
+            Home(tmp_path).write("mlflow.db", b"")
+        Home(tmp_path).check_writable()
+
+    def test_a_lock_is_waited_for_so_long_and_no_longer(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("rambo.home.LOCK_SECONDS", 0.1)
+        (tmp_path / "folder").mkdir()
+        with (tmp_path / "lock").open("w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            with pytest.raises(InvalidInput, match="lock must be let go within 0 s"), Home(tmp_path).lock("lock"):
+                pytest.fail("two hold it")
+        with (
+            pytest.raises(InvalidInput, match="folder must be writable, got: Is a directory"),
+            Home(tmp_path).lock("folder"),
+        ):
+            pytest.fail("a folder is no lock")
+        with pytest.raises(InvalidInput, match="folder must be readable, got: Is a directory"):
+            Home(tmp_path).read("folder")

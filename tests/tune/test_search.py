@@ -1,12 +1,14 @@
 """The memory of a search: real studies on SQLite, and what their samplers are worth."""
 
 import math
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
+from cluster.databases import file_url
 from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.fields import override
@@ -17,7 +19,7 @@ from rambo.randomness import derive
 from tune.driver import Limits
 from tune.records import ORPHANED, SearchPlan, SeedOutcome
 from tune.run import search
-from tune.search import SAMPLERS, default_storage, make_sampler, open_search, read_search
+from tune.search import SAMPLERS, make_sampler, open_search, read_search
 from tune.settings import Settings, make_plan
 from tune.space import BATCH, LAMBDA_OT, LAMBDAS, Range, Space, default_space
 from tune.suggest import as_parameters, suggest
@@ -30,7 +32,7 @@ def plan(name: str = "test", **changes) -> SearchPlan:
 
 
 def storage(folder: Path) -> str:
-    return default_storage(str(folder / "optuna.db"))
+    return file_url(folder / "optuna.db")
 
 
 def study(folder: Path, name: str = "test") -> optuna.Study:
@@ -156,6 +158,50 @@ def test_a_storage_that_cannot_be_opened_is_one_sentence_without_its_password(ur
         open_search(plan(), url, "tpe", 0)
     assert "\n" not in str(refusal.value)
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("attribute", [None, "{}", "no json", 3])
+def test_a_study_that_another_program_has_made_is_refused_and_left_as_it_is(tmp_path, attribute):
+    theirs = optuna.create_study(study_name="test", storage=storage(tmp_path), direction="minimize")
+    if attribute is not None:
+        theirs.set_user_attr("plan", attribute)
+    for home in ("/home", None):
+        with pytest.raises(InvalidInput, match="got a study that something else has made; choose another --study"):
+            open_search(plan(), storage(tmp_path), "tpe", 0, home)
+    with pytest.raises(InvalidInput, match="something else has made"):
+        read_search(plan(), storage(tmp_path))
+    assert study(tmp_path).user_attrs == ({} if attribute is None else {"plan": attribute})
+    open_search(plan("another"), storage(tmp_path), "tpe", 0, "/home")
+
+
+def test_what_a_command_that_was_killed_has_begun_in_the_home_is_taken(tmp_path):
+    optuna.create_study(study_name="test", storage=storage(tmp_path), direction="maximize")
+    assert open_search(plan(), storage(tmp_path), "tpe", 0).attempts() == []
+
+
+def test_results_that_others_put_into_a_search_count_for_nothing(tmp_path):
+    search = open_search(plan(), storage(tmp_path), "random", 0)
+    study(tmp_path).add_trial(optuna.trial.create_trial(value=9.0))
+    assert (search.attempts(), search.means_at(0, but=5)) == ([], [])
+
+
+def test_looking_makes_no_database_and_tables_of_others_are_left_alone(tmp_path):
+    with pytest.raises(InvalidInput, match=r"--storage must hold the search test, got .* without it"):
+        read_search(plan(), storage(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    with sqlite3.connect(tmp_path / "optuna.db") as theirs:
+        theirs.execute("CREATE TABLE alembic_version (version_num)")
+    with pytest.raises(InvalidInput, match=r"--storage must name a database of its own, got .*; give another\."):
+        open_search(plan(), storage(tmp_path), "tpe", 0)
+    assert theirs.execute("SELECT name FROM sqlite_master").fetchall() == [("alembic_version",)]
+
+
+@pytest.mark.parametrize("name", ["My%20Project", "what?", "a::b", "{x} ü"])
+def test_a_search_lies_in_its_home_whatever_that_is_called(tmp_path, name):
+    (tmp_path / name).mkdir()
+    open_search(plan(), storage(tmp_path / name), "tpe", 0).ask()
+    assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.db")] == [f"{name}/optuna.db"]
+    assert len(read_search(plan(), storage(tmp_path / name)).attempts()) == 1
 
 
 def test_an_unknown_sampler_is_refused_with_those_there_are():

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_trials import QUIET
+from published_trials import QUIET, client, failed, publish
 
+from cluster.databases import file_url
 from cluster.tracking.entries import Entry
 from rambo.experiment import Lab, run
 from rambo.fields import override
@@ -30,3 +31,24 @@ def home(trials, tmp_path):
 
     shutil.copytree(trials[0].root, tmp_path / "home")
     return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """MLflow's database without an experiment, which takes seconds to make, in a file to be copied."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    MlflowClient(file_url(file)).search_experiments()
+    return file
+
+
+@pytest.fixture
+def shown(migrated, tmp_path):
+    """A home whose board shows two trials, its client, the experiment and its parent."""
+    home = Home(tmp_path / "a%20b?c#d::e")
+    home.write("mlflow.db", migrated.read_bytes())
+    board = publish(home, failed("one", "two"))
+    _, experiment, _, parent = board.parent_page().rsplit("/", 3)
+    assert [item.name for item in tmp_path.iterdir()] == ["a%20b?c#d::e"], "nothing lies beside it"
+    return home, client(home), experiment, parent

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from published_trials import children, client, publish
+from published_trials import children, client, failed, publish, published_again
 
 from cluster.tracking.board import Board
-from cluster.tracking.entries import Entry
+from cluster.tracking.entries import BoardSummary, Entry
 from rambo.errors import InvalidInput
 from rambo.home import Home
 
@@ -68,6 +68,52 @@ def test_an_experiment_of_another_home_is_left_alone_and_one_of_a_home_that_move
     before = {name: run.info.run_id for name, run in children(home).items()}
     publish(Home(tmp_path / "moved"), trials[1])
     assert {name: run.info.run_id for name, run in children(home).items()} == before
+
+
+def test_the_same_board_is_built_whatever_was_deleted(shown):
+    home, mlflow, experiment, parent = shown
+    first = published_again(home, mlflow, experiment)
+    mlflow.delete_run(parent)
+    assert published_again(home, mlflow, experiment) == first, "children find their new parent"
+    mlflow.delete_run(first["trials/one"])
+    second = published_again(home, mlflow, experiment)
+    assert (second["trials/two"], second["trials/one"] != first["trials/one"]) == (first["trials/two"], True)
+    mlflow.restore_run(first["trials/one"])
+    assert published_again(home, mlflow, experiment) == second, "never a second run of a trial"
+    mlflow.delete_tag(second["trials/one"], "digest")
+    assert published_again(home, mlflow, experiment)["trials/two"] == first["trials/two"], "half published"
+    mlflow.delete_experiment(experiment)
+    published_again(home, mlflow, experiment)
+    mlflow.delete_experiment(experiment)
+    mlflow.restore_experiment(experiment)  # which restores whatever was ever deleted in it
+    published_again(home, mlflow, experiment)
+
+
+def test_what_is_the_study_s_no_more_goes_unless_it_was_interrupted(shown):
+    home, mlflow, experiment, _ = shown
+    publish(home, failed("two"), "KILLED")
+    assert {run.data.tags.get("trial") for run in mlflow.search_runs([experiment])} >= {"trials/one", "trials/two"}
+    publish(home, failed("two"))
+    assert {run.data.tags.get("trial") for run in mlflow.search_runs([experiment])} == {None, "trials/two"}
+
+
+def test_runs_of_others_in_the_experiment_are_left_alone(shown):
+    home, mlflow, experiment, parent = shown
+    theirs = mlflow.create_run(experiment, tags={"mlflow.parentRunId": parent}, run_name="mine").info.run_id
+    publish(home, failed("one", "two"))
+    assert mlflow.get_run(theirs).info.status == "RUNNING"
+    assert mlflow.get_run(theirs).info.lifecycle_stage == "active"
+
+
+def test_a_summary_of_any_size_and_any_names_is_taken(migrated, tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(migrated.read_bytes())
+    metrics = {f"test_accuracy/source=images:~/{number}/": 0.5 for number in range(1001)}
+    home = Home(tmp_path)
+    board = Board(home, f"ablations/{'x' * 250}", [])
+    board.open()
+    board.finish(BoardSummary("ü" * 30000, {}, metrics), "FINISHED")
+    shown = client(home).get_run(board.parent_page().rsplit("/", 1)[1])
+    assert (len(shown.data.metrics), shown.info.status) == (1001, "FINISHED")
 
 
 def test_a_failed_trial_is_shown_with_its_reason(trials, home):

@@ -1,6 +1,7 @@
 """What becomes of results that MLflow does not take: its real SQLite store and its real server."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from free_ports import free_port
 from published_trials import QUIET, SUMMARY, children, client, publish
 
 from cluster.tracking.board import Board
+from cluster.tracking.entries import Entry
 from cluster.tracking.publisher import Publisher
+from rambo.home import Home
 from rambo.progress import Progress
 
 
@@ -129,6 +132,44 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(trials, home, tmp_
         assert {run.info.status for run in everything if run.info.lifecycle_stage == "active"} == {"FINISHED"}
         assert "RUNNING" not in {run.info.status for run in everything}
     assert not capsys.readouterr().out, "what is printed is the study's tables, not a line for each run"
+
+
+@pytest.mark.parametrize("trouble", ["locked", "damaged", "driver", "another program's"])
+def test_a_database_that_takes_nothing_stops_nothing_and_is_said_once(tmp_path, monkeypatch, capsys, trouble):
+    monkeypatch.setattr("cluster.databases.KNOCK_SECONDS", 0.2)
+    home, holder = Home(tmp_path), sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+    holder.execute("CREATE TABLE alembic_version (version_num)")
+    if trouble == "locked":
+        holder.execute("BEGIN EXCLUSIVE")
+    elif trouble == "damaged":
+        (tmp_path / "mlflow.db").write_bytes(b"spoilt" * 1000)
+    elif trouble == "driver":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "mssql+pymssql://ann:hunter2@127.0.0.1/x")
+    started = time.monotonic()
+    publisher = Publisher(Board(home, "ablations/test", []), Progress())
+    for name in ("one", "two"):
+        publisher.publish(Entry(f"trials/{name}", name, {"cell": name}, failure="it broke"))
+    assert publisher.close(SUMMARY) == 2
+    holder.close()
+    assert time.monotonic() - started < 20
+    words = {"locked": "is locked", "damaged": "not a database", "driver": "pip install", "another program's": "keeps"}
+    assert words[trouble] in publisher.reason
+    said = capsys.readouterr().err
+    assert said.count("does not take results now") == 1
+    assert "Traceback" not in said
+    assert "hunter2" not in said + publisher.reason
+
+
+def test_whatever_a_plugin_raises_stops_nothing_and_a_board_that_never_opened_is_not_finished(tmp_path, monkeypatch):
+    board = Board(Home(tmp_path), "ablations/test", [])
+
+    def broken():
+        raise AttributeError("a plugin's own")
+
+    monkeypatch.setattr(board, "open", broken)
+    publisher = Publisher(board, QUIET)
+    assert publisher.close(SUMMARY) == 0
+    assert publisher.reason == "a plugin's own"
 
 
 def test_nobody_answers_and_the_publisher_says_so_and_stops_nothing(trials, home, monkeypatch, capsys):

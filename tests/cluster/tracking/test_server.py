@@ -17,10 +17,10 @@ def test_a_url_as_home_needs_a_tracking_server(monkeypatch):
 
 def test_the_environment_decides_else_a_database_in_the_home(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(Home(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking_uri(Home(tmp_path)) == f"sqlite+pysqlite:///{tmp_path}/mlflow.db"
     for home in (Home(tmp_path), Home("memory://home")):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://db/mlflow")
-        assert tracking_uri(home) == "postgresql://db/mlflow"
+        assert tracking_uri(home) == "postgresql+psycopg2://db/mlflow"
         assert server_address(home) is None, "a database has no pages"
 
 
@@ -70,3 +70,32 @@ def test_what_the_user_has_set_is_left_as_it_is(monkeypatch):
     calm()
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "7"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mlflow.example.com:5000",
+        "/data/mlruns",
+        "http:/host",
+        "http://",
+        "http://h:port",
+        "htp://h",
+        " http://h",
+        "sqlite://x.db",
+    ],
+)
+def test_a_malformed_address_is_one_sentence(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InvalidInput, match=r"^MLFLOW_TRACKING_URI must be the URL of a .*\.$") as refusal:
+        tracking_uri(Home(tmp_path))
+    assert "\n" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_database_is_not_served(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").write_bytes(b"spoilt" * 1000)
+    with pytest.raises(InvalidInput, match="must be a database that can be read, got: file is not a database; where"):
+        serve(Home(tmp_path), 5000)
