@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import url2pathname
@@ -199,18 +199,25 @@ class Home:
     def read(self, name: str) -> bytes | None:
         """The content of `name`, or None where there is no such file; raises `InvalidInput` where it cannot be read."""
         place = self._place(name)
-        try:
-            return bytes(self._fs.cat_file(place))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unreadable(name, error) from error
+        with self._reading(name):
+            try:
+                return bytes(self._fs.cat_file(place))
+            except FileNotFoundError:
+                return None
 
-    def _unreadable(self, name: str, error: OSError) -> InvalidInput:
-        return InvalidInput(
-            f"{self.path(name)} must be readable, got: {error.strerror or error}; see whose it is, or choose another "
-            "--home."
-        )
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """The same of what is read."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_local and not isinstance(error, OSError):
+                raise
+            said = getattr(error, "strerror", None) or first_line(error)
+            raise InvalidInput(
+                f"{self.path(name)} must be readable, got: {said}; see that it can be reached and whose it is, or "
+                "choose another --home."
+            ) from error
 
     def list(self, folder: str) -> Names:
         """Names of the files directly in `folder`, sorted; hidden ones (temporary files) are left out."""
@@ -223,21 +230,19 @@ class Home:
     def _names(self, folder: str, kind: str) -> Names:
         place = self._place(folder)
         self._fs.invalidate_cache()
-        try:
-            entries: list[Any] = self._fs.ls(place, detail=True)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise self._unreadable(folder, error) from error
+        with self._reading(folder):
+            try:
+                entries: list[Any] = self._fs.ls(place, detail=True)
+            except FileNotFoundError:
+                return []
         names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind]
         return sorted(name for name in names if name and not name.startswith("."))
 
     def remove(self, name: str) -> None:
         """Remove `name`; a file that is already gone is fine, another writer may have been first."""
-        try:
-            self._fs.rm_file(self._place(name))
-        except FileNotFoundError:
-            return
+        place = self._place(name)
+        with self._refusing(name), suppress(FileNotFoundError):
+            self._fs.rm_file(place)
 
 
 def _folder(text: str) -> str:

@@ -60,10 +60,7 @@ class OTProblem:
 
     @cached_property
     def _common(self) -> bytes:
-        named = (self.fingerprint, self.feature_id, OT_VERSION)
-        _, by_median = self._unit
-        # without the median, stores may hold values in the absurd unit that it was
-        digest = hashlib.sha256(repr(named if by_median else (*named, "copies")).encode())
+        digest = hashlib.sha256(repr((self.fingerprint, self.feature_id, OT_VERSION)).encode())
         for part in (self.seed_set, self.seed_labels, self.validation, self.validation_labels):
             digest.update(part.astype("<i8").tobytes())
         return digest.digest()
@@ -74,16 +71,9 @@ class OTProblem:
         features = np.concatenate([self.seed_features, self.validation_features])
         labels = np.concatenate([self.seed_labels, self.validation_labels])
         between = class_distances(features, labels, int(labels.max()) + 1)
+        feature_cost = squared_distances(self.seed_features, self.validation_features)
         pairs = between[np.ix_(self.seed_labels, self.validation_labels)]
-        unit, _ = self._unit
-        return (squared_distances(self.seed_features, self.validation_features) + pairs) / (2 * unit)
-
-    @cached_property
-    def _unit(self) -> tuple[float, bool]:
-        """s, and whether it is the median over all pairs."""
-        costs = squared_distances(self.seed_features, self.validation_features)
-        unit = typical_cost(costs)
-        return unit, unit == float(np.median(costs))
+        return (feature_cost + pairs) / (2 * typical_cost(feature_cost))
 
     def distance(self, members: Members) -> float:
         """OT(ξ, S_val) for the set ξ with `members` (k,), in units of the median feature cost."""

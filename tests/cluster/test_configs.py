@@ -326,14 +326,12 @@ def test_slurms_script_runs_the_study_on_a_cluster_with_a_token_and_leaves_nothi
     assert set((tmp_path / "cpus").read_text().split()) == {"2"}, "srun knows the CPUs of a task from this alone"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "workers", "patience", "sentence"),
     [
         (109, "false", "600", "Ray must start on 2 nodes, got 1, and srun ended; what it said is above."),
-        pytest.param(
-            *(110, "sleep 300", "1", "Ray must start on 2 nodes within 1 s (RAMBO_WAIT_SECONDS), got 1."),
-            marks=pytest.mark.long,
-        ),
+        (110, "sleep 300", "1", "Ray must start on 2 nodes within 1 s (RAMBO_WAIT_SECONDS), got 1."),
     ],
 )
 def test_a_slurm_job_whose_other_nodes_do_not_come_up_ends_with_a_sentence(
@@ -347,6 +345,7 @@ def test_a_slurm_job_whose_other_nodes_do_not_come_up_ends_with_a_sentence(
     assert not left_behind(number)
 
 
+@pytest.mark.long
 def test_a_slurm_job_whose_time_is_up_while_it_waits_for_nodes_is_queued_again(tmp_path):
     job = slurm_job(tmp_path, 111, SLURM_JOB_NUM_NODES="2", WORKERS="sleep 300")
     while "waiting for Ray on 2 nodes" not in (tmp_path / "log").read_text() and job.poll() is None:

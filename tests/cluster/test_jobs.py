@@ -83,6 +83,7 @@ def three_nodes():
     cluster.shutdown()
 
 
+@pytest.mark.long
 def test_a_home_that_every_node_reads_is_taken(three_nodes, tmp_path):
     home = Home(tmp_path / "home")
     check_nodes(home, [str(write(tmp_path / "images.npz"))])

@@ -330,6 +330,7 @@ def test_settings_that_are_equal_in_effect_are_run_once_even_at_once(tiny, two_c
     assert len(started) == len(set(started)) == 4
 
 
+@pytest.mark.long
 def test_accuracy_and_budget_leave_a_front_of_configurations(two_cpus, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = ["--space=none", "--space=acquisition.budget=40,80", "--space=acquisition.candidate_batches=2,3"]

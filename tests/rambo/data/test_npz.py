@@ -176,6 +176,7 @@ def test_an_archive_of_other_files_is_one_sentence(tmp_path: Path) -> None:
 
 def notes(source: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the log has of a source that is read."""
+    caplog.clear()
     with caplog.at_level("INFO", logger="rambo"):
         load(source)
     return [record.getMessage().removeprefix(source) for record in caplog.records]

@@ -135,11 +135,9 @@ def test_copies_of_one_image_leave_distances_in_a_unit_that_says_something(probl
     assert share < 1 or found == pytest.approx([0, 0], abs=1e-12)
 
 
-def test_values_in_a_unit_that_was_absurd_are_not_taken_from_a_store(problem):
-    """Their keys differ from what they were, and no others do: the key names images, labels and version."""
+def test_keys_take_nothing_of_pixels_that_the_fingerprint_does_not_say(problem):
     members = np.ones(40, dtype=bool)
-    assert problem.key(members) == with_copies(problem, 0.0, 0.3).key(members)
-    assert problem.key(members) != with_copies(problem, 0.0, 0.85).key(members)
+    assert problem.key(members) == with_copies(problem, 0.0, 0.85).key(members)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
