@@ -34,6 +34,7 @@ from rambo.measurement import Measurement
 from rambo.preparation import prepare
 from rambo.presets import paper_mnist, quickstart
 from rambo.progress import Progress
+from rambo.sections import Acquisition
 from rambo.store import Store
 from rambo.strategies.facts import FACTS, Grant
 from rambo.strategies.request import Request, load_select
@@ -155,9 +156,7 @@ def acquire(size: int, budget: int, reach: str) -> dict[str, float]:
     """Seconds and memory of RAMBO's selection from a pool of `size`."""
     rng = np.random.default_rng(0)
     pool = _pool(size, 0, rng)
-    features = rng.standard_normal((len(pool.labels), NUM_FEATURES), dtype=np.float32)
-    direction = rng.standard_normal(NUM_FEATURES).astype(np.float32)
-    scorer = partial(RunningMeans, image_features=features.__getitem__, score_pooled=lambda pooled: pooled @ direction)
+    scorer = _random_scorer(len(pool.labels), rng)
     classifier = _told(margins=rng.random(len(pool.labels), dtype=np.float32))
     candidates = size if reach == "all" else int(reach) * 50
     return _clocked("rambo", Request(pool, classifier, budget, 50, candidates, granted={"utility": scorer}), rng)
@@ -167,18 +166,30 @@ def choose(name: str, size: int, budget: int) -> dict[str, float]:
     """Seconds and memory of a strategy's selection from a pool of `size` beside 200 labels and an S_val of 1000."""
     rng = np.random.default_rng(0)
     pool = _pool(size, NUM_VALIDATION, rng)
+    committee = _random_committee(len(pool.labels), rng)
     there: dict[Grant, object] = {
         "validation_labels": rng.integers(0, NUM_CLASSES, NUM_VALIDATION),
         "learning_rate": 0.001,
+        "training": lambda indices, labels, repeat: committee,  # which does not grow with the pool
+        "predicted_loss": rng.random(len(pool.labels), dtype=np.float32).__getitem__,
+        "utility": _random_scorer(len(pool.labels), rng),
     }
     granted = {grant: there[grant] for grant in FACTS[name].grants}
-    return _clocked(
-        name, Request(pool, _random_committee(len(pool.labels), rng), budget, 50, 500, granted=granted), rng
-    )
+    request = Request(pool, committee, budget, 50, 500, portfolio=Acquisition().strategies, granted=granted)
+    return _clocked(name, request, rng)
 
 
-SUPPLIED = tuple(name for name, facts in FACTS.items() if facts.grants <= {"validation_labels", "learning_rate"})
-"""Strategies that `choose` has all for."""
+def _random_scorer(total: int, rng: np.random.Generator) -> "partial[RunningMeans]":
+    """û's score of sets, from random features of every dataset index."""
+    features = rng.standard_normal((total, NUM_FEATURES), dtype=np.float32)
+    direction = rng.standard_normal(NUM_FEATURES).astype(np.float32)
+    return partial(RunningMeans, image_features=features.__getitem__, score_pooled=lambda pooled: pooled @ direction)
+
+
+MEASURED_GRANTS = {"measured", "marginally_measured"}
+
+SUPPLIED = tuple(name for name, facts in FACTS.items() if not facts.grants & MEASURED_GRANTS)
+"""Strategies that `choose` has all for: all but oracles, whose cost is that of the trainings they measure."""
 
 
 def strategy_rows(name: str, sizes: Sequence[int]) -> list[tuple[object, ...]]:
