@@ -24,7 +24,7 @@ test: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# What takes minutes each: kills again and again, jobs, nodes that go, databases. A machine without other work, 30 minutes.
+# What takes minutes each: kills again and again, jobs, nodes that go, databases. A machine without other work, more than 30 minutes.
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long --durations=0
 

@@ -5,6 +5,7 @@ import re
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
-from rambo.formats import first_line, last_line, shortened, whole
+from rambo.formats import first_line, last_line, shortened, visible, whole
 from rambo.home import Home
 from rambo.progress import LOG_SECONDS, Progress
 from rambo.strategies.own import is_own, source_of
@@ -213,6 +214,7 @@ def names_cluster() -> bool:
 def _start(num_cpus: int | None) -> None:
     import ray
 
+    _check_words()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not names_cluster():
         cores = max(num_cpus or 1, os.cpu_count() or 1)
@@ -233,6 +235,18 @@ def _start(num_cpus: int | None) -> None:
             f"RAY_ADDRESS must name a Ray cluster that answers, got {address} ({reason}); start that cluster, or unset "
             "it to work on this machine."
         ) from None
+
+
+def _check_words() -> None:
+    """Ray keeps the words of the command that it is started by as text, and fails at bytes that are none."""
+    for word in sys.orig_argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(
+                f"What starts Ray must be given in UTF-8, got {visible(word)}; rename what that names, and give the "
+                "command again."
+            ) from None
 
 
 def _lend_token() -> None:

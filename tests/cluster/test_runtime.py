@@ -114,6 +114,18 @@ def test_what_ends_the_work_beside_leaves_no_ray(error):
     assert not alive
 
 
+@pytest.mark.parametrize("address", ["local", "127.0.0.1:1"])
+def test_words_that_ray_cannot_keep_are_named_before_it_is_started(address, monkeypatch):
+    import ray
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(sys, "orig_argv", [*sys.orig_argv, "--data.source", "images:ph\udce9"])
+    sentence = r"must be given in UTF-8, got images:ph\\udce9; rename what that names"
+    with pytest.raises(InvalidInput, match=sentence), connected():
+        pass
+    assert not ray.is_initialized()
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:²", "nonsense"])
 def test_a_cluster_that_does_not_answer_is_one_sentence(address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", address)

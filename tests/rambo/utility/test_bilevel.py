@@ -131,7 +131,9 @@ def test_pairs_of_copies_do_not_make_a_fit_collapse():
     alike = shown[:, 0] == shown[:, 1]
     kept = np.flatnonzero(alike)[:5].tolist() + np.flatnonzero(~alike)[:3].tolist()
     pairs = UtilityPairs(pairs.members[kept], pairs.utility[kept], pairs.ot[kept])
-    fit_utility_model(model, images, pairs, seed=0, bilevel=True)
+    result = fit_utility_model(model, images, pairs, seed=0, bilevel=True)
+    assert result.num_skipped == 0
+    assert np.isfinite(result.inner_losses).all()
 
 
 @pytest.mark.parametrize(("level", "rate"), [(True, 1.0), (False, 0.03)])
