@@ -34,7 +34,7 @@ def render(
         "figures/effects.png": partial(effects_figure, test),
         "figures/labels.png": partial(labels_figure, test),
     }
-    figures = dict(drawn_of(pictures, f"python -m ablations report --study {study.name}, with the same --home,"))
+    figures = drawn_of(pictures, f"python -m ablations report --study {study.name}, with the same --home,")
     fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=allow_mixed)
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     if num_searches(study) > 1:

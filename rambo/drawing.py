@@ -45,7 +45,7 @@ with _unread():
     from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.ticker import NullFormatter
 
-__all__ = ["Axes", "Figure", "NullFormatter", "colormaps", "drawn_of", "picture", "plain", "png", "sheet"]
+__all__ = ["Axes", "Figure", "NullFormatter", "colormaps", "drawing", "drawn_of", "picture", "plain", "png", "sheet"]
 
 MOST_INCHES = 600.0
 """Of a figure's side; at 100 dots an inch Agg draws no more than 2^16."""
@@ -76,16 +76,23 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def drawn_of(pictures: Mapping[str, Callable[[], bytes]], again: str) -> Iterator[tuple[str, bytes]]:
+def drawn_of(pictures: Mapping[str, Callable[[], bytes]], again: str) -> dict[str, bytes]:
     """Each of `pictures` by its name; one that fails is a line in the log, which says that `again` draws it again."""
+    drawn: dict[str, bytes] = {}
     for name, draw in pictures.items():
-        try:
-            content = draw()
-        except Exception as error:  # whatever it is, the numbers that were to be drawn are kept and others are drawn
-            said = f"{type(error).__name__}: {first_line(error)}"
-            _log.warning("%s could not be drawn (%s); nothing else is missing: %s draws it again.", name, said, again)
-        else:
-            yield name, content
+        with drawing(name, again):
+            drawn[name] = draw()
+    return drawn
+
+
+@contextmanager
+def drawing(name: str, again: str) -> Iterator[None]:
+    """Nothing that goes wrong inside, where the picture `name` is made or kept, is more than a line in the log."""
+    try:
+        yield
+    except Exception as error:  # whatever it is, the numbers that were to be drawn are kept and others are drawn
+        said = f"{type(error).__name__}: {first_line(error)}"
+        _log.warning("%s could not be drawn (%s); nothing else is missing: %s draws it again.", name, said, again)
 
 
 def plain(name: str) -> str:

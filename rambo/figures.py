@@ -8,7 +8,7 @@ import numpy as np
 
 from rambo.arrays import Floats, Indices, Labels
 from rambo.data.dataset import Dataset
-from rambo.drawing import Axes, Figure, drawn_of, picture, plain, sheet
+from rambo.drawing import Axes, Figure, drawing, picture, plain, sheet
 from rambo.home import Home
 from rambo.result import read_held_out, read_picks
 from rambo.utility.pretraining import HeldOut
@@ -25,10 +25,12 @@ NAME, FILE = 9, 15
 
 def draw_missing(home: Home, folder: str, dataset: Dataset, again: str) -> None:
     """Draw every picture that a finished run folder lacks; `again` is the command that does so anew where one fails."""
-    there = home.list(f"{folder}/figures")
-    missing = {f"figures/{name}": draw for name, draw in _pictures(home, folder, dataset).items() if name not in there}
-    for name, content in drawn_of(missing, again):
-        home.write(f"{folder}/{name}", content)
+    with drawing("A picture of what is written", again):
+        there = home.list(f"{folder}/figures")
+        for name, draw in _pictures(home, folder, dataset).items():
+            if name not in there:
+                with drawing(f"figures/{name}", again):
+                    home.write(f"{folder}/figures/{name}", draw())
 
 
 def _pictures(home: Home, folder: str, dataset: Dataset) -> dict[str, Draw]:

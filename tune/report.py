@@ -24,7 +24,7 @@ def render(plan: SearchPlan, attempts: Sequence[Attempt]) -> dict[str, bytes]:
     if "budget" in plan.objectives:
         files |= _front_files(plan, finished)
     again = f"python -m tune report --study {plan.name}, with the same --home,"
-    return files | dict(drawn_of(_pictures(plan, attempts, shares), again))
+    return files | drawn_of(_pictures(plan, attempts, shares), again)
 
 
 def trials_csv(plan: SearchPlan, attempts: Sequence[Attempt]) -> bytes:

@@ -74,7 +74,7 @@ def test_one_that_fails_is_a_line_and_the_others_are_drawn(caplog):
         raise RuntimeError("no ink\nat all")
 
     with caplog.at_level(logging.WARNING):
-        drawn = dict(drawn_of({"a.png": broken, "b.png": partial(titled, "x")}, "this command"))
+        drawn = drawn_of({"a.png": broken, "b.png": partial(titled, "x")}, "this command")
     assert list(drawn) == ["b.png"]
     assert [record.getMessage() for record in caplog.records] == [
         "a.png could not be drawn (RuntimeError: no ink); nothing else is missing: this command draws it again."

@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,23 @@ def test_a_picture_that_fails_takes_no_result_and_the_command_in_the_log_draws_i
     main(shlex.split(command)[3:])
     assert capsys.readouterr().out.splitlines()[-1] == lab.home.path(prepared.folder)
     assert lab.home.list(f"{prepared.folder}/figures") == ["selected.png"]
+
+
+def test_a_picture_that_cannot_be_kept_takes_no_result(lab, tiny, caplog):
+    """Nor does a file, of those that pictures are drawn from, which somebody has damaged."""
+    prepared = prepare(override(tiny, {"strategy": "random", "seed": 8}), lab.data_dir)
+    result = run(prepared, lab)
+    folder = Path(lab.home.path(prepared.folder))
+    (folder / "figures/selected.png").unlink()
+    (folder / "figures").rmdir()
+    (folder / "figures").write_text("no folder")
+    assert run(prepared, lab) == result
+    (folder / "figures").unlink()
+    (folder / "selected.csv").write_text("spoilt\n1\n")
+    assert run(prepared, lab) == result
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all("could not be drawn (" in line for line in said)
 
 
 def test_a_result_that_is_worked_out_again_has_no_older_pictures(lab, tiny, monkeypatch):
