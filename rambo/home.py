@@ -29,7 +29,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 MARKS = {
     "trials": re.compile(r".+-[0-9a-f]{12}"),
-    "store": re.compile(r"measurements|ot|weights|corrupt|ledger\.jsonl"),
+    "store": re.compile(r"measurements|ot|weights|utility|corrupt|ledger\.jsonl"),
 }
 """Folders of a home, and the names of what they hold, some of which any home has."""
 
@@ -166,11 +166,11 @@ class Home:
         return [line for entry in self.list(name) for line in (self.read(f"{name}/{entry}") or b"").splitlines()]
 
     @contextmanager
-    def lock(self, name: str, held: str | None = None) -> Iterator[None]:
+    def lock(self, name: str, held: str | None = None, *, patience: float = LOCK_SECONDS) -> Iterator[None]:
         """Hold `name` for this process alone; where another has it, raise `InvalidInput` with `held`, at once.
 
-        Without `held` wait for it, for LOCK_SECONDS at most. A URL takes no locks: there the caller must see to it that
-        nobody else is at work.
+        Without `held` wait for it, for `patience` seconds at most. A URL takes no locks: there the caller must see to
+        it that nobody else is at work.
         """
         if not self.is_local:
             yield
@@ -180,8 +180,8 @@ class Home:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
         with file:
-            busy = f"{self.path(name)} must be let go within {LOCK_SECONDS:.0f} s, got one that another process holds."
-            deadline = time.monotonic() + (0 if held else LOCK_SECONDS)
+            busy = f"{self.path(name)} must be let go within {patience:.0f} s, got one that another process holds."
+            deadline = time.monotonic() + (0 if held else patience)
             while not self._locked(file, name):
                 require(time.monotonic() < deadline, held or busy)
                 time.sleep(0.05)
