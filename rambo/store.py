@@ -7,21 +7,19 @@ holds more. Files that cannot be read (a truncated copy, a flipped bit) are set 
 
 import io
 import json
-import math
 import os
 import socket
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rambo.errors import InvalidInput
 from rambo.formats import first_line
 from rambo.home import Home
 from rambo.measurement import Measurement
@@ -88,13 +86,13 @@ class Store:
         """Keep û for `key`."""
         self.home.write(f"store/utility/{key}.safetensors", content)
 
-    @contextmanager
-    def fitting(self, key: str) -> Iterator[None]:
-        """Hold û of `key` while it is fitted, after whoever holds it now; where there are no locks, at once."""
-        with ExitStack() as held:
-            with suppress(InvalidInput):  # twice the work at worst
-                held.enter_context(self.home.lock(f"store/utility/.{key}.lock", patience=math.inf))
-            yield
+    def fitting(self, key: str) -> AbstractContextManager[None]:
+        """Work on û of `key` after whoever works on it now."""
+        return self.home.in_turn(f"store/utility/{key}.safetensors")
+
+    def training(self, key: str) -> AbstractContextManager[None]:
+        """The same of the weights of `key`."""
+        return self.home.in_turn(f"store/weights/{key}.safetensors")
 
     def set_aside_utility(self, key: str, content: bytes) -> None:
         """Move what is kept for `key` away, since it cannot be read."""

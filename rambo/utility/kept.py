@@ -30,6 +30,8 @@ UTILITY_VERSION = 1
 READ = ("utility.", "utility_model.", "switches.", "evaluation.num_ceiling_pairs")
 """Fields that fits read beside the sets and how these are measured."""
 
+CHECKSUM_DIGITS = 64
+
 Row = dict[str, object]
 
 _JUDGED = ("pair_accuracy", "pair_ceiling", "repeat_agreement", "num_ceiling_pairs")
@@ -102,7 +104,8 @@ def to_bytes(learned: LearnedUtility, state: LearnerState, rows: Sequence[Row], 
     }
     text = json.dumps(numbers)
     everything = {**tensors, **weights}
-    return save(everything, {"numbers": text, "sha256": _checksum(everything, text)})
+    content: bytes = save(everything, {"kept": _checksum(everything, text) + text})  # of two entries the order is free
+    return content
 
 
 def from_bytes(content: bytes) -> KeptUtility | None:
@@ -110,12 +113,12 @@ def from_bytes(content: bytes) -> KeptUtility | None:
     try:
         tensors = load(content)
         [size] = struct.unpack("<Q", content[:8])
-        told = json.loads(content[8 : 8 + size])["__metadata__"]
-        numbers = json.loads(told["numbers"])
-        sound = told["sha256"] == _checksum(tensors, told["numbers"])
+        told = json.loads(content[8 : 8 + size])["__metadata__"]["kept"]
+        checksum, text = told[:CHECKSUM_DIGITS], told[CHECKSUM_DIGITS:]
+        numbers = json.loads(text)
     except (SafetensorError, struct.error, ValueError, KeyError, TypeError):
         return None
-    if not sound:
+    if checksum != _checksum(tensors, text):
         return None
     arrays = {name: value.numpy() for name, value in tensors.items() if not name.startswith("model.")}
     penalties = numbers["log_penalties"]

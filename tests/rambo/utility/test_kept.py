@@ -1,5 +1,6 @@
 """What the store keeps of û is what a fit anew would give, and is taken for no other."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,22 @@ def test_experiments_that_differ_in_their_budgets_fit_once(tiny, tmp_path, monke
     assert replace(shared, **volatile) == replace(alone, **volatile)
     for name in ("metrics.jsonl", "held_out.csv", "utility_model.safetensors", "utility_model.json", "selected.csv"):
         assert home.read(f"{second.folder}/{name}") == Home(tmp_path / "alone").read(f"{second.folder}/{name}"), name
+
+
+def test_two_that_begin_at_once_fit_once(tiny, tmp_path, monkeypatch):
+    home, learn, fits = Home(tmp_path / "home"), UtilityLearner.learn, []
+
+    def counted(*given):
+        fits.append(1)
+        return learn(*given)
+
+    monkeypatch.setattr(UtilityLearner, "learn", counted)
+    both = [prepare(override(tiny, {"acquisition.budget": budget}), tmp_path) for budget in (40, 80)]
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda one: run(one, Lab(home, tmp_path, progress=Progress(quiet=True))), both))
+    assert len(fits) == 1
+    assert results[0].pair_accuracy == results[1].pair_accuracy
+    assert not list((tmp_path / "home").rglob("*.lock"))
 
 
 @pytest.mark.parametrize("place", [3, 200, -5])
