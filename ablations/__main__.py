@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ablations.factors import Factor, Grid, make_grid, parse_factor, switches
+from ablations.factors import Grid, make_grid, merged, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
@@ -175,12 +175,6 @@ def read_grid(options: argparse.Namespace) -> Grid:
     )
     names = [name for name in (controls if controls is not None else ",".join(CONTROLS)).split(",") if name != "none"]
     return make_grid(configs[0], factors or switches(), controls=names, seeds=seeds, design=options.design)
-
-
-def merged(recipe_factors: list[Factor], given: list[Factor]) -> list[Factor]:
-    """A recipe's factors, with those of the command line in place of theirs or beside them."""
-    named = {factor.name: factor for factor in recipe_factors}
-    return list({**named, **{factor.name: factor for factor in given}}.values())
 
 
 def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:

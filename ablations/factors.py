@@ -205,6 +205,12 @@ def switches() -> list[Factor]:
     return [Factor(name, (False, True)) for name in SWITCHES]
 
 
+def merged(recipe_factors: Sequence[Factor], given: Sequence[Factor]) -> list[Factor]:
+    """A recipe's factors, with those of the command line in place of theirs or beside them."""
+    named = {factor.name: factor for factor in recipe_factors}
+    return list({**named, **{factor.name: factor for factor in given}}.values())
+
+
 def label(field: str) -> str:
     """A field as tables call it."""
     return LABELS.get(field, field.rpartition(".")[2].replace("_", " "))
