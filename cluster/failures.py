@@ -41,9 +41,8 @@ def keep_failure(home: Home, folder: str, failure: Failure) -> None:
     home.write(f"{folder}/failure.json", json_bytes(vars(failure)))
 
 
-def death(error_file: str | None, times: int) -> Failure:
-    """Why a trial's process died so many times, by what Ray has written of it; its memory monitor kills with a word."""
-    text = Path(error_file).read_text("utf-8", "replace") if error_file and Path(error_file).exists() else ""
+def death(text: str, times: int) -> Failure:
+    """Why a trial's process died so many times, by what Ray says of it; its memory monitor kills with a word."""
     lines = text.strip().splitlines() or ["no message"]
     cause: Cause = "memory" if "OutOfMemoryError" in text else "killed"
     return Failure(cause, f"its process died {times} times ({lines[-1].strip()})")

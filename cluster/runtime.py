@@ -95,7 +95,7 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
         _start(num_cpus)
         _handle_sigterm_by(on_sigterm)
     try:
-        yield _resources()
+        yield resources_now()
     finally:
         if own:
             ray.shutdown()
@@ -125,7 +125,7 @@ def _handle_sigterm_by(handler: Any) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _resources() -> Resources:
+def resources_now() -> Resources:
     """Of the cluster that is connected, as it is now."""
     import ray
 
@@ -159,7 +159,7 @@ def wait_for(check: Callable[[Resources], Answer], progress: Progress) -> Answer
     end, told = time.monotonic() + seconds, float("-inf")
     while True:
         try:
-            return check(_resources())
+            return check(resources_now())
         except InvalidInput as error:
             now = time.monotonic()
             if now >= end:

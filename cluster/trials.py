@@ -172,10 +172,15 @@ def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> An
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             folder = trial.config["folder"]
-            keep_failure(home, folder, death(trial.error_file, MAX_KILLED + 1))
+            keep_failure(home, folder, death(_written(trial.error_file), MAX_KILLED + 1))
             ended(by_folder[folder])
 
     return Listener()
+
+
+def _written(path: str | None) -> str:
+    """What Ray has written of a trial's error."""
+    return Path(path).read_text("utf-8", "replace") if path and Path(path).exists() else ""
 
 
 _stores: dict[str, Store] = {}
