@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from cluster.credentials import masked
 from rambo.errors import InvalidInput, require
-from rambo.formats import first_line
+from rambo.formats import first_line, path_of
 
 SQLITE = "sqlite+pysqlite"
 """With its driver, since MLflow takes what follows `sqlite:///` for a path as it stands, and makes its folders."""
@@ -65,7 +65,7 @@ def database_url(text: str, name: str) -> str:
     Raises `InvalidInput` where it is no such URL; whether anything is there is not looked at.
     """
     if not has_scheme(text):
-        given = file_url(Path(text).expanduser().absolute())
+        given = file_url(path_of(text, name).absolute())
         raise InvalidInput(
             f"{name} must be the URL of a database that can be opened, got {masked(text) or 'nothing'}; "
             f"for that file give {given}."

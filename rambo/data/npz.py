@@ -62,11 +62,13 @@ def read_npz(path: Path) -> SourceImages:
 
 def _read_arrays(path: Path, shown: str) -> tuple[dict[str, Array], list[str]]:
     """The arrays x, y and, where present, classes; and the names of all others."""
-    require(path.is_file(), f"data.source must name a file that exists, got npz:{shown}; check the path.")
     try:
+        require(path.is_file(), f"data.source must name a file that exists, got npz:{shown}; check the path.")
         is_archive = zipfile.is_zipfile(path)
     except OSError as error:
-        raise InvalidInput(f"{shown} must be readable, got {error.strerror}; change who may read it.") from error
+        raise InvalidInput(
+            f"{shown} must be readable, got {error.strerror}; check the path and who may read it."
+        ) from error
     require(is_archive, f"{shown} must be an .npz archive, got another format; write it with numpy.savez.")
     arrays: dict[str, Array] = {}
     found, name = list[str](), "its list"
