@@ -27,6 +27,8 @@ DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("mysqldb", "pymysql"
 PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
 """What brings a driver, where the package has another name."""
 
+DAMAGED = ("file is not a database", "disk image is malformed")
+
 EXAMPLES = "sqlite:////absolute/path.db or postgresql://user:password@host/name"
 
 KNOCK_SECONDS = 10
@@ -164,3 +166,8 @@ def reason_of(error: BaseException) -> str:
         if isinstance(found, exc.DBAPIError) and found.orig is not None:
             return masked(first_line(found.orig))
     return masked(first_line(error))
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite has said that a file is none of its databases, or not whole."""
+    return any(said in reason_of(error) for said in DAMAGED)
