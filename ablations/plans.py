@@ -165,11 +165,16 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
     for key, folder in plan.folders.items():
         result = read_result(home, folder)
         if result is not None:
-            outcomes[key] = _outcome(result, json.loads(home.read(f"{folder}/environment.json") or b"{}"))
+            outcomes[key] = _outcome(result, _environment(home, folder))
         elif (failure := read_failure(home, folder)) is not None:
             failures[key] = failure.reason
     fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
     return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin)
+
+
+def _environment(home: Home, folder: str) -> Mapping[str, object]:
+    cure = f"remove {home.path(folder)}: python -m ablations run works the trial out again from the store"
+    return home.record(f"{folder}/environment.json", lambda content: dict(json.loads(content)), cure) or {}
 
 
 def _described(cell: Cell) -> dict[str, object]:

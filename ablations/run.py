@@ -190,10 +190,12 @@ def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str,
 
 def kept_reporting(home: Home, name: str) -> Reporting:
     """How the study called `name` was judged when its tables were last written, at first as its plan says."""
-    content, plan = named_study(name, home).read(REPORTING), read_plan(home, name)
-    if content is None and plan is not None and plan.margin is not None:
+    file, plan = f"{named_study(name, home).folder}/{REPORTING}", read_plan(home, name)
+    cure = "remove it: the next report is judged as the plan says, or by --margin"
+    kept = home.record(file, lambda content: Reporting(**json.loads(content)), cure)
+    if kept is None and plan is not None and plan.margin is not None:
         return Reporting(plan.margin.value, reason=plan.margin.reason)
-    return Reporting() if content is None else Reporting(**json.loads(content))
+    return kept or Reporting()
 
 
 def standing(plan: StudyPlan, home: Home) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from cluster.databases import database_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, flatten, override, read_config, with_absolute_paths
+from rambo.formats import path_of
 from rambo.home import Home
 from rambo.presets import PRESETS, preset
 from rambo.strategies.own import is_own
@@ -66,7 +67,7 @@ def read_inner(words: Sequence[str]) -> Inner:
     config = Path(given["--config"]) if "--config" in given else None
     readers: dict[str, Callable[[str], str]] = {
         "--home": lambda text: home.root,
-        "--data-dir": lambda text: str(Path(text).expanduser().resolve()),
+        "--data-dir": lambda text: str(path_of(text, "--data-dir").resolve()),
         "--config": lambda text: shipped_name(Path(text)),
         "--storage": _absolute_storage,
         **dict.fromkeys(LEVELS, _absolute_levels),
@@ -101,7 +102,7 @@ def try_plan(words: Sequence[str]) -> None:
 def shipped_name(config: Path) -> str:
     """Where a --config file is in a job's working folder."""
     try:
-        digest = sha256(config.expanduser().read_bytes()).hexdigest()[:12]
+        digest = sha256(path_of(config, "--config").read_bytes()).hexdigest()[:12]
     except OSError as error:
         raise InvalidInput(f"--config must name a file that can be read, got {config} ({error.strerror}).") from None
     return f"submitted/{digest}/{config.name}"

@@ -123,6 +123,10 @@ def read_configs(options: argparse.Namespace) -> list[Config]:
     changes = {name: value for name, value in vars(options).items() if name in fields() and value is not None}
     seeds = parse_seeds(str(changes.pop("seed", base.seed)))
     strategies = str(changes.pop("strategy", base.strategy)).split(",")
+    require(
+        len(set(strategies)) == len(strategies),
+        f"--strategy must list different strategies, got {','.join(strategies)}; name each once.",
+    )
     base = override(base, {**changes, "seed": seeds[0], "strategy": strategies[0]})
     configs = [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
     for config in configs:

@@ -19,7 +19,7 @@ from docstring_parser import parse_from_object
 from rambo import identity
 from rambo.config import Config, OneOf
 from rambo.errors import InvalidInput, require
-from rambo.formats import first_line, number, shortened, whole
+from rambo.formats import first_line, number, path_of, shortened, whole
 
 Value = int | float | str | bool
 """What a field holds."""
@@ -134,14 +134,14 @@ def with_absolute_paths(config: Config) -> Config:
     """The same experiment for a process that works in another folder."""
     changes = {"data.source": absolute_source(config.data.source)}
     if config.utility_model.weights not in ("imagenet", "random"):
-        changes["utility_model.weights"] = str(Path(config.utility_model.weights).expanduser().resolve())
+        changes["utility_model.weights"] = str(path_of(config.utility_model.weights, "utility_model.weights").resolve())
     return override(config, changes)
 
 
 def absolute_source(source: str) -> str:
     """`data.source` as any folder's processes read it; the names of known data sets stay."""
     kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else source
+    return f"{kind}:{path_of(path, 'data.source').resolve()}" if colon and path else source
 
 
 def to_json(config: Config) -> str:
@@ -205,7 +205,7 @@ def weights_id(weights: str) -> str:
     if weights in ("imagenet", "random"):
         return weights
     try:
-        with Path(weights).expanduser().open("rb") as file:
+        with path_of(weights, "utility_model.weights").open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise InvalidInput(

@@ -77,9 +77,18 @@ class Result:
 
 
 def read_result(home: Home, folder: str) -> Result | None:
-    """The result in a run folder, or None where there is none yet."""
-    content = home.read(f"{folder}/result.json")
-    return None if content is None else Result(**json.loads(content))
+    """The result in a run folder, or None where there is none yet; raises `InvalidInput` where it is damaged."""
+    cure = "remove it: the command that made it works it out again from the store"
+    return home.record(f"{folder}/result.json", _result_of, cure)
+
+
+def _result_of(content: bytes) -> Result:
+    result = Result(**json.loads(content))
+    for name in ("test_accuracy", "val_accuracy", "base_test_accuracy", "base_val_accuracy"):
+        value = getattr(result, name)
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}, no number")
+    return result
 
 
 def result_json(result: Result) -> bytes:

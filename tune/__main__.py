@@ -85,6 +85,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     space = read_space(options, base, settings.objectives)
     place = read_place(options, home, named_search(settings.name, home).ledger)
     if options.plan:
+        storage_of(settings.name, settings.storage, home)
         print(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
     else:
         show(search(base, space, settings, place, progress=Progress(quiet=options.quiet)), home)

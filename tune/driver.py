@@ -45,14 +45,21 @@ class Limits:
 SPENT = "spent.json"
 
 
+def _spent(content: bytes) -> tuple[float, int]:
+    """Seconds, and trainings of collections, of spent.json."""
+    kept = json.loads(content)
+    return float(kept.get("seconds", 0.0)), int(kept.get("collected", 0))
+
+
 class Spent:
     """What a search has spent, kept where a killed driver cannot lose it."""
 
     def __init__(self, home: Home, name: str) -> None:
         self._named = named_search(name, home)
-        kept = json.loads(self._named.read(SPENT) or b"{}")
-        self._before: float = kept.get("seconds", 0.0)
-        self.collected: int = kept.get("collected", 0)
+        cure = "remove it: what the search spends from then on is counted anew"
+        kept = home.record(f"{self._named.folder}/{SPENT}", _spent, cure) or (0.0, 0)
+        self._before: float = kept[0]
+        self.collected: int = kept[1]
         """Trainings of the collections that went before the first trial."""
         self._start = self._ticked = time.monotonic()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from cluster.databases import file_url
+from cluster.databases import database_url, file_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
@@ -94,9 +94,12 @@ def keep_plan(plan: SearchPlan, home: Home) -> None:
 
 
 def storage_of(name: str, storage: str | None, home: Home) -> str:
-    """The URL of the database of the search called `name`: `storage`, else SQLite in its folder."""
+    """The URL of the database of the search called `name`: `storage`, else SQLite in its folder.
+
+    Raises `InvalidInput` where it is no such URL; whether anything is there is not looked at.
+    """
     if storage is not None:
-        return storage
+        return database_url(storage, "--storage")
     require(
         home.is_local,
         f"--storage must name a database where --home is a URL, got none with {home.root}; give postgresql://….",

@@ -7,7 +7,7 @@ from planned_studies import RESULT, plan_of, prepared_for
 
 from ablations.factors import parse_factor
 from ablations.plans import read_plan
-from ablations.run import Again, Reporting, keep_plan, outdated, run_study, sync_study
+from ablations.run import Again, Reporting, keep_plan, kept_reporting, outdated, run_study, sync_study
 from cluster.place import Place
 from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
@@ -105,3 +105,13 @@ def test_seeds_levels_and_factors_may_be_added_and_nothing_taken_away(tiny, tmp_
     other = plan_of(override(tiny, {"evaluation.first_repeat": 0}), [parse_factor("switches.ot")])
     with pytest.raises(InvalidInput, match=r"the flags it was made with \(--evaluation.first_repeat 1\)\.$"):
         keep_plan(other, home)
+
+
+def test_a_damaged_note_on_how_to_judge_is_one_sentence_whose_advice_works(tiny, tmp_path):
+    home = Home(tmp_path)
+    keep_plan(failed_study(tiny, home), home)
+    home.write("studies/study/reporting.json", b'{"margin": 0.0')
+    with pytest.raises(InvalidInput, match=r"reporting\.json must be whole .*; remove it: the next report is judged"):
+        kept_reporting(home, "study")
+    home.remove("studies/study/reporting.json")
+    assert kept_reporting(home, "study") == Reporting()

@@ -121,6 +121,7 @@ def test_every_field_has_a_flag_which_help_explains(capsys):
         (["--device=tpu"], "Argument --device: invalid choice"),
         ([], "Either --preset or --config must say what to run, got neither; presets are quickstart"),
         (["--preset=quickstart", "--strategy=rambo,best"], "strategy must be rambo"),
+        (["--preset=quickstart", "--strategy=margin,margin"], "--strategy must list different strategies, got margin,"),
         (["--preset=quickstart", "--strategy=rambo,none_such:pick"], "strategy none_such:pick must name a module that"),
         (["--preset=quickstart", "--seed=0,0"], "Seeds must differ"),
     ],

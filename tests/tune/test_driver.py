@@ -7,8 +7,10 @@ import pytest
 from driver_bench import Bench
 
 from cluster.failures import Failure
+from rambo.errors import InvalidInput
 from rambo.formats import json_bytes
-from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Assignment, Limits
+from rambo.home import Home
+from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Assignment, Limits, Spent
 from tune.records import ORPHANED, SeedOutcome, entries
 from tune.space import BATCH, Choice, Space, Whole
 
@@ -241,6 +243,15 @@ def test_the_spent_budget_survives_a_restart(tiny, tmp_path):
     bench.home.write("searches/test/spent.json", b'{"seconds": 1000.5, "collected": 10}')
     late = Bench(tiny, tmp_path, Limits(9, time_budget=1000))
     assert late.driver.why_over() == "The time budget of 1000 s is spent."
+
+
+def test_a_damaged_note_of_what_is_spent_is_one_sentence_whose_advice_works(tmp_path):
+    home = Home(tmp_path)
+    home.write("searches/s/spent.json", b'{"seconds": ')
+    with pytest.raises(InvalidInput, match=r"spent\.json must be whole and as this version writes it, .*; remove it: "):
+        Spent(home, "s")
+    home.remove("searches/s/spent.json")
+    assert Spent(home, "s").collected == 0
 
 
 def test_accuracy_and_budget_give_a_front(tiny, tmp_path):

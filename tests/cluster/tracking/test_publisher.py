@@ -152,7 +152,12 @@ def test_a_database_that_takes_nothing_stops_nothing_and_is_said_once(tmp_path, 
     assert publisher.close(SUMMARY) == 2
     holder.close()
     assert time.monotonic() - started < 20
-    words = {"locked": "is locked", "damaged": "not a database", "driver": "pip install", "another program's": "keeps"}
+    words = {
+        "locked": "is locked",
+        "damaged": "not a database: move that file away",
+        "driver": "pip install",
+        "another program's": "keeps",
+    }
     assert words[trouble] in publisher.reason
     said = capsys.readouterr().err
     assert said.count("does not take results now") == 1
