@@ -28,14 +28,14 @@ VIEWS = (
     View(
         key="cells",
         name="Cells: mean, standard error, n",
-        columns=("metrics.n", "metrics.test_mean", "metrics.test_se", "metrics.val_mean", "metrics.pair_mean"),
+        columns=("metrics.n", "metrics.test_mean", "metrics.test_se", "metrics.val_mean", "metrics.val_se"),
         condition="tags.kind = 'cell'",
         order_by="metrics.test_mean",
     ),
     View(
         key="trials",
         name="Trials by cell",
-        columns=("metrics.test_accuracy", "metrics.val_accuracy", "metrics.pair_accuracy", "tags.seed"),
+        columns=("metrics.pair_accuracy", "metrics.test_accuracy", "metrics.val_accuracy"),
         condition="tags.kind = 'trial'",
         order_by="tags.seed",
         ascending=True,

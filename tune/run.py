@@ -9,7 +9,7 @@ from cluster.collect import collect
 from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
-from cluster.tracking.content import source_tags
+from cluster.tracking.content import DECIMALS, source_tags
 from cluster.tracking.entries import BoardSummary
 from cluster.tracking.names import last_parts
 from cluster.tracking.pages import View
@@ -95,12 +95,11 @@ def write_report(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> M
 def views(plan: SearchPlan) -> tuple[View, ...]:
     """How the search's runs can be looked at: the best first, with what was varied under names that fit a column."""
     fields = (f"tags.{name}" for name in last_parts(plan.space.dimensions).values())
-    accuracies = ("metrics.test_accuracy", "metrics.val_accuracy")
     return (
         View(
             key="trials",
             name="Trials, the best first",
-            columns=(*accuracies, "tags.number", "tags.seed", "tags.state", *fields),
+            columns=("metrics.val_accuracy", *fields, "tags.state"),
             condition="tags.kind = 'trial'",
             order_by="metrics.val_accuracy",
         ),
@@ -236,5 +235,6 @@ class _Run:
         metrics["trials_failed"] = float(sum(one.state == "FAIL" for one in attempts))
         metrics["trainings"] = float(self._driver.trainings)
         if best is not None:
-            metrics |= {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
+            accuracies = {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
+            metrics |= {name: round(value, DECIMALS) for name, value in accuracies.items()}
         return BoardSummary(summary_text(self._plan, attempts), files, metrics, **described(self._plan))

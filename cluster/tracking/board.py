@@ -97,7 +97,7 @@ class Board:
             return
         self._unsure = True
         if known is not None:
-            self._client.delete_run(known[0])
+            self._delete(known[0])
         content = TrialContent(self._client, self._uri, self._home, entry)
         started, ended = content.times()
         now = str(time.time_ns())
@@ -127,7 +127,7 @@ class Board:
             self._tidy()
         if status != "KILLED":
             for trial in set(self._known) - self._shown:
-                self._client.delete_run(self._known.pop(trial)[0])
+                self._delete(self._known.pop(trial)[0])
             self._renew_parent(summary)
             self._show_cells(summary.cells)
         self._front = summary.front if summary.front in summary.files else self._front
@@ -175,7 +175,7 @@ class Board:
         moved = {name for name, value in standing.params.items() if summary.parameters.get(name) != value}
         if moved or set(standing.metrics) - names:
             old, self._parent = self._parent, self._new_parent()
-            self._client.delete_run(old)
+            self._delete(old)
             self._tidy()
 
     def _show_cells(self, cells: Sequence[CellRun]) -> None:
@@ -245,7 +245,15 @@ class Board:
     def _discard(self, run: Any) -> None:
         if run.info.status == "RUNNING":
             self._client.set_terminated(run.info.run_id, "KILLED")
-        self._client.delete_run(run.info.run_id)
+        self._delete(run.info.run_id)
+
+    def _delete(self, run_id: str) -> None:
+        """With its models, which MLflow would go on to show; without a digest, it is not whole where it is restored."""
+        for model in self._client.search_logged_models([self._experiment], f"source_run_id = '{run_id}'"):
+            self._client.delete_logged_model(model.model_id)
+        if "digest" in self._client.get_run(run_id).data.tags:
+            self._client.delete_tag(run_id, "digest")
+        self._client.delete_run(run_id)
 
     def _search(self, condition: str) -> Iterator[Any]:
         token = None

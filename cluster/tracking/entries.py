@@ -59,7 +59,8 @@ def fitted(text: str, most: int, pointer: str) -> str:
     if len(text) <= most:
         return text
     room = most - len(pointer) - 2
-    lines = text[: max(0, room + 1)].split("\n")[:-1]
-    if len(lines) > 1 and re.fullmatch(r"\|[-:| ]+\|", lines[-1]):
-        lines = lines[:-2]
-    return "\n".join([*lines, "", pointer]).lstrip("\n")
+    lines = text.split("\n")
+    kept = text.count("\n", 0, max(0, room + 1))
+    rules = [place for place in (kept - 1, kept) if re.fullmatch(r"\|[-:| ]+\|", lines[max(0, place)])]
+    kept = rules[0] - 1 if rules else kept
+    return "\n".join([*lines[:kept], "", pointer]).lstrip("\n")

@@ -13,7 +13,8 @@ EXAMPLE_IMAGES = 4
 EXAMPLE = """```python
 import mlflow
 
-model = mlflow.pyfunc.load_model("models:/{model_id}")  # with MLFLOW_TRACKING_URI set to where this page is from
+mlflow.set_tracking_uri("…")  # where this page is from
+model = mlflow.pyfunc.load_model("models:/{model_id}")
 score = model.predict(images)  # NumPy, {dtype} {shape}
 ```"""
 
