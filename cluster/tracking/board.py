@@ -139,7 +139,7 @@ class Board:
     @property
     def pages(self) -> tuple[str, ...]:
         """Where in the user interface to look: the result at once, the table of runs in each view, the parent run."""
-        views = [runs_page(self._experiment, view) for view in self._views]
+        views = [runs_page(self._experiment, view.key) for view in self._views]
         parent = run_page(self._experiment, self._parent)
         front = [run_page(self._experiment, self._parent, self._front)] if self._front else []
         return (*front, *views, parent)

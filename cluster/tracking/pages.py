@@ -12,6 +12,9 @@ from cluster.tracking.experiment import PARENT
 
 WORKFLOW = "workflowType=machine_learning"
 
+VIEWS = "mlflow.sharedViewState."
+"""How the tags of an experiment begin that hold its views."""
+
 FRONT = "front"
 """Tag of a parent run: the file among its artifacts that shows the result at once."""
 
@@ -36,7 +39,7 @@ class View:
     @property
     def tag(self) -> str:
         """Of the experiment, that holds it."""
-        return f"mlflow.sharedViewState.{self.key}"
+        return f"{VIEWS}{self.key}"
 
     def content(self, created: int) -> str:
         """The value of the tag, made at `created` milliseconds; MLflow 3.15 to 3.17 have this form, undocumented."""
@@ -59,9 +62,9 @@ class View:
         return json.dumps({"name": self.name, "createdAt": created, "state": json.dumps(state)})
 
 
-def runs_page(experiment: str, view: View) -> str:
-    """Where the table of runs is, as `view` shows it; like all addresses here, relative to the server's."""
-    return f"/#/experiments/{experiment}/runs?{WORKFLOW}&viewStateShareKey={view.key}"
+def runs_page(experiment: str, view: str) -> str:
+    """Where the table of runs is, in the view of that key; like all addresses here, relative to the server's."""
+    return f"/#/experiments/{experiment}/runs?{WORKFLOW}&viewStateShareKey={view}"
 
 
 def run_page(experiment: str, run: str, file: str = "") -> str:
@@ -78,7 +81,11 @@ def fronts(uri: str) -> Iterator[tuple[str, str]]:
     condition = " AND ".join(f"tags.{name} = '{value}'" for name, value in PARENT.items())
     for experiment in sorted(client.search_experiments(), key=lambda one: str(one.name)):
         for run in client.search_runs([experiment.experiment_id], condition, max_results=1):
-            page = run_page(experiment.experiment_id, run.info.run_id, run.data.tags.get(FRONT, ""))
+            front, views = run.data.tags.get(FRONT), [tag for tag in sorted(experiment.tags) if tag.startswith(VIEWS)]
+            if front or not views:
+                page = run_page(experiment.experiment_id, run.info.run_id, front or "")
+            else:
+                page = runs_page(experiment.experiment_id, views[0].removeprefix(VIEWS))
             yield str(experiment.name), page
 
 

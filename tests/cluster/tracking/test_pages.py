@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from published_trials import VIEW, client, failed, publish
+from published_trials import client, failed, publish
 
 import cluster
 from cluster.tracking.pages import View, fronts, run_page, runs_page
@@ -14,7 +14,7 @@ ROOMS = [Path(cluster.__file__).parents[1] / room for room in ("rambo", "cluster
 
 
 def test_the_workflow_stands_in_the_query_of_every_address_behind_the_hash():
-    pages = [runs_page("1", VIEW), run_page("1", "abc"), run_page("1", "abc", "report.html")]
+    pages = [runs_page("1", "trials"), run_page("1", "abc"), run_page("1", "abc", "report.html")]
     assert pages == [
         "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=trials",
         "/#/experiments/1/runs/abc?workflowType=machine_learning",
@@ -50,3 +50,6 @@ def test_the_first_page_of_all_that_a_database_shows(shown):
     client(home).create_experiment("of somebody else")
     publish(home, failed("one"), "KILLED")
     assert list(fronts(tracking_uri(home))) == [("ablations/test", page)]
+    client(home).set_tag(parent, "front", "")
+    table = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=trials"
+    assert list(fronts(tracking_uri(home))) == [("ablations/test", table)], "a search, whose table is that of runs"
