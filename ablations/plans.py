@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ablations.factors import Cell, Factor, Grid
 from ablations.margin import Margin, reason_for
+from ablations.naming import short_names
 from ablations.study import Outcome, Study
 from cluster.failures import read_failure
 from cluster.named import Kind, Named
@@ -102,7 +103,7 @@ class StudyPlan:
 
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:
         """What MLflow shows: each trial folder that has ended, or only `folder`, once for all cells that rest on it."""
-        found = []
+        found, short = [], short_names(self.grid)
         for one in dict.fromkeys(self.folders.values()) if folder is None else [folder]:
             finished = read_result(home, one) is not None
             failure = None if finished else read_failure(home, one)
@@ -110,10 +111,11 @@ class StudyPlan:
                 continue
             keys = self.keys_of(one)
             cells, seed = [cell for cell, _ in keys], keys[0][1]
-            tags = {"cell": CELL_SEPARATOR.join(cells), "seed": str(seed), "study": self.name}
             equal = f" and {len(cells) - 1} equal to it" if len(cells) > 1 else ""
+            name = f"{short[cells[0]]}{equal}"
+            tags = {"cell": CELL_SEPARATOR.join(cells), "name": name, "seed": str(seed), "study": self.name}
             reason = None if failure is None else failure.reason
-            found.append(Entry(one, f"{cells[0]}{equal}, seed {seed}", tags, reason))
+            found.append(Entry(one, f"seed {seed}, {name}", tags, reason))
         return found
 
     def keys_of(self, folder: str) -> list[Key]:

@@ -92,6 +92,11 @@ class Config:
         return FACTS[self.strategy] if self.strategy in FACTS else facts_of(self.strategy)
 
     @property
+    def has_own_strategy(self) -> bool:
+        """Whether the strategy is of the user's own, so that its module alone knows what it reads."""
+        return self.strategy not in FACTS
+
+    @property
     def needs_utility_model(self) -> bool:
         """Whether û is learned for the strategy."""
         return self.facts.learns_utility

@@ -236,6 +236,15 @@ class Home:
                 f"{self.path(name)} must be whole and as this version writes it, got: {first_line(error)}; {cure}."
             ) from None
 
+    def modified(self, name: str) -> float | None:
+        """When `name` was last written, in seconds since 1970; None where there is no such file."""
+        place = self._place(name)
+        with self._reading(name):
+            try:
+                return float(self._fs.modified(place).timestamp())
+            except FileNotFoundError:
+                return None
+
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
         """The same of what is read."""

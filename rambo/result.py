@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -168,9 +169,10 @@ def _read_csv(home: Home, name: str) -> list[dict[str, str]] | None:
 
 
 def environment(device: torch.device) -> dict[str, object]:
-    """Versions and hardware behind a result; nothing here is part of its identity."""
+    """When work begins, versions and hardware behind a result; nothing here is part of its identity."""
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "pyarrow")
     return {
+        "started": round(time.time(), 3),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

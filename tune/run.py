@@ -3,18 +3,23 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.collect import collect
 from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
+from cluster.tracking.content import DECIMALS, source_tags
 from cluster.tracking.entries import BoardSummary
+from cluster.tracking.names import last_parts
+from cluster.tracking.pages import View
 from cluster.tracking.server import tracking_uri
 from rambo.config import Config
 from rambo.errors import InvalidInput
+from rambo.fields import read_fields
 from rambo.home import Home
 from rambo.progress import Progress
+from rambo.result import commit
 from tune.driver import Driver, Spent
 from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
@@ -24,9 +29,6 @@ from tune.space import BATCH, Space
 
 if TYPE_CHECKING:
     from tune.trials import Evaluate
-
-COLUMNS = ("tags.number", "tags.state", "tags.seed", "metrics.val_accuracy", "metrics.test_accuracy")
-"""What the experiment's page in MLflow shows of each run, the fields of the space apart."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class SearchResult:
     """That it has taken so far."""
     unpublished: str | None = None
     """What MLflow did not take, one sentence; None if it has everything."""
-    pages: tuple[str, str] | None = None
-    """In MLflow: the table of runs, and the search's own page."""
+    pages: tuple[str, ...] | None = None
+    """Where to look in MLflow, the table of runs first."""
 
 
 def search(
@@ -90,6 +92,37 @@ def write_report(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> M
     return files
 
 
+def views(plan: SearchPlan) -> tuple[View, ...]:
+    """How the search's runs can be looked at: the best first, with what was varied under names that fit a column."""
+    fields = (f"tags.{name}" for name in last_parts(plan.space.dimensions).values())
+    return (
+        View(
+            key="trials",
+            name="Trials, the best first",
+            columns=("metrics.val_accuracy", *fields, "tags.state"),
+            condition="tags.kind = 'trial'",
+            order_by="metrics.val_accuracy",
+        ),
+    )
+
+
+def described(plan: SearchPlan) -> dict[str, Any]:
+    """What its page says of how it was made."""
+    base = read_fields(plan.base)
+    return {
+        "parameters": {
+            name: str(value) for name, value in base.items() if name not in {"seed", *plan.space.dimensions}
+        },
+        "tags": {
+            "seeds": ", ".join(map(str, plan.seeds)),
+            "space": "; ".join(f"{name}={value}" for name, value in plan.space.described().items()),
+            "data": plan.data,
+            **source_tags("python -m tune", commit() or ""),
+        },
+        "data": (plan.data, plan.base.data.source),
+    }
+
+
 class _Run:
     """One command's part of a search, under its lock."""
 
@@ -97,10 +130,8 @@ class _Run:
         self._plan, self._settings, self._place = plan, settings, place
         self._progress, self._memory = progress, memory
         self._spent = Spent(place.home, plan.name)
-        fields = [f"params.{name}" for name in plan.space.dimensions]
         named, cure = named_search(plan.name, place.home), "the same command shows them later."
-        columns = [*fields, *COLUMNS]
-        self._showing = Showing(named, columns, progress, cure=cure) if settings.publishes else None
+        self._showing = Showing(named, views(plan), progress, cure=cure) if settings.publishes else None
         self._driver = Driver(
             memory,
             plan,
@@ -204,5 +235,6 @@ class _Run:
         metrics["trials_failed"] = float(sum(one.state == "FAIL" for one in attempts))
         metrics["trainings"] = float(self._driver.trainings)
         if best is not None:
-            metrics |= {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
-        return BoardSummary(summary_text(self._plan, attempts), files, metrics)
+            accuracies = {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
+            metrics |= {name: round(value, DECIMALS) for name, value in accuracies.items()}
+        return BoardSummary(summary_text(self._plan, attempts), files, metrics, **described(self._plan))

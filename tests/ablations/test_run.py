@@ -43,12 +43,12 @@ def test_a_trial_that_cells_share_is_shown_once_and_found_by_each_of_them(tiny, 
         assert ended.unpublished is None
         ids.append({run.info.run_id for run in shown(home)})
     assert ids[0] == ids[1]
-    assert len(ids[0]) == 1 + 3
+    assert len(ids[0]) == 1 + 3 + 4, "the study, its trials, its cells"
     for cell in plan.grid.cells:
         [run] = shown(home, f"tags.cell LIKE '%{cell.name}%' AND tags.seed = '0'")
         assert run.data.tags["trial"] == plan.folders[cell.name, 0]
     [run] = shown(home, "tags.cell = 'OT=off λ1=0.5; OT=off λ1=1.0'")
-    assert run.info.run_name == "OT=off λ1=0.5 and 1 equal to it, seed 0"
+    assert run.info.run_name == "seed 0, no OT λ1=0.5 and 1 equal to it"
 
 
 class Interrupted(Progress):
