@@ -3,11 +3,22 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    parse,
+    parse_seeds,
+    port,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.config import Config
 from rambo.errors import require
 from rambo.fields import override
@@ -233,6 +244,11 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -
         return
     command.add_argument("--study", required=True, metavar="NAME")
     command.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("tune", main)
 
 
 if __name__ == "__main__":
