@@ -1,7 +1,7 @@
 """Every file that a study leaves, by its name: tables, sentences, figures and the page with all of it.
 
-The same study gives the same bytes: no times but the day of its plan, no hosts, no paths of this run. A picture that
-cannot be drawn is left out.
+The same trial folders give the same bytes: no times but the day of its plan and, on the page alone, what trials took;
+no paths of this run. A picture that cannot be drawn is left out.
 """
 
 from functools import partial
