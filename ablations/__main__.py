@@ -48,7 +48,7 @@ Run every cell of a study with every seed, and say which factor changes the accu
 
   python -m ablations run --preset quickstart --seeds 0-2
   python -m ablations run --preset paper_mnist --seeds 0-9 --factor utility.label=interpolated,trained
-  python -m ablations run --recipe table4 --data.source npz:mnist.npz --plan
+  python -m ablations run --recipe table4 --data.source npz:images.npz --plan
 
 Without --factor the three switches are studied: bilevel, OT and RankNet, each off and on. Any field of the
 configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.

@@ -39,8 +39,8 @@ RUN = """\
 Search the fields of a configuration for the best validation accuracy, averaged over seeds.
 
   python -m tune run --preset quickstart --num-trials 40 --seeds 0-2
-  python -m tune run --preset paper_mnist --data.source npz:mnist.npz --num-trials 48 --seeds 0-2 --plan
-  python -m tune run --preset quickstart --num-trials 40 --seeds 0-2 \\
+  python -m tune run --preset paper_mnist --data.source npz:images.npz --num-trials 48 --seeds 0-2 --plan
+  python -m tune run --preset quickstart --study wider --num-trials 40 --seeds 0-2 \\
       --space acquisition.candidate_batches=2,5,10 --space utility_model.learning_rate=log:1e-4,1e-2
 
 By default λ_OT (0, or from 1e-3 to 1e2), λ1, λ2, λ3 and b are searched; --plan prints the space and what it costs.
