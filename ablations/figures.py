@@ -9,7 +9,7 @@ import numpy as np
 from ablations.effects import Effect
 from ablations.factors import Cell
 from ablations.margin import share
-from ablations.names import short_names
+from ablations.naming import short_names
 from ablations.sentences import metric_text
 from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Study

@@ -50,7 +50,7 @@ def test_cells_with_one_budget_are_points_beside_each_other(study, drawn):
     [axes] = drawn[0].axes
     columns = [text.get_text() for text in axes.get_xticklabels()]
     assert len(columns) == len(study.grid.cells)
-    assert {"all on", "RankNet only", "random"} <= set(columns)
+    assert {"full", "RankNet only", "random"} <= set(columns)
     at = [tuple(np.unique(line.get_xdata())) for line in axes.lines if len(line.get_xdata())]
     assert all(len(places) == 1 for places in at), "no line leads from one to another"
     assert sorted(set(at)) == [(place,) for place in range(len(study.grid.cells))]
