@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from ablations.factors import Factor, Grid, make_grid, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
@@ -25,7 +26,17 @@ from ablations.verify import differences
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    parse,
+    parse_seeds,
+    port,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
@@ -37,7 +48,7 @@ Run every cell of a study with every seed, and say which factor changes the accu
 
   python -m ablations run --preset quickstart --seeds 0-2
   python -m ablations run --preset paper_mnist --seeds 0-9 --factor utility.label=interpolated,trained
-  python -m ablations run --recipe table4 --data.source npz:mnist.npz --plan
+  python -m ablations run --recipe table4 --data.source npz:images.npz --plan
 
 Without --factor the three switches are studied: bilevel, OT and RankNet, each off and on. Any field of the
 configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.
@@ -303,6 +314,11 @@ def _add_reporting(parser: Parser) -> None:
     parser.add_argument(
         "--allow-mixed", action="store_true", help="compare unequal seeds or training versions, marked as such"
     )
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("ablations", main)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """What a study is, on disk: its grid and the folder of each trial. Everything else can be worked out from there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ablations.factors import Cell, Factor, Grid
 from ablations.margin import Margin, reason_for
 from ablations.naming import short_names
-from ablations.study import Outcome, Study
+from ablations.study import Effort, Outcome, Study
 from cluster.failures import read_failure
 from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
@@ -22,6 +23,9 @@ from rambo.strategies.own import is_own
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
+
+Made = tuple[Result, Mapping[str, Any]]
+"""A result, and the environment that it was worked out in."""
 
 STUDY = Kind("study", "studies", "ablations")
 
@@ -164,14 +168,31 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
     """What the trial folders of a study say."""
     outcomes: dict[Key, Outcome] = {}
     failures: dict[Key, str] = {}
+    made: dict[str, Made] = {}
     for key, folder in plan.folders.items():
         result = read_result(home, folder)
         if result is not None:
-            outcomes[key] = _outcome(result, _environment(home, folder))
+            made[folder] = result, _environment(home, folder)
+            outcomes[key] = _outcome(*made[folder])
         elif (failure := read_failure(home, folder)) is not None:
             failures[key] = failure.reason
     fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
-    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin)
+    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin, _effort(list(made.values())))
+
+
+def _effort(made: Sequence[Made]) -> Effort | None:
+    if not made:
+        return None
+    machines = sorted({machine for _, environment in made if (machine := _machine(environment))})
+    seconds = sum(sum(result.seconds.values()) for result, _ in made)
+    return Effort(tuple(machines), seconds, len(made), sum(result.trainings for result, _ in made))
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    torch = environment.get("packages", {}).get("torch")
+    parts = [environment.get("device"), environment.get("platform")]
+    versions = [f"{name} {one}" for name, one in (("Python", environment.get("python")), ("torch", torch)) if one]
+    return ", ".join([*(str(part) for part in parts if part), *versions])
 
 
 def _environment(home: Home, folder: str) -> Mapping[str, object]:

@@ -21,14 +21,17 @@ from rambo.utility.samples import order_agreement
 
 
 def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
-    """One sentence for everything that does not agree; none where all does."""
+    """One sentence for everything that does not agree; none where all does.
+
+    A PDF may be left out of what is kept: it is the picture beside it once more.
+    """
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
     files = render(study, **asdict(reporting))
     for name, content in files.items():
         kept = named_study(plan.name, home).read(name)
         if kept is None:
-            found.append(f"{name} is missing.")
+            found += [] if name.endswith(".pdf") else [f"{name} is missing."]
         elif kept != content:
             found.append(f"{name} is not what the trial folders give.")
     return found

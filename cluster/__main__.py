@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -15,7 +16,7 @@ from cluster.jobs import Job, Jobs, Position, Reservation
 from cluster.runtime import NumWorkers, least_and_most, parse_num_workers
 from cluster.shipping import pack
 from cluster.work import Work, known_work
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command, run_script
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
@@ -244,6 +245,11 @@ def _add_job_command(
         "--address", metavar="URL", help="the cluster's dashboard (RAY_API_SERVER_ADDRESS or RAY_ADDRESS)"
     )
     return command
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("cluster", main)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rambo.formats import path_of
 from rambo.home import Home
 from rambo.presets import PRESETS, preset
 from rambo.strategies.own import is_own
+from rambo.terminal import SCRIPTS
 
 RUNNABLE = {"ablations": ["run"], "tune": ["run"], "cluster": ["collect"], "rambo": []}
 """Modules that a job may run, and the subcommand that does their work."""
@@ -55,6 +56,7 @@ def read_inner(words: Sequence[str]) -> Inner:
 
     Raises `InvalidInput` where it is not one that does the project's work, names no home or carries a password.
     """
+    words = _by_module(words)
     flags = _flags(words)
     refuse_credentials(words)
     given = dict(_pairs(flags))
@@ -92,6 +94,7 @@ def read_inner(words: Sequence[str]) -> Inner:
 
 def try_plan(words: Sequence[str]) -> None:
     """Run the command's own --plan here; raises `InvalidInput` with the sentence that it ends in, if it does."""
+    words = _by_module(words)
     command = [sys.executable, *words[1:], "--plan", "--device=auto"]  # the GPU that it asks for may be the cluster's
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
@@ -106,6 +109,12 @@ def shipped_name(config: Path) -> str:
     except OSError as error:
         raise InvalidInput(f"--config must name a file that can be read, got {config} ({error.strerror}).") from None
     return f"submitted/{digest}/{config.name}"
+
+
+def _by_module(words: Sequence[str]) -> list[str]:
+    """`words` as `python -m ROOM …` where they begin with an installed script, which the nodes may lack."""
+    room = SCRIPTS.get(Path(words[0]).name) if words else None
+    return list(words) if room is None else ["python", "-m", room, *words[1:]]
 
 
 def _flags(words: Sequence[str]) -> list[str]:

@@ -2,8 +2,18 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
-from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, read_configs, run_command
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    choose_device,
+    parse,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.experiment import Lab, run
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
@@ -82,6 +92,11 @@ def print_results(prepared: Sequence[Prepared], lab: Lab) -> None:
     if len(results) > 1:
         print(comparison(results))
     print(lab.home.path(prepared[-1].folder))
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("rambo", main)
 
 
 if __name__ == "__main__":

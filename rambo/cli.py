@@ -3,10 +3,12 @@
 import argparse
 import difflib
 import math
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -184,6 +186,13 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
             file=sys.stderr,
         )
     sys.exit(status or (0 if lost is None else 1))
+
+
+def run_script(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """The same where an installed script is run, which looks for modules where `python -m` does."""
+    with suppress(OSError):  # a folder that is gone holds no strategy of the user's own
+        sys.path.insert(0, os.getcwd())
+    run_command(program, main)
 
 
 def _status(program: str, main: Callable[[Sequence[str]], None]) -> int | str | None:

@@ -111,6 +111,15 @@ def path_of(text: str | Path, name: str) -> Path:
     return path
 
 
+def percent(share: float) -> str:
+    """A share as people read it.
+
+    >>> percent(0.9342), percent(1.0)
+    ('93.42 %', '100.00 %')
+    """
+    return f"{100 * share:.2f} %"
+
+
 def points(difference: float) -> str:
     """A difference of accuracies in percent points, with its sign.
 

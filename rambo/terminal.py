@@ -13,6 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+SCRIPTS = {"rambo": "rambo", "rambo-cluster": "cluster", "rambo-tune": "tune", "rambo-ablations": "ablations"}
+"""The room whose command each script of an installation is."""
+
 STOPPED = "stopped; the same command goes on from here."
 
 UNENCODABLE = "rambo"
@@ -22,14 +25,14 @@ Settle = Callable[[], OSError | None]
 
 
 def answer_while_loading() -> None:
-    """End on Ctrl-C in one line, as an interrupted program, while `python -m ROOM` imports what it needs.
+    """End on Ctrl-C in one line, as an interrupted program, while `python -m ROOM` or its script imports what it needs.
 
     Nothing is open yet that could be ended well, and what is imported may take an exception for its own. As a library,
     or where Ctrl-C is ignored or handled by somebody else, nothing changes.
     """
-    if sys.argv[:1] != ["-m"] or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return
     program = _program()
+    if program is None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
 
     def stop(number: int, frame: object) -> None:
         os.write(2, f"{program}: {STOPPED}\n".encode())
@@ -39,8 +42,10 @@ def answer_while_loading() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def _program() -> str:
-    """The room that Python was told to run."""
+def _program() -> str | None:
+    """The room that Python was told to run, None where it runs something else."""
+    if sys.argv[:1] != ["-m"]:
+        return SCRIPTS.get(os.path.basename(sys.argv[0])) if sys.argv else None
     words = iter(sys.orig_argv[1:])
     return next((word[2:] or next(words, "rambo") for word in words if word.startswith("-m")), "rambo")
 

@@ -3,11 +3,22 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    parse,
+    parse_seeds,
+    port,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.config import Config
 from rambo.errors import require
 from rambo.fields import override
@@ -28,8 +39,8 @@ RUN = """\
 Search the fields of a configuration for the best validation accuracy, averaged over seeds.
 
   python -m tune run --preset quickstart --num-trials 40 --seeds 0-2
-  python -m tune run --preset paper_mnist --data.source npz:mnist.npz --num-trials 48 --seeds 0-2 --plan
-  python -m tune run --preset quickstart --num-trials 40 --seeds 0-2 \\
+  python -m tune run --preset paper_mnist --data.source npz:images.npz --num-trials 48 --seeds 0-2 --plan
+  python -m tune run --preset quickstart --study wider --num-trials 40 --seeds 0-2 \\
       --space acquisition.candidate_batches=2,5,10 --space utility_model.learning_rate=log:1e-4,1e-2
 
 By default λ_OT (0, or from 1e-3 to 1e2), λ1, λ2, λ3 and b are searched; --plan prints the space and what it costs.
@@ -234,6 +245,11 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -
         return
     command.add_argument("--study", required=True, metavar="NAME")
     command.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("tune", main)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from rambo.drawing import drawn_of
+from rambo.drawing import Drawn, drawn_of
 from rambo.fields import to_json
-from rambo.formats import csv_bytes
+from rambo.formats import csv_bytes, percent
 from tune import figures
 from tune.importances import Importance, importance_text, importances
 from tune.noise import noise_text
@@ -70,10 +70,10 @@ def _repeated(attempts: Sequence[Attempt]) -> str:
 
 
 def _best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
-    text = f"Best: trial {best.number}, validation {best.val_accuracy:.4f}, test {best.test_accuracy:.4f}"
+    text = f"Best: trial {best.number}, validation {percent(best.val_accuracy)}, test {percent(best.test_accuracy)}"
     base = [one for one in attempts if one.state == "COMPLETE" and plan.config(one.fields) == plan.config({})]
     if base:
-        text += f"; the base configuration has {base[0].val_accuracy:.4f} and {base[0].test_accuracy:.4f}"
+        text += f"; the base configuration has {percent(base[0].val_accuracy)} and {percent(base[0].test_accuracy)}"
     return f"{text}. The best of many is optimistic in what it was chosen by: tune confirm runs it on fresh seeds."
 
 
@@ -84,10 +84,10 @@ def _setting_table(plan: SearchPlan, best: Attempt) -> str:
 
 def _front_table(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     rows = [
-        f"| {one.number} | {plan.budget_of(one)} | {one.val_accuracy:.4f} | {one.test_accuracy:.4f} |"
+        f"| {one.number} | {plan.budget_of(one)} | {100 * one.val_accuracy:.2f} | {100 * one.test_accuracy:.2f} |"
         for one in plan.front(attempts)
     ]
-    return "\n".join(["| trial on the front | B | validation | test |", "|---|---|---|---|", *rows])
+    return "\n".join(["| trial on the front | B | validation % | test % |", "|---|---|---|---|", *rows])
 
 
 def _front_files(plan: SearchPlan, finished: Sequence[Attempt]) -> dict[str, bytes]:
@@ -100,22 +100,20 @@ def _front_files(plan: SearchPlan, finished: Sequence[Attempt]) -> dict[str, byt
 
 def _pictures(
     plan: SearchPlan, attempts: Sequence[Attempt], shares: Sequence[Importance]
-) -> dict[str, Callable[[], bytes]]:
+) -> dict[str, Callable[[], Drawn]]:
     """What draws each picture of which there is anything to draw."""
     ended, finished = [one for one in attempts if one.state != "RUNNING"], [one for one in attempts if one.is_finished]
-    pictures: dict[str, Callable[[], bytes]] = {}
+    pictures: dict[str, Callable[[], Drawn]] = {}
     if plan.best(attempts) is not None:
         points = [plan.coordinates(one) for one in finished]
-        pictures["figures/history.png"] = partial(figures.history, ended)
-        pictures["figures/slices.png"] = partial(figures.slices, points, finished)
+        pictures["figures/history"] = partial(figures.history, ended)
+        pictures["figures/slices"] = partial(figures.slices, points, finished)
     if shares:
-        pictures["figures/importances.png"] = partial(figures.importances, shares)
+        pictures["figures/importances"] = partial(figures.importances, shares)
     best = plan.front(finished) if "budget" in plan.objectives else []
     if best:
         line = [(plan.budget_of(one), one.val_accuracy) for one in best]
-        pictures["figures/front.png"] = partial(
-            figures.front, [plan.budget_of(one) for one in finished], finished, line
-        )
+        pictures["figures/front"] = partial(figures.front, [plan.budget_of(one) for one in finished], finished, line)
     return pictures
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cluster.databases import database_url, file_of
 from cluster.place import Place
 from rambo.errors import InvalidInput
+from rambo.formats import percent
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.store import Store
@@ -82,7 +83,7 @@ def status_text(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> st
     best = plan.best(attempts)
     if best is not None:
         setting = ", ".join(f"{name}={value}" for name, value in best.fields.items())
-        lines.append(f"best: trial {best.number}, validation {best.val_accuracy:.4f}: {setting}")
+        lines.append(f"best: trial {best.number}, validation {percent(best.val_accuracy)}: {setting}")
     lines += [f"failed: trial {one.number}: {one.reason}" for one in attempts if one.state == "FAIL"]
     return "\n".join(lines)
 

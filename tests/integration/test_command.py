@@ -18,6 +18,8 @@ from tiny_experiment import TINY_FLAGS
 
 from rambo.utility.deep_sets import SetUtilityModel
 
+PICTURES = ("selected", "score_against_utility", "ot_distance", "fits")
+
 
 def in_a_process(*flags, cwd):
     command = [sys.executable, "-m", "rambo", *flags]
@@ -54,10 +56,7 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
         "held_out.csv",
         "utility_model.safetensors",
         "utility_model.json",
-        "figures/selected.png",
-        "figures/score_against_utility.png",
-        "figures/ot_distance.png",
-        "figures/fits.png",
+        *(f"figures/{name}.{kind}" for name in PICTURES for kind in ("png", "pdf")),
     }
     result = json.loads((folder / "result.json").read_text())
     assert result["num_labelled"] == 100

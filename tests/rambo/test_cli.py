@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from rambo.cli import (
     port,
     read_configs,
     run_command,
+    run_script,
 )
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
@@ -179,6 +181,16 @@ def test_an_end_has_its_status_and_at_most_one_sentence(raised, status, said, ca
         run_command("rambo", main)
     assert (ended.value.code, seen) == (status, ["--seed", "3"])
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.usefixtures("handlers")
+def test_an_installed_script_finds_strategies_in_the_folder_where_it_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "lab_of_mine.py").touch()
+    with pytest.raises(SystemExit) as ended:
+        run_script("rambo", lambda arguments: import_module("lab_of_mine"))
+    assert ended.value.code == 0
 
 
 @pytest.mark.usefixtures("handlers")

@@ -36,7 +36,8 @@ def test_the_status_counts_every_trial_once_and_names_the_best_and_why_others_fa
     assert "test: 14 complete, 6 stopped early, 0 running, 2 failed." in said
     assert "Spent: 90 s, 10 trainings." in said
     best = plan(tiny).best(attempts())
-    assert any(line.startswith(f"best: trial {best.number}, validation {best.val_accuracy:.4f}: ") for line in said)
+    begins = f"best: trial {best.number}, validation {100 * best.val_accuracy:.2f} %: "
+    assert any(line.startswith(begins) for line in said)
     assert "failed: trial 20: it broke, badly" in said
 
 
