@@ -21,8 +21,9 @@ from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
 from rambo.formats import first_line, last_line, shortened, visible, whole
+from rambo.heartbeat import LOG_SECONDS
 from rambo.home import Home
-from rambo.progress import LOG_SECONDS, Progress
+from rambo.progress import Progress
 from rambo.strategies.own import is_own, source_of
 
 Answer = TypeVar("Answer")

@@ -20,14 +20,14 @@ from cluster.work_queue import QueueState
 from cluster.workers import Pace
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.progress import _Lines
+from rambo.progress import Units
 
 
-def test_positions_are_read_from_what_commands_say(capsys, monkeypatch):
-    monkeypatch.setattr("rambo.progress.LOG_SECONDS", 0.0)
+def test_positions_are_read_from_what_commands_say():
     assert read_position("Running entrypoint for job x: python -m rambo\nno progress: yet\n") == Position("", None)
-    _Lines("trials", 40)(10)
-    said = capsys.readouterr().err
+    units = Units("trials", 40)
+    units.advance(10)
+    said = f"{units.line()}\n"
     assert read_position(said) == Position("trials 10/40", 0)
     pace = Pace(100)
     pace.line(QueueState(0, 2, None), 0.0)
