@@ -10,12 +10,13 @@ from ablations.statistics import analyse, power_text, precision_text
 from ablations.study import Study
 from cluster.failures import read_failure
 from cluster.place import Place
-from cluster.trials import unfinished
+from cluster.trials import missing_fits, unfinished
 from cluster.work import Work
 from rambo.home import Home
 from rambo.inference import attainable
 from rambo.preparation import Prepared
 from rambo.result import read_result
+from rambo.store import Store
 
 PAPER_GPU_SECONDS = {"resnet18": 24.0, "lenet5": 6.0, "mnistnet": 6.0}
 """B.7: 1000 trainings took two A40 200 minutes with ResNet-18, 50 with LeNet-5."""
@@ -32,7 +33,7 @@ def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place, m
         grid_text(plan, place.home),
         f"{len(set(plan.folders.values()))} different trials; {len(waiting)} to run.",
         f"Missing: {work.num_trainings} trainings known in advance, up to {repeats} later ones, "
-        f"{work.num_ot} OT distances, and {sum(one.plan is not None for one in waiting)} utility models to fit.",
+        f"{work.num_ot} OT distances, and {len(missing_fits(waiting, Store(place.home)))} utility models to fit.",
     ]
     if work.num_trainings:
         lines += time_lines(prepared, work, repeats, place, waiting)
@@ -60,7 +61,7 @@ def time_lines(
         f"{workers} such worker{'s' if workers > 1 else ''}."
     )
     fits = fit_seconds(list(prepared.values()), place.home)
-    num_fits = sum(one.plan is not None for one in waiting)
+    num_fits = len(missing_fits(waiting, Store(place.home)))
     if fits and num_fits:
         lines.append(
             f"Learning û took {fits:.0f} s in trials of this study: about {fits * num_fits / 60:.0f} min on one core."
@@ -71,7 +72,7 @@ def time_lines(
 def fit_seconds(experiments: list[Prepared], home: Home) -> float | None:
     """Median time of the stage `utility_model` over finished trials that have one."""
     results = [read_result(home, one.folder) for one in experiments if one.plan is not None]
-    seconds = [result.seconds["utility_model"] for result in results if result is not None]
+    seconds = [result.fit_seconds for result in results if result is not None]
     return median(seconds) if seconds else None
 
 

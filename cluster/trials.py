@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,30 @@ def unfinished(experiments: Sequence[Prepared], home: Home, *, retry_failed: boo
     return found
 
 
+def missing_fits(experiments: Iterable[Prepared], store: Store) -> dict[str, Prepared]:
+    """By key each û that the store lacks, with the first of `experiments` that asks for it."""
+    known, found = store.known_utilities(), dict[str, Prepared]()
+    for one in experiments:
+        key = one.utility_key
+        if key is not None and key not in known:
+            found.setdefault(key, one)
+    return found
+
+
+def _in_two_turns(experiments: Sequence[Prepared], store: Store) -> list[list[Prepared]]:
+    """Those that fit a û or need none or have it, then those that take what one of the former has fitted."""
+    fitting = missing_fits(experiments, store)
+    later = [one for one in experiments if (key := one.utility_key) in fitting and fitting[key] is not one]
+    waits = {one.folder for one in later}
+    return [turn for turn in ([one for one in experiments if one.folder not in waits], later) if turn]
+
+
 def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progress, on_end: OnEnd) -> None:
     """Collect for and run all of `experiments`; `on_end` hears of each in this process as soon as it has ended.
 
-    A fit that collapses is not tried again; a trial that runs out of memory is given a larger share; one whose process
-    dies is started `MAX_KILLED` times. Whatever fails leaves failure.json in the trial's folder and stops no other.
+    Trials that share a û wait until one of them has learned it. A fit that collapses is not tried again; a trial that
+    runs out of memory is given a larger share; one whose process dies is started `MAX_KILLED` times. Whatever fails
+    leaves failure.json in the trial's folder and stops no other.
     """
     if not experiments:
         return
@@ -69,15 +88,17 @@ def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progr
         if work.num_trainings or work.num_ot:
             progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
             collect(work, place.home, num_workers=place.num_workers, device=place.device, progress=progress)
-        waiting = list(experiments)
-        progress.say(f"running {len(waiting)} trials, {share.concurrency(resources)} at a time")
-        with progress.task("trials", len(waiting)) as advance:
-            while waiting:
+        progress.say(f"running {len(experiments)} trials, {share.concurrency(resources)} at a time")
+        turns = _in_two_turns(experiments, Store(place.home))
+        with progress.task("trials", len(experiments)) as advance:
+            while turns:
+                waiting = turns.pop(0)
                 crowded = _run_round(waiting, place, share, resources, on_end=_both(on_end, lambda _: advance(1)))
                 larger = share.doubled(resources)
                 for one in [] if larger else crowded:
                     on_end(one)
-                waiting, share = (crowded, larger) if larger else ([], share)
+                if crowded and larger:
+                    turns, share = [crowded, *turns], larger
 
 
 def _both(first: OnEnd, second: OnEnd) -> OnEnd:

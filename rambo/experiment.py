@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from rambo.acquisition import Acquisition
 from rambo.arrays import Floats, Indices, Members
@@ -35,10 +36,11 @@ from rambo.strategies.own import source_of
 from rambo.strategies.request import MakeScorer, Selection
 from rambo.tracker import JsonLinesTracker
 from rambo.training.measuring import Measurer
+from rambo.utility.kept import take, to_bytes
 from rambo.utility.ot_distance import measure_ot
 from rambo.utility.pretraining import Evidence, LearnedUtility, UtilityLearner
 from rambo.utility.representation import Representation
-from rambo.utility.samples import plan_growth, set_specs, train_seed
+from rambo.utility.samples import SamplePlan, plan_growth, set_specs, train_seed
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,26 @@ class _Run:
         seen = self._prepared.representation(self._lab.data_dir, self._lab.device)
         learner = UtilityLearner(self._config, tracker=self._tracker, progress=self._lab.progress)
         evidence, inputs = self._evidence(seen, self._prepared.pool, split.seed_set), seen.inputs(split.seed_set)
-        learned = learner.learn(plan, evidence, inputs)
-        return _Learned(learned, learner, seen, partial(learned.model.scorer, seen.inputs))
+        utility, seconds = self._learned_once(learner, plan, evidence, inputs)
+        return _Learned(utility, seconds, learner, seen, partial(utility.model.scorer, seen.inputs))
+
+    def _learned_once(
+        self, learner: UtilityLearner, plan: SamplePlan, evidence: Evidence, inputs: Tensor
+    ) -> tuple[LearnedUtility, float]:
+        """û and what its fits took, from the store where any trial has left it; else learned, and left there."""
+        key = self._prepared.utility_key
+        assert key is not None
+        with self._store.fitting(key):
+            kept = take(self._store, key)
+            if kept is not None:
+                self._tracker.rows.extend(kept.rows)
+                return kept.resume(learner, plan, inputs), kept.seconds
+            start, before = time.perf_counter(), len(self._tracker.rows)
+            utility = learner.learn(plan, evidence, inputs)
+            seconds = round(time.perf_counter() - start, 3)
+            rows = self._tracker.rows[before:]
+            self._store.put_utility(key, to_bytes(utility, learner.state, rows, seconds))
+            return utility, seconds
 
     def _learn_more(self, pool: Pool, learned: "_Learned") -> "_Learned":
         """Algorithm 1 goes on with the labels of the last round as its next chunks (the paper's future work, §6)."""
@@ -196,6 +216,7 @@ class _Run:
             test_correct=final.correct,
             repeat_agreement=held_out.repeat_agreement if held_out else None,
             num_ceiling_pairs=held_out.num_ceiling_pairs if held_out else None,
+            utility_seconds=learned.seconds if learned else None,
         )
 
     def _write(self, name: str, content: bytes) -> None:
@@ -223,6 +244,8 @@ class _Accuracies:
 @dataclass(frozen=True, eq=False)
 class _Learned:
     utility: LearnedUtility
+    seconds: float
+    """What its fits took, in whichever run made them."""
     learner: UtilityLearner
     seen: Representation
     scorer: MakeScorer

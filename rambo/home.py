@@ -5,12 +5,13 @@ when its upload has ended.
 """
 
 import fcntl
+import math
 import os
 import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import url2pathname
@@ -29,7 +30,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 MARKS = {
     "trials": re.compile(r".+-[0-9a-f]{12}"),
-    "store": re.compile(r"measurements|ot|weights|corrupt|ledger\.jsonl"),
+    "store": re.compile(r"measurements|ot|weights|utility|corrupt|ledger\.jsonl"),
 }
 """Folders of a home, and the names of what they hold, some of which any home has."""
 
@@ -166,11 +167,25 @@ class Home:
         return [line for entry in self.list(name) for line in (self.read(f"{name}/{entry}") or b"").splitlines()]
 
     @contextmanager
-    def lock(self, name: str, held: str | None = None) -> Iterator[None]:
+    def in_turn(self, name: str) -> Iterator[None]:
+        """Work on what is kept as `name` after whoever works on it now, who may have left it; no lock file stays.
+
+        Where there are no locks, such as on a URL, at once: what two work out at a time is the same twice.
+        """
+        folder, _, file = name.rpartition("/")
+        lock = f"{folder}/.{file}.lock".lstrip("/")
+        with ExitStack() as held:
+            with suppress(InvalidInput):
+                held.enter_context(self.lock(lock, patience=math.inf))
+                held.callback(self.remove, lock)
+            yield
+
+    @contextmanager
+    def lock(self, name: str, held: str | None = None, *, patience: float | None = None) -> Iterator[None]:
         """Hold `name` for this process alone; where another has it, raise `InvalidInput` with `held`, at once.
 
-        Without `held` wait for it, for LOCK_SECONDS at most. A URL takes no locks: there the caller must see to it that
-        nobody else is at work.
+        Without `held` wait for it, for `patience` seconds at most, by default LOCK_SECONDS. A URL takes no locks: there
+        the caller must see to it that nobody else is at work.
         """
         if not self.is_local:
             yield
@@ -180,8 +195,9 @@ class Home:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
         with file:
-            busy = f"{self.path(name)} must be let go within {LOCK_SECONDS:.0f} s, got one that another process holds."
-            deadline = time.monotonic() + (0 if held else LOCK_SECONDS)
+            patience = LOCK_SECONDS if patience is None else patience
+            busy = f"{self.path(name)} must be let go within {patience:.0f} s, got one that another process holds."
+            deadline = time.monotonic() + (0 if held else patience)
             while not self._locked(file, name):
                 require(time.monotonic() < deadline, held or busy)
                 time.sleep(0.05)

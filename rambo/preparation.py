@@ -19,9 +19,10 @@ from rambo.data.features import pixel_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import InvalidInput, require
 from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
-from rambo.sections import Data
+from rambo.sections import Classifier, Data, Training
 from rambo.training.classifiers import check_classifier
 from rambo.training.trainer import Problem, SetSpec
+from rambo.utility.kept import utility_key
 from rambo.utility.ot_distance import OTProblem
 from rambo.utility.representation import Representation
 from rambo.utility.samples import SamplePlan, SeedImages, plan_samples, planned_specs, train_seed
@@ -66,6 +67,16 @@ class Prepared:
         return plan_samples(self.config, self.dataset.num_classes, self._seed_images)
 
     @property
+    def utility_key(self) -> str | None:
+        """What names û in the store; None for strategies without. Neither the budget nor who asks is in it."""
+        plan = self.plan
+        if plan is None:
+            return None
+        config = self.config
+        seed_set_key = _seed_set_key(self.dataset, config.data, config.classifier, config.training, config.seed)
+        return utility_key(seed_set_key, plan, effective_fields(config, len(self.pool.unlabelled)), config.seed)
+
+    @property
     def _seed_images(self) -> SeedImages | None:
         """S_0 as structured utility samples are drawn from it; None where there are none."""
         if not self.config.offline.structured:
@@ -75,19 +86,7 @@ class Prepared:
 
     def problem(self, pool: Pool) -> Problem:
         """Training f with the labels that `pool` shows, and the test set's to judge it by."""
-        labels, split = pool.labels.copy(), self.split
-        labels[split.test] = split.labels[split.test]
-        return Problem(
-            images=self.dataset.images,
-            labels=labels,
-            fingerprint=self.dataset.fingerprint,
-            normalisation=self.dataset.fixed(self.config.data.num_test).normalisation,
-            validation=split.validation,
-            test=split.test,
-            num_classes=self.dataset.num_classes,
-            classifier=self.config.classifier.name,
-            training=self.config.training,
-        )
+        return _problem(self.dataset, self.config.data, self.config.classifier, self.config.training, self.split, pool)
 
     def specs(self) -> dict[str, list[SetSpec]]:
         """The trainings known before the acquisition, by stage."""
@@ -181,6 +180,31 @@ def _dataset(source: str, data_dir: Path, image_size: int) -> Dataset:
 def _start(dataset: Dataset, data: Data, seed: int) -> tuple[Split, Pool]:
     split = make_split(dataset, data, seed)
     return split, start_pool(dataset, split)
+
+
+def _problem(
+    dataset: Dataset, data: Data, classifier: Classifier, training: Training, split: Split, pool: Pool
+) -> Problem:
+    labels = pool.labels.copy()
+    labels[split.test] = split.labels[split.test]
+    return Problem(
+        images=dataset.images,
+        labels=labels,
+        fingerprint=dataset.fingerprint,
+        normalisation=dataset.fixed(data.num_test).normalisation,
+        validation=split.validation,
+        test=split.test,
+        num_classes=dataset.num_classes,
+        classifier=classifier.name,
+        training=training,
+    )
+
+
+@lru_cache(maxsize=NEIGHBOURS)
+def _seed_set_key(dataset: Dataset, data: Data, classifier: Classifier, training: Training, seed: int) -> str:
+    """The key of f trained on S_0, worked out once for the cells of a seed that follow each other."""
+    split, pool = _start(dataset, data, seed)
+    return _problem(dataset, data, classifier, training, split, pool).key(SetSpec(split.seed_set, train_seed(seed)))
 
 
 def _name(spec: SetSpec) -> tuple[int, bytes]:

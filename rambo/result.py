@@ -67,6 +67,13 @@ class Result:
     """Share of the repeated held-out pairs that both trainings order alike; None without û, and in older results."""
     num_ceiling_pairs: int | None = None
     """Held-out pairs that were repeated; None as above."""
+    utility_seconds: float | None = None
+    """What the fits of û took with what they measured, in whichever run made them; None as above."""
+
+    @property
+    def fit_seconds(self) -> float:
+        """The same, of older results too; that of the stage where there is no û."""
+        return self.seconds["utility_model"] if self.utility_seconds is None else self.utility_seconds
 
 
 def read_result(home: Home, folder: str) -> Result | None:

@@ -1,4 +1,4 @@
-"""What was measured, kept by content: a measurement, an OT value or f(S_0)'s weights is paid for once.
+"""What was measured or learned, kept by content: a measurement, an OT value, û or f(S_0)'s weights is paid for once.
 
 Every `put` writes one Parquet file of its own, so any number of writers may share a store without locks. Of two
 records with one key the one with the smaller digest counts, whichever file is read first; of equal digests the one that
@@ -13,6 +13,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ RELISTINGS = 5
 
 
 class Store:
-    """The tables of one home: `measurements`, `ot` and `weights`."""
+    """The tables of one home: `measurements` and `ot`; and beside them `weights` of f and û, a file each."""
 
     def __init__(self, home: Home, *, compact: bool = True) -> None:
         """`compact`: merge small files on the way; off where many workers share a store, or each would do it."""
@@ -72,6 +73,30 @@ class Store:
     def weights(self, key: str) -> bytes | None:
         """The safetensors file kept for `key`."""
         return self.home.read(f"store/weights/{key}.safetensors")
+
+    def utility(self, key: str) -> bytes | None:
+        """The file kept for û of `key`."""
+        return self.home.read(f"store/utility/{key}.safetensors")
+
+    def known_utilities(self) -> set[str]:
+        """Keys of every û that is kept."""
+        return {name.removesuffix(".safetensors") for name in self.home.list("store/utility")}
+
+    def put_utility(self, key: str, content: bytes) -> None:
+        """Keep û for `key`."""
+        self.home.write(f"store/utility/{key}.safetensors", content)
+
+    def fitting(self, key: str) -> AbstractContextManager[None]:
+        """Work on û of `key` after whoever works on it now."""
+        return self.home.in_turn(f"store/utility/{key}.safetensors")
+
+    def training(self, key: str) -> AbstractContextManager[None]:
+        """The same of the weights of `key`."""
+        return self.home.in_turn(f"store/weights/{key}.safetensors")
+
+    def set_aside_utility(self, key: str, content: bytes) -> None:
+        """Move what is kept for `key` away, since it cannot be read."""
+        _set_aside(self.home, "store/utility", f"{key}.safetensors", content, "it is not what was written")
 
     def put_weights(self, key: str, content: bytes) -> None:
         """Keep a safetensors file for `key`."""
@@ -176,19 +201,8 @@ class _Table:
             file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True, pre_buffer=False)
             return _completed(file.read(use_threads=False), self._schema)
         except (pa.ArrowException, OSError, ValueError) as error:
-            self._set_aside(name, content, error)
+            _set_aside(self._home, self._folder, name, content, first_line(error))
             return None
-
-    def _set_aside(self, name: str, content: bytes, error: Exception) -> None:
-        self._home.write(f"store/corrupt/{name}", content)
-        self._home.remove(f"{self._folder}/{name}")
-        reason = first_line(error)
-        warnings.warn(
-            f"{self._home.path(self._folder)}/{name} cannot be read ({reason}); it was moved to store/corrupt and its "
-            "records are measured again.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
 
     def _compact(self, names: list[str]) -> None:
         """Merge all files read so far into one, then remove them: a kill in between leaves only duplicates."""
@@ -201,6 +215,18 @@ class _Table:
         self._add(self._write(table), table)
         for name in old:
             self._home.remove(f"{self._folder}/{name}")
+
+
+def _set_aside(home: Home, folder: str, name: str, content: bytes, reason: str) -> None:
+    """Move a file that cannot be read to where nobody looks for it."""
+    home.write(f"store/corrupt/{name}", content)
+    home.remove(f"{folder}/{name}")
+    warnings.warn(
+        f"{home.path(folder)}/{name} cannot be read ({reason}); it was moved to store/corrupt and what it held is "
+        "worked out again.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -75,8 +75,12 @@ def cached_features(
     if kept is not None:
         return kept
     home.check_writable(lasting=False)
-    features = resnet18_features(dataset.images, weights, device, cache_dir, on_progress=on_progress)
-    _write_features(home, name, features)
+    with home.in_turn(name):
+        kept = _read_features(home, name, len(dataset.images))
+        if kept is not None:
+            return kept
+        features = resnet18_features(dataset.images, weights, device, cache_dir, on_progress=on_progress)
+        _write_features(home, name, features)
     return features
 
 

@@ -51,15 +51,16 @@ class Measurer:
         """
         key = problem.key(spec)
         trainer = Trainer(problem, self._device)
-        weights, known = self._store.weights(key), self._store.measurements([key])
-        if weights is not None and known:
-            restored = trainer.restore(known[key], weights)
-            if restored is not None:
-                return restored
-        self._store.enter([key])
-        fitted = trainer.fit(spec)
-        self._store.put_weights(key, weights_of(fitted.model))
-        self._store.put_measurements({key: fitted.measurement})
+        with self._store.training(key):
+            weights, known = self._store.weights(key), self._store.measurements([key])
+            if weights is not None and known:
+                restored = trainer.restore(known[key], weights)
+                if restored is not None:
+                    return restored
+            self._store.enter([key])
+            fitted = trainer.fit(spec)
+            self._store.put_weights(key, weights_of(fitted.model))
+            self._store.put_measurements({key: fitted.measurement})
         self.num_trainings += not known
         return fitted
 
@@ -69,13 +70,14 @@ class Measurer:
         It is a training of its own: its f has not been trained as what is measured has.
         """
         key, trainer = loss_prediction_key(problem, spec), JointTrainer(problem, self._device)
-        weights = self._store.weights(key)
-        restored = trainer.restore(weights) if weights is not None else None
-        if restored is not None:
-            return restored
-        self._store.enter([key])
-        predictor = trainer.fit(spec)
-        self._store.put_weights(key, weights_of(predictor.network))
+        with self._store.training(key):
+            weights = self._store.weights(key)
+            restored = trainer.restore(weights) if weights is not None else None
+            if restored is not None:
+                return restored
+            self._store.enter([key])
+            predictor = trainer.fit(spec)
+            self._store.put_weights(key, weights_of(predictor.network))
         self.num_trainings += 1
         return predictor
 

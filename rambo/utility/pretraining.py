@@ -1,6 +1,6 @@
 """Stages 0 and 1: learn û from the labels at hand (Algorithm 1, lines 3-14), and say how well it orders unseen sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,11 +64,22 @@ class LearnedUtility:
     """û with the evidence of how it was learned."""
 
     model: SetUtilityModel
-    fits: tuple[FitResult, ...]
-    """û_0 first, then one a pretraining iteration."""
     label_agreement: float | None
     """Share of audited pairs that Eq. 4 orders as training does; None where nothing was audited."""
     held_out: HeldOut
+
+
+@dataclass(frozen=True, eq=False)
+class LearnerState:
+    """What a learner goes on from beside û, after the pairs of a whole plan."""
+
+    utility: Floats | None
+    """(n, 2) labels of D, whose members are the plan's; None before the first pretraining iteration."""
+    ot: Floats | None
+    """(n, 2) OT targets of D."""
+    log_penalties: tuple[float, ...] | None
+    ot_unit: float | None
+    iterations: int
 
 
 class UtilityLearner:
@@ -81,6 +92,7 @@ class UtilityLearner:
     def __init__(self, config: Config, *, tracker: JsonLinesTracker, progress: Progress) -> None:
         self._config, self._tracker, self._progress = config, tracker, progress
         self.fits: list[FitResult] = []
+        """û_0 first, then one a pretraining iteration."""
         self._pairs: UtilityPairs | None = None
         self._state: FitState | None = None
         self._ot_unit: float | None = None
@@ -91,18 +103,43 @@ class UtilityLearner:
 
         The model goes on to learn where this learner is told of more labels.
         """
-        self._evidence, self._inputs = evidence, inputs
-        config, shape = self._config, tuple(inputs.shape[1:])
-        self.model = SetUtilityModel(shape, config.utility_model, config.switches, config.seed).to(inputs.device)
+        self._evidence = evidence
+        self._begin(inputs)
         self.pretrain_offline(plan)
         agreements = [self.iterate(plan, iteration) for iteration in range(len(plan.pretraining))]
         audited = [value for value in agreements if value is not None]
         return LearnedUtility(
             model=self.model,
-            fits=tuple(self.fits),
             label_agreement=float(np.mean(audited)) if audited else None,
             held_out=self.judge(plan),
         )
+
+    @property
+    def state(self) -> LearnerState:
+        """What `resume` takes back."""
+        pairs, state = self._pairs, self._state
+        return LearnerState(
+            utility=None if pairs is None else pairs.utility,
+            ot=None if pairs is None else pairs.ot,
+            log_penalties=None if state is None else state.log_penalties,
+            ot_unit=self._ot_unit,
+            iterations=self._iterations,
+        )
+
+    def resume(self, plan: SamplePlan, inputs: Tensor, weights: Mapping[str, Tensor], state: LearnerState) -> None:
+        """Stand where `learn` with the same plan and inputs has ended, as `weights` and `state` tell."""
+        self._begin(inputs)
+        self.model.load_state_dict(dict(weights))
+        if state.utility is not None:
+            self._pairs = UtilityPairs(np.concatenate(plan.pretraining), state.utility, state.ot)
+        self._state = None if state.log_penalties is None else FitState(state.log_penalties)
+        self._ot_unit, self._iterations = state.ot_unit, state.iterations
+
+    def _begin(self, inputs: Tensor) -> None:
+        """With û at its initial weights."""
+        config, shape = self._config, tuple(inputs.shape[1:])
+        self._inputs = inputs
+        self.model = SetUtilityModel(shape, config.utility_model, config.switches, config.seed).to(inputs.device)
 
     def grow(self, growth: Growth, evidence: Evidence, inputs: Tensor) -> None:
         """Stage 1 goes on along `growth`: D is kept, and what it says of the first images holds among all (k', …)."""

@@ -4,8 +4,9 @@ All sets follow from (k, C, seed, settings) alone, so `plan_samples` names them 
 count them, and one collection can measure them for every trial that will ask.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,15 @@ class SamplePlan:
     held_out: Members
     """(held-out pairs, 2, k), none of whose sets stands in the others; sizes are uniform on the upper half whatever the
     law of the others, so that every û is judged on the same kind of sets."""
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of all sets, in order."""
+        found = hashlib.sha256()
+        for members in (self.offline, self.chain, *self.pretraining, self.held_out):
+            found.update(f"{members.shape}".encode())
+            found.update(np.packbits(members).tobytes())
+        return found.digest()
 
     def all_pairs(self) -> Members:
         """(s, k) the sets of all pairs, one after another."""

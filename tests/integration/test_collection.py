@@ -293,7 +293,7 @@ def test_a_truncated_file_is_set_aside_and_its_records_alone_are_measured_again(
     lost = set(pq.read_table(victim)["key"].to_pylist())
     victim.write_bytes(victim.read_bytes()[:-20])
     paid = len(begun(home))
-    with pytest.warns(RuntimeWarning, match=r"moved to store/corrupt and its records are measured again"):
+    with pytest.warns(RuntimeWarning, match=r"moved to store/corrupt and what it held is worked out again"):
         work = task.missing(home)
     assert work.num_trainings == len(lost) > 5
     collect(work, home, num_workers=1, device="cpu", progress=QUIET)

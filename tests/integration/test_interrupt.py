@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tiny_experiment import TINY_FLAGS
@@ -16,8 +17,16 @@ STUDY = [*TINY_FLAGS, "--factor=switches.ot", "--controls=none", "--seeds=0-3", 
 PATIENCE = 240
 
 
+def entries(home: Home) -> list[dict]:
+    return [json.loads(line) for line in home.read_lines("studies/stopped/ledger.jsonl")]
+
+
 def events(home: Home) -> list[str]:
-    return [json.loads(line)["event"] for line in home.read_lines("studies/stopped/ledger.jsonl")]
+    return [entry["event"] for entry in entries(home)]
+
+
+def finished(home: Home) -> set[str]:
+    return {str(path.parent.relative_to(home.root)) for path in Path(home.root).glob("trials/*/*/*/result.json")}
 
 
 @pytest.mark.long
@@ -36,8 +45,8 @@ def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(number, stat
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == status, said
     assert "Traceback" not in said
-    finished = events(home).count("done")
-    assert finished < 8
+    done, told = finished(home), len(entries(home))
+    assert len(done) < 8
     client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
     [experiment] = [one for one in client.search_experiments() if one.name == "ablations/stopped"]
     states = [run.info.status for run in client.search_runs([experiment.experiment_id])]
@@ -45,4 +54,6 @@ def test_an_interrupted_study_ends_as_interrupted_and_goes_on_later(number, stat
     assert "KILLED" in states, "the study's own run"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert again.returncode == 0, again.stderr
-    assert events(home).count("done") == 8
+    assert len(finished(home)) == 8
+    again_started = {entry["trial"] for entry in entries(home)[told:]}
+    assert not again_started & done, "one that was stopped while its pictures were drawn has its result"

@@ -1,5 +1,8 @@
+import errno
 import fcntl
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -107,3 +110,27 @@ class TestHome:
             pytest.fail("a folder is no lock")
         with pytest.raises(InvalidInput, match="folder must be readable, got: Is a directory"):
             Home(tmp_path).read("folder")
+
+
+def test_who_works_on_one_thing_does_so_in_turn(tmp_path):
+    home, order = Home(tmp_path), []
+
+    def work(number):
+        with home.in_turn("store/thing"):
+            order.append(number)
+            time.sleep(0.05)
+            order.append(number)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, range(4)))
+    assert order[::2] == order[1::2]
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_without_locks_work_goes_on_at_once(tmp_path, monkeypatch):
+    def refused(*given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("rambo.home.fcntl.flock", refused)
+    with Home(tmp_path).in_turn("thing"):
+        pass

@@ -86,11 +86,11 @@ def test_what_is_measured_is_exactly_what_was_planned(tiny, label):
 def test_there_is_a_fit_for_the_offline_pairs_and_each_set_that_grows(tiny, learned):
     stages = list(dict.fromkeys(row["stage"] for row in learned.tracker.rows))
     assert stages == ["offline", "pretraining 1", "pretraining 2"]
-    assert len(learned.result.fits) == 3
-    assert [len(fit.outer_losses) for fit in learned.result.fits] == [0, 3, 3], "û_0 on one level"
+    assert len(learned.learner.fits) == 3
+    assert [len(fit.outer_losses) for fit in learned.learner.fits] == [0, 3, 3], "û_0 on one level"
     flat = Learned(tiny, {"offline.num_pairs": 0, "switches.bilevel": False})
-    assert [len(fit.outer_losses) for fit in flat.result.fits] == [0, 0]
-    assert {len(fit.inner_losses) for fit in flat.result.fits} == {9}
+    assert [len(fit.outer_losses) for fit in flat.learner.fits] == [0, 0]
+    assert {len(fit.inner_losses) for fit in flat.learner.fits} == {9}
 
 
 def test_the_unit_of_distances_does_not_matter(tiny, learned):
