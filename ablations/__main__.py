@@ -22,6 +22,7 @@ from ablations.run import (
 from ablations.show import plan_text, status_text
 from ablations.statistics import check_versions
 from ablations.verify import differences
+from cluster.limits import add_spending_flags, read_spending
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
@@ -79,7 +80,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
-    retuning = read_retuning(options)
+    retuning, spending = read_retuning(options), read_spending(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
         print(plan_text(plan, prepared, place, reporting.margin))
@@ -87,13 +88,13 @@ def run_command_run(options: argparse.Namespace) -> None:
             print(retune_text(searches, place))
         return
     progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
-    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
-    if searches:
+    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
+    if searches and ended.over is None:
         fixed = ended
         check_versions(versions_then(plan, home, list(prepared.values())), reporting.allow_mixed)
         plan, prepared = retune(plan, searches, place, progress)
         place = replace(place, ledger=named_study(plan.name, home).ledger)
-        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
+        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
         unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
         num_run = fixed.num_run + ended.num_run
         ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
@@ -270,6 +271,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     work = running.add_argument_group("how to run it")
     add_place_flags(work)
+    add_spending_flags(running.add_argument_group("how far to go, over all commands that run this study"))
     work.add_argument("--retry-failed", action="store_true", help="run trials again whose failure was final")
     work.add_argument(
         "--rerun-outdated", action="store_true", help="run trials again that another training version has measured"

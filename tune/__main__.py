@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from cluster.limits import add_spending_flags
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
@@ -193,8 +194,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     group.add_argument("--plan", action="store_true", help="show the space, what is missing and how long it takes")
     limits = running.add_argument_group("how far to go, over all commands that run this search")
     limits.add_argument("--num-trials", type=int, default=64, metavar="N", help="finished ones (default %(default)s)")
-    limits.add_argument("--time-budget", type=float, metavar="SECONDS", help="begin no trial after so long")
-    limits.add_argument("--max-trainings", type=int, metavar="N", help="begin no trial that could need more")
+    add_spending_flags(limits)
     _add_work_flags(running)
     add_config_flags(running, seeds_flag="--seeds")
     add_lab_flags(running)

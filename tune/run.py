@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.collect import collect
+from cluster.limits import Spent
 from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
 from cluster.tracking.entries import BoardSummary
 from cluster.tracking.server import tracking_uri
 from rambo.config import Config
-from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.progress import Progress
-from tune.driver import Driver, Spent
+from tune.driver import Driver
 from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
 from tune.search import Search, open_search
@@ -96,7 +96,7 @@ class _Run:
     def __init__(self, plan: SearchPlan, settings: Settings, place: Place, progress: Progress, memory: Search) -> None:
         self._plan, self._settings, self._place = plan, settings, place
         self._progress, self._memory = progress, memory
-        self._spent = Spent(place.home, plan.name)
+        self._spent = Spent(named_search(plan.name, place.home))
         fields = [f"params.{name}" for name in plan.space.dimensions]
         named, cure = named_search(plan.name, place.home), "the same command shows them later."
         columns = [*fields, *COLUMNS]
@@ -143,7 +143,7 @@ class _Run:
                 self._collect()
             finished = self._driver.num_finished
             self._progress.say(f"searching: {finished} of {limits.num_trials} trials are finished, {room} at a time")
-            with self._progress.task("trials", limits.num_trials - finished) as advance:
+            with self._progress.units("trials", limits.num_trials - finished) as units:
                 run_jobs(
                     self._driver,
                     place,
@@ -151,20 +151,17 @@ class _Run:
                     room=room,
                     run_seed=run_seed or evaluate,
                     on_step=self._spent.tick,
-                    advance=advance,
+                    units=units,
                 )
 
     def _collect(self) -> None:
         """Measure once for all trials what is known before the first of them."""
-        place, most = self._place, self._settings.limits.max_trainings
+        place = self._place
         experiments = known_experiments(self._plan, place.data_dir)
         work = place.known_work(experiments)
         spent = self._driver.trainings + max(0, work.num_trainings - self._spent.collected)
-        if most is not None and spent > most:
-            raise InvalidInput(
-                f"--max-trainings must leave room for the {work.num_trainings} trainings that are known before the "
-                f"first trial, got {most}; give more, or list fewer values of {BATCH} and the like."
-            )
+        cure = f"list fewer values of {BATCH} and the like"
+        self._settings.limits.spending.check_collection(work.num_trainings, spent, cure)
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)
             self._progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from cluster.databases import database_url, file_of
+from cluster.limits import Spent
 from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.store import Store
-from tune.driver import Spent
-from tune.records import Attempt, SearchPlan, read_plan
+from tune.driver import spent_trainings
+from tune.records import Attempt, SearchPlan, named_search, read_plan
 from tune.search import read_search
 from tune.settings import Settings, known_experiments, most_trainings, storage_of
 from tune.space import BATCH, Choice, Dimension, Range
@@ -73,11 +74,11 @@ def status_text(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> st
     """What `tune status` prints."""
     words = {"COMPLETE": "complete", "PRUNED": "stopped early", "RUNNING": "running", "FAIL": "failed"}
     counts = [f"{sum(one.state == state for one in attempts)} {word}" for state, word in words.items()]
-    spent = Spent(home, plan.name)
+    spent = Spent(named_search(plan.name, home))
     lines = [
         space_text(plan),
         f"{plan.name}: {', '.join(counts)}.",
-        f"Spent: {spent.seconds:.0f} s, {spent.trainings(attempts)} trainings.",
+        f"Spent: {spent.seconds:.0f} s, {spent_trainings(spent, attempts)} trainings.",
     ]
     best = plan.best(attempts)
     if best is not None:

@@ -9,7 +9,7 @@ from driver_bench import Bench
 from cluster.failures import Failure
 from rambo.formats import json_bytes
 from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Assignment, Limits
-from tune.records import ORPHANED, SeedOutcome, entries
+from tune.records import ORPHANED, SeedOutcome, entries, named_search
 from tune.space import BATCH, Choice, Space, Whole
 
 
@@ -179,7 +179,7 @@ def test_a_time_budget_that_ends_while_one_is_aside_leaves_it_to_the_next_comman
     aside = next(one for one in bench.search.attempts() if one.number not in {job.number for job in jobs})
     twin, other = sorted(jobs, key=lambda job: job.fields != aside.fields)
     bench.home.write("searches/test/spent.json", b'{"seconds": 1000.5}')
-    bench.spent.__init__(bench.home, "test")
+    bench.spent.__init__(named_search("test", bench.home))
     assert bench.driver.next(9) is None
     for job in (other, twin):
         assert not bench.driver.is_done
