@@ -19,13 +19,16 @@ from ablations.run import (
     versions_then,
     write_report,
 )
-from ablations.show import plan_text, status_text
-from ablations.statistics import check_versions
+from ablations.show import count_line, plan_text, status_text
+from ablations.statistics import analyse, check_versions
+from ablations.study import Study
+from ablations.terminal import conclusion
 from ablations.verify import differences
 from cluster.limits import add_spending_flags, read_spending
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
+from rambo import console as terminal
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
@@ -83,9 +86,9 @@ def run_command_run(options: argparse.Namespace) -> None:
     retuning, spending = read_retuning(options), read_spending(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
-        print(plan_text(plan, prepared, place, reporting.margin))
+        terminal.show(plan_text(plan, prepared, place, reporting.margin))
         if searches:
-            print(retune_text(searches, place))
+            terminal.show(retune_text(searches, place))
         return
     progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
     ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
@@ -104,16 +107,16 @@ def run_command_run(options: argparse.Namespace) -> None:
 def run_command_status(options: argparse.Namespace) -> None:
     """ablations status."""
     home = Home(options.home)
-    print(status_text(existing_plan(home, options.study), home))
+    terminal.show(status_text(existing_plan(home, options.study), home))
 
 
 def run_command_report(options: argparse.Namespace) -> None:
     """ablations report."""
     home = Home(options.home)
     study = read_study(existing_plan(home, options.study), home)
-    files = write_report(study, home, read_reporting(options, home, study.name))
-    print(files["table.md"].decode())
-    print(files["sentences.txt"].decode())
+    with Progress(quiet=options.quiet).doing("writing tables and figures"):
+        write_report(study, home, read_reporting(options, home, study.name))
+    terminal.show(*concluded(study, home))
     print(named_study(study.name, home).path())
 
 
@@ -217,22 +220,29 @@ def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Report
 
 
 def show(ended: Ended, home: Home) -> None:
-    """The table, the sentences, and where to look."""
+    """Two tables, what they come to, and where to look."""
     study = ended.study
-    if "both.md" in ended.files:
-        print(ended.files["both.md"].decode())
-    print(ended.files["table.md"].decode())
-    print(ended.files["sentences.txt"].decode())
+    terminal.show(*concluded(study, home))
     if ended.unpublished is not None:
-        print(ended.unpublished)
+        terminal.show(ended.unpublished)
     named = named_study(study.name, home)
+    if ended.over is not None:
+        terminal.show(f"{ended.over} {count_line(study)} The same command with more goes on.")
     look = where_to_look(named, ended.pages)
-    print(" ".join([f"{ended.num_run} trials were run now.", *look[:1]]))
+    terminal.show(" ".join([f"{ended.num_run} trials were run now.", *look[:1]]))
     for page in look[1:]:
         print(page)
     print(named.path("report.html"))
     if study.failures or (study.fixed is not None and study.fixed.failures):
         sys.exit(1)
+
+
+def concluded(study: Study, home: Home) -> list[terminal.Table | str]:
+    """What a study comes to, judged as its last report was."""
+    margin, reason = kept_reporting(home, study.name).margin, kept_reporting(home, study.name).reason
+    found = analyse(study, margin=margin, reason=reason, allow_mixed=True)
+    fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=True)
+    return conclusion(found, fixed)
 
 
 def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:

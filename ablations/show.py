@@ -6,12 +6,13 @@ from statistics import median
 from ablations.effects import contrasts, control_effects, level_effects
 from ablations.margin import MARGIN
 from ablations.plans import Key, StudyPlan, read_study
-from ablations.statistics import analyse, power_text, precision_text
+from ablations.statistics import analyse, power_text, precision_text, seeds_text
 from ablations.study import Study
 from cluster.failures import read_failure
 from cluster.place import Place
 from cluster.trials import missing_fits, unfinished
 from cluster.work import Work
+from rambo.console import Table, width
 from rambo.home import Home
 from rambo.inference import attainable
 from rambo.preparation import Prepared
@@ -93,12 +94,14 @@ def count_line(study: Study) -> str:
 
 def grid_text(plan: StudyPlan, home: Home) -> str:
     """A row a cell, a mark a seed."""
-    width = max(len(cell.name) for cell in plan.grid.variants)
-    lines = [f"{'cell':{width}}  seeds {', '.join(map(str, plan.grid.seeds))}"]
+    rows = []
     for cell in plan.grid.variants:
-        marks = "".join(MARKS[_state(plan, home, (cell.name, seed))] for seed in plan.grid.seeds)
-        lines.append(f"{cell.name:{width}}  {marks}")
-    return "\n".join([*lines, f"{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"])
+        marks = [MARKS[_state(plan, home, (cell.name, seed))] for seed in plan.grid.seeds]
+        tens = ("".join(marks[start : start + 10]) for start in range(0, len(marks), 10))
+        rows.append((cell.name, " ".join(tens)))
+    seeds = f"seeds {seeds_text(plan.grid.seeds)}"
+    table = Table(("cell", seeds), rows, wide=(seeds,)).text(width())
+    return f"{table}\n{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"
 
 
 def num_tests(plan: StudyPlan) -> int:

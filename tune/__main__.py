@@ -8,6 +8,7 @@ from cluster.limits import add_spending_flags
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
+from rambo import console as terminal
 from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
 from rambo.config import Config
 from rambo.errors import require
@@ -15,15 +16,15 @@ from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
-from tune.confirm import compare, comparison_text
+from tune.confirm import compare, comparison
 from tune.driver import Limits
 from tune.records import existing_plan, named_search
-from tune.report import summary_text
 from tune.run import SearchResult, search, write_report
 from tune.search import SAMPLERS, read_search
 from tune.settings import Settings, make_plan, storage_of
 from tune.show import plan_text, status_text
 from tune.space import OBJECTIVES, Objective, Space, default_space, parse_space
+from tune.terminal import conclusion
 
 RUN = """\
 Search the fields of a configuration for the best validation accuracy, averaged over seeds.
@@ -86,7 +87,7 @@ def run_command_run(options: argparse.Namespace) -> None:
     space = read_space(options, base, settings.objectives)
     place = read_place(options, home, named_search(settings.name, home).ledger)
     if options.plan:
-        print(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
+        terminal.show(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
     else:
         show(search(base, space, settings, place, progress=Progress(quiet=options.quiet)), home)
 
@@ -95,7 +96,9 @@ def run_command_status(options: argparse.Namespace) -> None:
     """tune status."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    print(status_text(plan, read_search(plan, storage_of(options.study, options.storage, home)).attempts(), home))
+    terminal.show(
+        status_text(plan, read_search(plan, storage_of(options.study, options.storage, home)).attempts(), home)
+    )
 
 
 def run_command_confirm(options: argparse.Namespace) -> None:
@@ -106,7 +109,8 @@ def run_command_confirm(options: argparse.Namespace) -> None:
     if options.source is not None:
         plan = replace(plan, base=override(plan.base, {"data.source": options.source}))
     place, seeds = read_place(options, home, named_search(plan.name, home).ledger), parse_seeds(options.seeds)
-    print(comparison_text(plan, compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))))
+    found = compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))
+    terminal.show(*comparison(plan, found))
     print(named_search(plan.name, home).path("confirm.csv"))
 
 
@@ -116,7 +120,7 @@ def run_command_report(options: argparse.Namespace) -> None:
     plan = existing_plan(home, options.study)
     attempts = read_search(plan, storage_of(options.study, options.storage, home)).attempts()
     write_report(plan, attempts, home)
-    print(summary_text(plan, attempts))
+    terminal.show(*conclusion(plan, attempts))
     print(named_search(plan.name, home).path())
 
 
@@ -162,11 +166,13 @@ def read_space(options: argparse.Namespace, base: Config, objectives: Sequence[s
 
 def show(result: SearchResult, home: Home) -> None:
     """The best, why the search ended, and where to look."""
-    print(summary_text(result.plan, result.attempts))
-    print(f"\n{result.ended} {result.num_run} trials ended now; spent in all: {result.seconds:.0f} s, ", end="")
-    print(f"{result.trainings} trainings.")
+    terminal.show(
+        *conclusion(result.plan, result.attempts),
+        f"{result.ended} {result.num_run} trials ended now; spent in all: {result.seconds:.0f} s, "
+        f"{result.trainings} trainings.",
+    )
     if result.unpublished is not None:
-        print(result.unpublished)
+        terminal.show(result.unpublished)
     named = named_search(result.plan.name, home)
     for line in where_to_look(named, result.pages):
         print(line)

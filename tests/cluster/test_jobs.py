@@ -67,6 +67,13 @@ def test_mistakes_are_told_before_the_cluster_is_asked(folder):
         main(["submit", "--address", "http://127.0.0.1:1", "--", "python", "train.py"])
 
 
+def test_a_wrong_inner_command_is_told_before_the_cluster_is_asked(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    wrong = ["python", "-m", "rambo", "--preset=quickstart", "--home=home", "--acquisition.budget=many"]
+    with pytest.raises(InvalidInput, match=r"acquisition\.budget must be int, got 'many'"):
+        main(["submit", "--address", "http://127.0.0.1:1", "--", *wrong])
+
+
 @pytest.fixture(scope="module")
 def three_nodes():
     """The dashboard of a head and two more nodes of this machine, connected."""
@@ -150,7 +157,9 @@ def test_one_job_at_a_time_works_on_a_study(at_work, tmp_path):
     for free in (replace(other, home=Home(tmp_path / "other")), replace(other, study="b"), collecting(other)):
         with pytest.raises(InvalidInput, match="must fit on one node"):  # so nothing else was in the way
             jobs.submit(free, code, Reservation(num_gpus=1))
-    assert jobs.stop(known)[0].status == "STOPPED"
+    stopped, _ = jobs.stop(known)
+    assert stopped.status == "STOPPED"
+    assert jobs.position(stopped) == Position("trials 3/10", None), "how far it got is still shown"
     job, is_new = jobs.submit(other, code, Reservation())
     assert is_new
     jobs.stop(job.id)
@@ -170,7 +179,8 @@ def test_a_job_gets_no_secret_of_the_side_that_submits_it(at_work):
     assert "planted" not in str(jobs._client.list_jobs())
 
 
-def test_jobs_show_how_far_they_are(at_work, three_nodes, capsys):
+def test_jobs_show_how_far_they_are(at_work, three_nodes, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     main(["jobs", "--address", three_nodes])
     heading, *lines = capsys.readouterr().out.splitlines()
     [line] = [line for line in lines if line.startswith(at_work[3])]

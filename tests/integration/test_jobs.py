@@ -175,7 +175,14 @@ def test_a_stopped_job_is_killed_in_mlflow_and_goes_on_where_it_was(site):
     assert "RUNNING" not in {one.info.status for one in runs}
     assert 1 <= len(runs) < 6, "it was stopped in the midst of its work"
     assert site.cluster("stop", job).stdout == f"{job} had ended before: STOPPED\n"
-    assert site.cluster("logs", job, check=False).returncode == 1
+    log = site.cluster("logs", job, check=False)
+    assert log.returncode == 1
+    print(log.stdout)
+    assert log.stdout.splitlines()[-1] == "ablations: stopped; the same command goes on from here."
+    assert "Traceback" not in log.stdout
+    assert "SIGTERM received" not in log.stdout
+    [line] = [line for line in site.cluster("jobs").stdout.splitlines() if line.startswith(job)]
+    assert "trials " in line
 
     answer, second = site.submit(*flags)
     assert answer.stdout.startswith("submitted: ")
