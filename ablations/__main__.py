@@ -19,7 +19,7 @@ from ablations.run import (
     versions_then,
     write_report,
 )
-from ablations.show import count_line, plan_text, status_text
+from ablations.show import count_line, list_table, plan_text, status_text
 from ablations.statistics import analyse, check_versions
 from ablations.study import Study
 from ablations.terminal import conclusion
@@ -59,6 +59,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m ablations", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add(commands, "list", "the studies of a home, how far they are and what they have cost", reporting=False)
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
     _add(commands, "verify", "recompute everything from the trial folders and say what differs", reporting=True)
@@ -79,18 +80,19 @@ def run_command_run(options: argparse.Namespace) -> None:
     """ablations run."""
     grid = read_grid(options)
     name = options.study or options.recipe or options.preset or "study"
-    prepared = prepare_all(grid, options)
+    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
+    with progress.doing("reading data and drawing splits"):
+        prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
     retuning, spending = read_retuning(options), read_spending(options)
     searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
-        terminal.show(plan_text(plan, prepared, place, reporting.margin))
+        terminal.show(plan_text(plan, prepared, place, reporting.margin, progress))
         if searches:
             terminal.show(retune_text(searches, place))
         return
-    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
     ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
     if searches and ended.over is None:
         fixed = ended
@@ -102,6 +104,11 @@ def run_command_run(options: argparse.Namespace) -> None:
         num_run = fixed.num_run + ended.num_run
         ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
     show(ended, home)
+
+
+def run_command_list(options: argparse.Namespace) -> None:
+    """ablations list."""
+    terminal.show(list_table(Home(options.home)))
 
 
 def run_command_status(options: argparse.Namespace) -> None:
@@ -152,6 +159,7 @@ def run_command_ui(options: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run_command_run,
+    "list": run_command_list,
     "status": run_command_status,
     "report": run_command_report,
     "verify": run_command_verify,
@@ -296,7 +304,7 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str, *
         name, help=text, description=f"{text[0].upper()}{text[1:]}. {NOTHING}", allow_abbrev=False
     )
     command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
-    if name != "ui":
+    if name not in ("ui", "list"):
         command.add_argument("--study", required=True, metavar="NAME")
         command.add_argument("--quiet", action="store_true", help="no progress on standard error")
     if reporting:

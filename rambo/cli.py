@@ -214,8 +214,8 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
     answer_from_now_on()
     settle = patient_output()
     status = _status(program, main)
-    if stopped:  # Ray, if it was waiting, has put a status of its own in its place
-        status = 128 + stopped[0]
+    if stopped or status == signal.SIGTERM:  # Ray, if it was waiting or starting, has put its own status in its place
+        status = 128 + signal.SIGTERM
         logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # its threads must not have the last word
         print(f"{program}: {STOPPED}", file=sys.stderr)
     lost = settle()

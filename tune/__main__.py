@@ -22,7 +22,7 @@ from tune.records import existing_plan, named_search
 from tune.run import SearchResult, search, write_report
 from tune.search import SAMPLERS, read_search
 from tune.settings import Settings, make_plan, storage_of
-from tune.show import plan_text, status_text
+from tune.show import list_table, plan_text, status_text
 from tune.space import OBJECTIVES, Objective, Space, default_space, parse_space
 from tune.terminal import conclusion
 
@@ -65,6 +65,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m tune", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add(commands, "list", "the searches of a home, how far they are and what they have cost")
     _add(commands, "status", "the space, what is done, what is spent, what is best")
     _add_confirm(commands)
     _add(commands, "report", "write the tables and figures anew")
@@ -80,16 +81,22 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_command_run(options: argparse.Namespace) -> None:
     """tune run."""
-    configs = read_configs(options)
+    configs, progress = read_configs(options), Progress(quiet=options.quiet)
     seeds = tuple(config.seed for config in configs)
     require(len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several.")
     settings, base, home = read_settings(options, seeds), configs[0], Home(options.home)
-    space = read_space(options, base, settings.objectives)
+    with progress.doing("reading data and drawing splits"):
+        space = read_space(options, base, settings.objectives)
     place = read_place(options, home, named_search(settings.name, home).ledger)
     if options.plan:
-        terminal.show(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
+        terminal.show(plan_text(make_plan(base, space, settings, place.data_dir), settings, place, progress))
     else:
-        show(search(base, space, settings, place, progress=Progress(quiet=options.quiet)), home)
+        show(search(base, space, settings, place, progress=progress), home)
+
+
+def run_command_list(options: argparse.Namespace) -> None:
+    """tune list."""
+    terminal.show(list_table(Home(options.home)))
 
 
 def run_command_status(options: argparse.Namespace) -> None:
@@ -131,6 +138,7 @@ def run_command_ui(options: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run_command_run,
+    "list": run_command_list,
     "status": run_command_status,
     "confirm": run_command_confirm,
     "report": run_command_report,
@@ -236,6 +244,7 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -
     command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
     if name == "ui":
         command.add_argument("--port", type=port, default=5000, help="on this machine alone (default %(default)s)")
+    if name in ("ui", "list"):
         return
     command.add_argument("--study", required=True, metavar="NAME")
     command.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")

@@ -234,10 +234,13 @@ def test_status_and_plan_tell_what_is_done_and_what_is_not(finished, tmp_path):
     root, _ = finished
     status = ablations("status", "--study=tiny", "--home=home", cwd=root).stdout
     assert "tiny: 10 of 10 trials finished, 0 failed, 0 missing." in status
+    [line] = [line for line in ablations("list", "--home=home", cwd=root).stdout.splitlines() if line[:5] == "tiny "]
+    assert line.split()[1:5] == ["10", "10", "0", "0"]
     plan = run("--seeds=0-4", "--plan", cwd=root).stdout
     assert "25 different trials; 15 to run." in plan
     assert "●●···" in plan
-    assert "s a set" in plan
+    assert "core-hours" in plan
+    assert "of this machine, " in plan
     assert ".0625" in plan, "five seeds cannot reach p < .05"
     fresh = run("--seeds=0-1", "--plan", cwd=tmp_path)
     assert not (tmp_path / "home").exists()
