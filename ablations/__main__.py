@@ -87,7 +87,8 @@ def run_command_run(options: argparse.Namespace) -> None:
     place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
     retuning, spending = read_retuning(options), read_spending(options)
-    searches = cell_searches(plan, prepared, retuning, place) if retuning else []
+    with progress.doing("checking the searches"):
+        searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
         terminal.show(plan_text(plan, prepared, place, reporting.margin, progress))
         if searches:
@@ -133,7 +134,8 @@ def run_command_verify(options: argparse.Namespace) -> None:
     plan = existing_plan(home, options.study)
     reporting = read_reporting(options, home, plan.name)
     kept = kept_reporting(home, plan.name)
-    found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
+    with Progress(quiet=options.quiet).doing("working everything out anew"):
+        found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
     for sentence in found:
         print(sentence)
     if found:
@@ -147,7 +149,9 @@ def run_command_sync(options: argparse.Namespace) -> None:
     """ablations sync."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    ended = sync_study(plan, home, read_reporting(options, home, plan.name), Progress(quiet=options.quiet))
+    progress = Progress(quiet=options.quiet)
+    with progress.doing("showing trials in MLflow"):
+        ended = sync_study(plan, home, read_reporting(options, home, plan.name), progress)
     require(ended.unpublished is None, str(ended.unpublished))
     print(f"{len(plan.entries(home))} trials of {plan.name} are in MLflow.")
 

@@ -121,7 +121,8 @@ def collect(work: Work, home: Home, *, num_workers: NumWorkers | None, device: s
         return
     store = Store(home)
     here = device_here(device)
-    estimate = pilot(work, store, here)
+    with progress.doing("measuring the first few"):
+        estimate = pilot(work, store, here)
     if (num_workers == 1 and not names_cluster()) or estimate.seconds(1) < START_SECONDS:
         collect_here(work, store, here, progress)
     else:

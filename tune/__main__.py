@@ -126,7 +126,8 @@ def run_command_report(options: argparse.Namespace) -> None:
     home = Home(options.home)
     plan = existing_plan(home, options.study)
     attempts = read_search(plan, storage_of(options.study, options.storage, home)).attempts()
-    write_report(plan, attempts, home)
+    with Progress().doing("writing tables and figures"):
+        write_report(plan, attempts, home)
     terminal.show(*conclusion(plan, attempts))
     print(named_search(plan.name, home).path())
 

@@ -1,7 +1,7 @@
 """Runs a search: one collection of what is known before, trials until a limit, then tables, figures and MLflow."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,8 @@ class _Run:
                 self._work(run_seed)
             self._spent.keep()
             self._progress.say("writing tables and figures")
-            return self._conclude(str(self._driver.why_over()))
+            with self._progress.doing("writing tables and figures"):
+                return self._conclude(str(self._driver.why_over()))
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
             with suppress(Exception):  # a disk or a database that has gone away must not hide what came first
                 self._memory.close_orphans()
@@ -133,12 +134,14 @@ class _Run:
 
     def _work(self, run_seed: "Evaluate | None") -> None:
         place, limits = self._place, self._settings.limits
-        with connected(place.most_workers):
-            from tune.trials import evaluate, run_jobs
+        with ExitStack() as inside:
+            with self._progress.doing("starting Ray"):
+                inside.enter_context(connected(place.most_workers))
+                from tune.trials import evaluate, run_jobs
 
-            share, resources = settle(place, self._progress)
-            room = share.concurrency(resources)
-            check_nodes(place.home, files_of([self._plan.base]))
+                share, resources = settle(place, self._progress)
+                room = share.concurrency(resources)
+                check_nodes(place.home, files_of([self._plan.base]))
             if run_seed is None:
                 self._collect()
             finished = self._driver.num_finished
@@ -157,8 +160,8 @@ class _Run:
     def _collect(self) -> None:
         """Measure once for all trials what is known before the first of them."""
         place = self._place
-        experiments = known_experiments(self._plan, place.data_dir)
-        work = place.known_work(experiments)
+        with self._progress.doing("looking up what the store has"):
+            work = place.known_work(known_experiments(self._plan, place.data_dir))
         spent = self._driver.trainings + max(0, work.num_trainings - self._spent.collected)
         cure = f"list fewer values of {BATCH} and the like"
         self._settings.limits.spending.check_collection(work.num_trainings, spent, cure)
