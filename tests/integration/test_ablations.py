@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from here import run_here
+from here import run_here, sentences
 from tiny_experiment import TINY_FLAGS
 
 from cluster.runtime import connected
@@ -164,7 +164,7 @@ def test_trials_of_another_training_version_are_refused(finished, outdated):
         flags = refused if refused[0] == "run" else [*refused, "--study=tiny", "--home=home"]
         answer = ablations(*flags, cwd=outdated, check=False)
         assert answer.returncode == 2
-        [line] = answer.stderr.strip().splitlines()
+        [line] = sentences(answer.stderr)
         assert "must have one training version, got version 0 in 1 trial; version" in line
         assert "run it with --rerun-outdated, or pass --allow-mixed" in line
     assert files(outdated) == files(finished[0])
@@ -335,7 +335,7 @@ def test_each_cell_is_tuned_alike_and_both_results_are_shown(finished, two_cpus,
 def test_bad_input_is_one_sentence_before_anything_runs(tmp_path, flags, sentence):
     answer = ablations("run", *STUDY_FLAGS, "--seeds=0", *flags, cwd=tmp_path, check=False)
     assert answer.returncode == 2
-    lines = answer.stderr.strip().splitlines()
+    lines = sentences(answer.stderr)
     assert len(lines) == 1, answer.stderr
     assert lines[0].startswith("ablations: ")
     assert sentence in lines[0]
@@ -359,7 +359,7 @@ def test_a_server_that_refuses_stops_nothing_and_loses_nothing(finished, tmp_pat
     assert files(tmp_path) == files(finished[0])
     refused = ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path, check=False)
     assert refused.returncode == 2
-    assert len(refused.stderr.strip().splitlines()) == 2, "what happens, then one sentence"
+    assert len(sentences(refused.stderr)) == 2, "what happens, then one sentence"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path)
     assert len(active(tmp_path)) == 11

@@ -19,6 +19,7 @@ import pytest
 import requests
 import s3fs
 import yaml
+from here import sentences
 from moto.server import ThreadedMotoServer
 from tiny_experiment import TINY_FLAGS
 
@@ -230,6 +231,6 @@ def test_a_wrong_password_of_the_database_is_one_sentence_without_the_password(l
         command, capture_output=True, text=True, cwd=lab.root, env=lab.environment, timeout=PATIENCE
     )
     assert answer.returncode == 2
-    [line] = answer.stderr.strip().splitlines()
+    [line] = sentences(answer.stderr)
     assert "--storage must be the URL of a database that can be opened" in line
     assert "not-the-password" not in line

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from here import run_here
+from here import run_here, sentences
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_experiment import TINY_FLAGS
@@ -172,7 +172,7 @@ def test_several_strategies_and_seeds_end_in_a_table(tmp_path):
 def test_bad_input_is_one_sentence_before_any_training(tmp_path, flags, sentence):
     answer = rambo(*flags, cwd=tmp_path, check=False)
     assert answer.returncode == 2
-    lines = answer.stderr.strip().splitlines()
+    lines = sentences(answer.stderr)
     assert len(lines) == 1, answer.stderr
     assert lines[0].startswith("rambo: ")
     assert sentence in lines[0]
