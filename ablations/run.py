@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ablations.margin import MARGIN
 from ablations.plans import Key, StudyPlan, named_study, read_plan, read_study, with_margin
@@ -13,6 +13,7 @@ from ablations.report import render
 from ablations.statistics import analyse, check_versions
 from ablations.study import Study
 from ablations.summary import DESCRIPTION, summary_of
+from cluster.limits import UNLIMITED, Meter, Spending, Spent
 from cluster.named import Showing
 from cluster.place import Place
 from cluster.tracking.pages import View
@@ -82,6 +83,8 @@ class Ended:
     """What MLflow did not take, one sentence; None if it has everything."""
     pages: tuple[str, ...] | None
     """Where to look in MLflow, the report first; None where it never answered."""
+    over: str | None = None
+    """Why trials were left for another command, one sentence; None where a limit stopped none."""
 
 
 def run_study(
@@ -92,8 +95,9 @@ def run_study(
     *,
     again: Again,
     progress: Progress,
+    spending: Spending = UNLIMITED,
 ) -> Ended:
-    """Run what is missing of `plan`.
+    """Run what is missing of `plan`, as far as `spending` goes; tables of a study that it stops are marked.
 
     Raises `InvalidInput` where the study is another's or being run already, and where its trials would be of several
     training versions, unless `reporting` allows that or `again` brings them up to date.
@@ -111,21 +115,29 @@ def run_study(
         missing = unfinished(list(prepared.values()), home, retry_failed=again.failed)
         check_versions(versions_then(plan, home, missing), reporting.allow_mixed)
         keep_plan(plan, home)
-        showing = show_study(plan, home, progress)
+        showing, meter = show_study(plan, home, progress), Meter(Spent(named_study(plan.name, home)), spending)
+        run: list[Prepared] = []
 
         def publish(one: Prepared) -> None:
+            run.append(one)
             for entry in plan.entries(home, one.folder):
                 showing.publish(entry)
 
         try:
             for entry in plan.entries(home):
                 showing.publish(entry)
-            run_trials(missing, place, progress=progress, on_end=publish)
+            run_trials(missing, place, progress=progress, on_end=publish, meter=meter)
+            if missing:
+                meter.spent.keep()
             progress.say("writing tables and figures")
-            files = write_report(read_study(plan, home), home, reporting)
-            return _conclude(plan, home, files, reporting, showing, num_run=len(missing))
+            with progress.doing("writing tables and figures"):
+                marked = replace(reporting, allow_mixed=reporting.allow_mixed or meter.over is not None)
+                files = write_report(read_study(plan, home), home, marked)
+                ended = _conclude(plan, home, files, marked, showing, num_run=len(run))
+            return replace(ended, over=meter.over)
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
             with suppress(Exception):  # a disk that has gone away must not hide what came first
+                meter.spent.keep()
                 showing.close(summary_of(plan, read_study(plan, home), standing(plan, home)), "KILLED")
             raise
 

@@ -11,7 +11,10 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TextIO
+
+from rambo.heartbeat import HEART, doing
 
 SCRIPTS = {"rambo": "rambo", "rambo-cluster": "cluster", "rambo-tune": "tune", "rambo-ablations": "ablations"}
 """The room whose command each script of an installation is."""
@@ -23,15 +26,24 @@ UNENCODABLE = "rambo"
 
 Settle = Callable[[], OSError | None]
 
+_loading = ExitStack()
+"""Open while a command loads."""
+
 
 def answer_while_loading() -> None:
-    """End on Ctrl-C in one line, as an interrupted program, while `python -m ROOM` or its script imports what it needs.
+    """Say that it loads where that takes long, and end on Ctrl-C in one line, while a command imports what it needs.
 
-    Nothing is open yet that could be ended well, and what is imported may take an exception for its own. As a library,
-    or where Ctrl-C is ignored or handled by somebody else, nothing changes.
+    A command is `python -m ROOM` or its script. Nothing is open yet that could be ended well, and what is imported may
+    take an exception for its own. As a library, or where Ctrl-C is ignored or handled by somebody else, nothing
+    changes.
     """
     program = _program()
-    if program is None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if program is None:
+        return
+    if "--quiet" not in sys.orig_argv:
+        _loading.close()  # of a room that has imported this one
+        _loading.enter_context(HEART.during(doing(f"{program}: loading")))
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
 
     def stop(number: int, frame: object) -> None:
@@ -51,7 +63,8 @@ def _program() -> str | None:
 
 
 def answer_from_now_on() -> None:
-    """Let Ctrl-C raise `KeyboardInterrupt` again: there is work that must be ended well."""
+    """All is loaded. Let Ctrl-C raise `KeyboardInterrupt` again: there is work that must be ended well."""
+    _loading.close()
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -46,17 +46,11 @@ def importances_csv(shares: Sequence[Importance]) -> bytes:
 
 def summary_text(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     """What a person reads of a search, in Markdown."""
-    counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
-    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
-    ran = (
-        f"{counts['COMPLETE']} trials ran all of {seeds}, {counts['PRUNED']} were stopped earlier, "
-        f"{counts['FAIL']} failed.{_repeated(attempts)}"
-    )
-    lines = [f"# {plan.name}", ran]
+    lines = [f"# {plan.name}", count_text(plan, attempts)]
     best = plan.best(attempts)
     if best is None:
         return "\n\n".join([*lines, "No trial is complete yet."])
-    lines += [_best_text(plan, best, attempts), _setting_table(plan, best)]
+    lines += [best_text(plan, best, attempts), _setting_table(plan, best)]
     if "budget" in plan.objectives:
         lines.append(_front_table(plan, attempts))
     return "\n\n".join([*lines, noise_text(plan, attempts), importance_text(plan, attempts)])
@@ -69,7 +63,18 @@ def _repeated(attempts: Sequence[Attempt]) -> str:
     return f" The {finished} finished ones are {settings} settings: those that are equal in effect count once below."
 
 
-def _best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
+def count_text(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
+    """How many trials there are of each state."""
+    counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
+    return (
+        f"{counts['COMPLETE']} trials ran all of {seeds}, {counts['PRUNED']} were stopped earlier, "
+        f"{counts['FAIL']} failed.{_repeated(attempts)}"
+    )
+
+
+def best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
+    """What the best trial reached, beside the base, and how far to believe it."""
     text = f"Best: trial {best.number}, validation {percent(best.val_accuracy)}, test {percent(best.test_accuracy)}"
     base = [one for one in attempts if one.state == "COMPLETE" and plan.config(one.fields) == plan.config({})]
     if base:

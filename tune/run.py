@@ -1,11 +1,12 @@
 """Runs a search: one collection of what is known before, trials until a limit, then tables, figures and MLflow."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.collect import collect
+from cluster.limits import Spent
 from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
@@ -15,12 +16,11 @@ from cluster.tracking.names import last_parts
 from cluster.tracking.pages import View
 from cluster.tracking.server import tracking_uri
 from rambo.config import Config
-from rambo.errors import InvalidInput
 from rambo.fields import read_fields
 from rambo.home import Home
 from rambo.progress import Progress
 from rambo.result import commit
-from tune.driver import Driver, Spent
+from tune.driver import Driver
 from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
 from tune.search import Search, open_search
@@ -129,7 +129,7 @@ class _Run:
     def __init__(self, plan: SearchPlan, settings: Settings, place: Place, progress: Progress, memory: Search) -> None:
         self._plan, self._settings, self._place = plan, settings, place
         self._progress, self._memory = progress, memory
-        self._spent = Spent(place.home, plan.name)
+        self._spent = Spent(named_search(plan.name, place.home))
         named, cure = named_search(plan.name, place.home), "the same command shows them later."
         self._showing = Showing(named, views(plan), progress, cure=cure) if settings.publishes else None
         self._driver = Driver(
@@ -153,7 +153,8 @@ class _Run:
                 self._work(run_seed)
             self._spent.keep()
             self._progress.say("writing tables and figures")
-            return self._conclude(str(self._driver.why_over()))
+            with self._progress.doing("writing tables and figures"):
+                return self._conclude(str(self._driver.why_over()))
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
             with suppress(Exception):  # a disk or a database that has gone away must not hide what came first
                 self._memory.close_orphans()
@@ -164,17 +165,19 @@ class _Run:
 
     def _work(self, run_seed: "Evaluate | None") -> None:
         place, limits = self._place, self._settings.limits
-        with connected(place.most_workers):
-            from tune.trials import evaluate, run_jobs
+        with ExitStack() as inside:
+            with self._progress.doing("starting Ray"):
+                inside.enter_context(connected(place.most_workers))
+                from tune.trials import evaluate, run_jobs
 
-            share, resources = settle(place, self._progress)
-            room = share.concurrency(resources)
-            check_nodes(place.home, files_of([self._plan.base]))
+                share, resources = settle(place, self._progress)
+                room = share.concurrency(resources)
+                check_nodes(place.home, files_of([self._plan.base]))
             if run_seed is None:
                 self._collect()
             finished = self._driver.num_finished
             self._progress.say(f"searching: {finished} of {limits.num_trials} trials are finished, {room} at a time")
-            with self._progress.task("trials", limits.num_trials - finished) as advance:
+            with self._progress.units("trials", limits.num_trials - finished) as units:
                 run_jobs(
                     self._driver,
                     place,
@@ -182,20 +185,17 @@ class _Run:
                     room=room,
                     run_seed=run_seed or evaluate,
                     on_step=self._spent.tick,
-                    advance=advance,
+                    units=units,
                 )
 
     def _collect(self) -> None:
         """Measure once for all trials what is known before the first of them."""
-        place, most = self._place, self._settings.limits.max_trainings
-        experiments = known_experiments(self._plan, place.data_dir)
-        work = place.known_work(experiments)
+        place = self._place
+        with self._progress.doing("looking up what the store has"):
+            work = place.known_work(known_experiments(self._plan, place.data_dir))
         spent = self._driver.trainings + max(0, work.num_trainings - self._spent.collected)
-        if most is not None and spent > most:
-            raise InvalidInput(
-                f"--max-trainings must leave room for the {work.num_trainings} trainings that are known before the "
-                f"first trial, got {most}; give more, or list fewer values of {BATCH} and the like."
-            )
+        cure = f"list fewer values of {BATCH} and the like"
+        self._settings.limits.spending.check_collection(work.num_trainings, spent, cure)
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)
             self._progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")

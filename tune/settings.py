@@ -1,6 +1,5 @@
 """What a search is asked to do, checked before anything runs."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -70,8 +69,7 @@ def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) ->
     require(settings.sampler in SAMPLERS, f"--sampler must be one of {', '.join(SAMPLERS)}; got {settings.sampler}.")
     limits = settings.limits
     require(limits.num_trials >= 1, f"--num-trials must be at least 1, got {limits.num_trials}.")
-    for name, limit in (("--time-budget", limits.time_budget), ("--max-trainings", limits.max_trainings)):
-        require(limit is None or 0 < limit < math.inf, f"{name} must be positive, got {limit}.")
+    limits.spending.check()
     space.check(base)
     plan = SearchPlan(settings.name, space, base, settings.seeds, settings.objectives, "")
     data = {prepare(plan.config(changes), data_dir).dataset.slug for changes in _met(plan)}

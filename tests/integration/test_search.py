@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
+from here import sentences
 from sklearn.datasets import load_digits
 from tiny_experiment import TINY_FLAGS
 
@@ -233,7 +234,7 @@ def test_another_search_under_the_same_name_is_refused_in_one_sentence(finished)
     flags = [*TINY_FLAGS, "--home=home", "--study=tiny", "--seeds=0-2"]
     answer = subprocess.run(command("run", *flags), capture_output=True, text=True, cwd=finished[0], timeout=PATIENCE)
     assert answer.returncode == 2
-    [line] = answer.stderr.strip().splitlines()
+    [line] = sentences(answer.stderr)
     assert line.startswith("tune: --study tiny must keep its space, base, seeds")
     assert "got another seeds" in line
 

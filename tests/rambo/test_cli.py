@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rambo.cli import (
+    LONGEST_CHOICES,
     Parser,
     add_config_flags,
     add_lab_flags,
@@ -23,7 +24,7 @@ from rambo.cli import (
 )
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
-from rambo.fields import fields
+from rambo.fields import fields, flatten
 from rambo.presets import quickstart
 
 
@@ -32,6 +33,34 @@ def read(*arguments, seeds_flag="--seed"):
     add_config_flags(parser, seeds_flag=seeds_flag)
     add_lab_flags(parser)
     return parse(parser, arguments)
+
+
+def help_of(*arguments):
+    parser = Parser(prog="test", allow_abbrev=False)
+    add_config_flags(parser)
+    with pytest.raises(SystemExit):
+        parse(parser, [*arguments, "--help"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), Config()),
+        (("--preset", "quickstart"), quickstart()),
+        (("--preset=quickstart", "--acquisition.budget=7"), quickstart()),
+        (("--preset", "none-such"), Config()),
+    ],
+)
+def test_help_has_one_line_of_usage_and_every_field_s_default(capsys, monkeypatch, flags, expected):
+    monkeypatch.setenv("COLUMNS", "80")
+    help_of(*flags)
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "usage: test [flags] [field flags]"
+    assert max(map(len, said.splitlines())) <= 80
+    told = " ".join(said.split())
+    for name, value in flatten(expected).items():
+        default = told.split(f" --{name} ")[1].split("Default: ")[1]
+        assert default.startswith(f"{str(value).lower() if isinstance(value, bool) else value}."), name
 
 
 # --- seeds -----------------------------------------------------------------------------------------------------------
@@ -109,7 +138,7 @@ def test_every_field_has_a_flag_which_help_explains(capsys):
         read("--help")
     shown = " ".join(capsys.readouterr().out.split())
     for name, item in fields().items():
-        assert f"--{name} {item.choices}" in shown
+        assert f"--{name} {item.choices if len(item.choices) <= LONGEST_CHOICES else 'NAME'}" in shown
         assert " ".join(item.help.split()) in shown
     assert read("--seeds=0-3", seeds_flag="--seeds").seed == "0-3"
 
