@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from ablations.factors import Grid, make_grid, merged, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
@@ -19,13 +20,27 @@ from ablations.run import (
     versions_then,
     write_report,
 )
-from ablations.show import plan_text, status_text
-from ablations.statistics import check_versions
+from ablations.show import count_line, list_table, plan_text, status_text
+from ablations.statistics import analyse, check_versions
+from ablations.study import Study
+from ablations.terminal import conclusion
 from ablations.verify import differences
+from cluster.limits import add_spending_flags, read_spending
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
+from rambo import console as terminal
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    parse,
+    parse_seeds,
+    port,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
@@ -37,7 +52,7 @@ Run every cell of a study with every seed, and say which factor changes the accu
 
   python -m ablations run --preset quickstart --seeds 0-2
   python -m ablations run --preset paper_mnist --seeds 0-9 --factor utility.label=interpolated,trained
-  python -m ablations run --recipe table4 --data.source npz:mnist.npz --plan
+  python -m ablations run --recipe table4 --data.source npz:images.npz --plan
 
 Without --factor the three switches are studied: bilevel, OT and RankNet, each off and on. Any field of the
 configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.
@@ -55,6 +70,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m ablations", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add(commands, "list", "the studies of a home, how far they are and what they have cost", reporting=False)
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
     _add(commands, "verify", "recompute everything from the trial folders and say what differs", reporting=True)
@@ -75,44 +91,51 @@ def run_command_run(options: argparse.Namespace) -> None:
     """ablations run."""
     grid = read_grid(options)
     name = options.study or options.recipe or options.preset or "study"
-    prepared = prepare_all(grid, options)
+    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
+    with progress.doing("reading data and drawing splits"):
+        prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
     place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
-    retuning = read_retuning(options)
-    searches = cell_searches(plan, prepared, retuning, place) if retuning else []
+    retuning, spending = read_retuning(options), read_spending(options)
+    with progress.doing("checking the searches"):
+        searches = cell_searches(plan, prepared, retuning, place) if retuning else []
     if options.plan:
-        print(plan_text(plan, prepared, place, reporting.margin))
+        terminal.show(plan_text(plan, prepared, place, reporting.margin, progress))
         if searches:
-            print(retune_text(searches, place))
+            terminal.show(retune_text(searches, place))
         return
-    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
-    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
-    if searches:
+    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
+    if searches and ended.over is None:
         fixed = ended
         check_versions(versions_then(plan, home, list(prepared.values())), reporting.allow_mixed)
         plan, prepared = retune(plan, searches, place, progress)
         place = replace(place, ledger=named_study(plan.name, home).ledger)
-        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress)
+        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
         unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
         num_run = fixed.num_run + ended.num_run
         ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
     show(ended, home)
 
 
+def run_command_list(options: argparse.Namespace) -> None:
+    """ablations list."""
+    terminal.show(list_table(Home(options.home)))
+
+
 def run_command_status(options: argparse.Namespace) -> None:
     """ablations status."""
     home = Home(options.home)
-    print(status_text(existing_plan(home, options.study), home))
+    terminal.show(status_text(existing_plan(home, options.study), home))
 
 
 def run_command_report(options: argparse.Namespace) -> None:
     """ablations report."""
     home = Home(options.home)
     study = read_study(existing_plan(home, options.study), home)
-    files = write_report(study, home, read_reporting(options, home, study.name))
-    print(files["table.md"].decode())
-    print(files["sentences.txt"].decode())
+    with Progress(quiet=options.quiet).doing("writing tables and figures"):
+        write_report(study, home, read_reporting(options, home, study.name))
+    terminal.show(*concluded(study, home))
     print(named_study(study.name, home).path())
 
 
@@ -122,7 +145,8 @@ def run_command_verify(options: argparse.Namespace) -> None:
     plan = existing_plan(home, options.study)
     reporting = read_reporting(options, home, plan.name)
     kept = kept_reporting(home, plan.name)
-    found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
+    with Progress(quiet=options.quiet).doing("working everything out anew"):
+        found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
     for sentence in found:
         print(sentence)
     if found:
@@ -136,7 +160,9 @@ def run_command_sync(options: argparse.Namespace) -> None:
     """ablations sync."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    ended = sync_study(plan, home, read_reporting(options, home, plan.name), Progress(quiet=options.quiet))
+    progress = Progress(quiet=options.quiet)
+    with progress.doing("showing trials in MLflow"):
+        ended = sync_study(plan, home, read_reporting(options, home, plan.name), progress)
     require(ended.unpublished is None, str(ended.unpublished))
     print(f"{len(plan.entries(home))} trials of {plan.name} are in MLflow.")
 
@@ -148,6 +174,7 @@ def run_command_ui(options: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run_command_run,
+    "list": run_command_list,
     "status": run_command_status,
     "report": run_command_report,
     "verify": run_command_verify,
@@ -210,22 +237,29 @@ def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Report
 
 
 def show(ended: Ended, home: Home) -> None:
-    """The table, the sentences, and where to look."""
+    """Two tables, what they come to, and where to look."""
     study = ended.study
-    if "both.md" in ended.files:
-        print(ended.files["both.md"].decode())
-    print(ended.files["table.md"].decode())
-    print(ended.files["sentences.txt"].decode())
+    terminal.show(*concluded(study, home))
     if ended.unpublished is not None:
-        print(ended.unpublished)
+        terminal.show(ended.unpublished)
     named = named_study(study.name, home)
+    if ended.over is not None:
+        terminal.show(f"{ended.over} {count_line(study)} The same command with more goes on.")
     look = where_to_look(named, ended.pages)
-    print(" ".join([f"{ended.num_run} trials were run now.", *look[:1]]))
+    terminal.show(" ".join([f"{ended.num_run} trials were run now.", *look[:1]]))
     for page in look[1:]:
         print(page)
     print(named.path("report.html"))
     if study.failures or (study.fixed is not None and study.fixed.failures):
         sys.exit(1)
+
+
+def concluded(study: Study, home: Home) -> list[terminal.Table | str]:
+    """What a study comes to, judged as its last report was."""
+    margin, reason = kept_reporting(home, study.name).margin, kept_reporting(home, study.name).reason
+    found = analyse(study, margin=margin, reason=reason, allow_mixed=True)
+    fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=True)
+    return conclusion(found, fixed)
 
 
 def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -264,6 +298,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     work = running.add_argument_group("how to run it")
     add_place_flags(work)
+    add_spending_flags(running.add_argument_group("how far to go, over all commands that run this study"))
     work.add_argument("--retry-failed", action="store_true", help="run trials again whose failure was final")
     work.add_argument(
         "--rerun-outdated", action="store_true", help="run trials again that another training version has measured"
@@ -278,7 +313,7 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str, *
         name, help=text, description=f"{text[0].upper()}{text[1:]}. {NOTHING}", allow_abbrev=False
     )
     command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
-    if name != "ui":
+    if name not in ("ui", "list"):
         command.add_argument("--study", required=True, metavar="NAME")
         command.add_argument("--quiet", action="store_true", help="no progress on standard error")
     if reporting:
@@ -297,6 +332,11 @@ def _add_reporting(parser: Parser) -> None:
     parser.add_argument(
         "--allow-mixed", action="store_true", help="compare unequal seeds or training versions, marked as such"
     )
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("ablations", main)
 
 
 if __name__ == "__main__":

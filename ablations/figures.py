@@ -1,7 +1,7 @@
-"""The pictures of a study, each as the bytes of a PNG: cells, effects, accuracy over the number of labels."""
+"""The pictures of a study: cells, effects, accuracy over the number of labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from ablations.effects import Effect
 from ablations.factors import Cell
 from ablations.margin import share
+from ablations.naming import short_names
 from ablations.sentences import metric_text
 from ablations.statistics import Analysis, Summary, summarise
 from ablations.study import Study
@@ -50,7 +51,8 @@ def cells_figure(analysis: Analysis) -> Figure:
             axes.text(0.01, place, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY)
         else:
             axes.errorbar(100 * summary.mean, place, xerr=_error(summary), fmt="o", color=colour, capsize=3)
-    _name_rows(axes, [cell.name for cell in cells])
+    names = short_names(study.grid)
+    _name_rows(axes, [names[cell.name] for cell in cells])
     axes.set_xlabel(f"{metric_text(analysis.metric)} in %: mean ± standard error, and each seed")
     return figure
 
@@ -77,38 +79,31 @@ def effects_figure(analysis: Analysis) -> Figure:
 
 @picture
 def labels_figure(analysis: Analysis) -> Figure:
-    """From the seed set to the labelled set, one line a cell; cells that differ only in B are one line."""
+    """From the seed set to the labelled set; cells that differ only in B are one line.
+
+    Where all have bought one number of labels there is nothing to follow: each has its point, beside the others'.
+    """
     curves = curves_over_labels(analysis.study, analysis.metric)
-    figure = sheet(8.5, max(3.6, 1.2 + 0.2 * len(curves)))
-    axes = figure.add_subplot()
-    last = max((curve.num_labelled[-1] for curve in curves), default=1)
-    for place, curve in enumerate(curves):
-        step = last * min(0.004, 0.05 / len(curves))  # else the error bars of one budget lie on each other
-        _curve(axes, curve, step * (place - (len(curves) - 1) / 2), _look(place, len(curves), curve))
-    axes.set_xlabel("number of labels (cells are shifted apart)")
-    axes.set_ylabel(f"{metric_text(analysis.metric)} in %")
-    if curves:
-        figure.legend(
-            loc="outside right upper",
-            fontsize=7,
-            frameon=False,
-            title="in the order of the last value",
-            title_fontsize=7,
-        )
+    beside = len({curve.num_labelled for curve in curves}) == 1 and len(curves[0].num_labelled) == 2
+    figure = _points_beside(curves) if beside else _lines(curves)
+    figure.axes[0].set_ylabel(f"{metric_text(analysis.metric)} in %")
     return figure
 
 
 def curves_over_labels(study: Study, metric: str) -> list[Curve]:
     """One curve for each group of cells that differ only in B, best last value first."""
-    groups: dict[object, list[Cell]] = {}
+    groups: dict[Cell, list[Cell]] = {}
     for cell in study.grid.cells:
         rest = tuple((name, level) for name, level in cell.levels if name != BUDGET)
-        groups.setdefault((cell.control, rest), []).append(cell)
-    curves = [curve for cells in groups.values() if (curve := _curve_of(study, cells, metric)) is not None]
+        groups.setdefault(Cell(rest, cell.control), []).append(cell)
+    factors = tuple(factor for factor in study.grid.factors if factor.name != BUDGET)
+    names = short_names(replace(study.grid, factors=factors, cells=tuple(groups)))
+    found = (_curve_of(study, names[rest.name], cells, metric) for rest, cells in groups.items())
+    curves = [curve for curve in found if curve is not None]
     return sorted(curves, key=lambda curve: (-(curve.accuracy[-1].mean or 0), curve.name))
 
 
-def _curve_of(study: Study, cells: Sequence[Cell], metric: str) -> Curve | None:
+def _curve_of(study: Study, name: str, cells: Sequence[Cell], metric: str) -> Curve | None:
     """None where nothing is finished."""
     base, points = [], []
     for cell in cells:
@@ -121,10 +116,54 @@ def _curve_of(study: Study, cells: Sequence[Cell], metric: str) -> Curve | None:
         return None
     num_seed_labels = study.grid.config(cells[0], study.grid.seeds[0]).data.num_seed_labels
     points = [(num_seed_labels, summarise(max(base, key=len))), *sorted(points, key=lambda point: point[0])]
-    rest = tuple((name, level) for name, level in cells[0].levels if name != BUDGET)
-    name = Cell(rest, cells[0].control).name if len(cells) > 1 else cells[0].name
     labels, accuracy = zip(*points, strict=True)
     return Curve(name, cells[0].control, labels, accuracy)
+
+
+def _lines(curves: Sequence[Curve]) -> Figure:
+    figure = sheet(8.5, max(3.6, 1.2 + 0.2 * len(curves)))
+    axes = figure.add_subplot()
+    last = max((curve.num_labelled[-1] for curve in curves), default=1)
+    for place, curve in enumerate(curves):
+        step = last * min(0.004, 0.05 / len(curves))  # else the error bars of one budget lie on each other
+        _curve(axes, curve, step * (place - (len(curves) - 1) / 2), _look(place, len(curves), curve))
+    axes.set_xlabel("number of labels (cells are shifted apart)")
+    if curves:
+        figure.legend(
+            loc="outside right upper",
+            fontsize=8,
+            frameon=False,
+            title="in the order of the last value",
+            title_fontsize=8,
+        )
+    return figure
+
+
+def _points_beside(curves: Sequence[Curve]) -> Figure:
+    """Before and after the acquisition, a column for each of `curves`, which agree in both numbers of labels."""
+    figure = sheet(max(5.0, 2.0 + 0.6 * len(curves)), 4.4)
+    axes = figure.add_subplot()
+    for number, face in ((1, None), (0, "white")):
+        labels, name = curves[0].num_labelled[number], ("before: the seed set", "after the acquisition")[number]
+        for place, curve in enumerate(curves):
+            colour, at = GREY if curve.control else INK, curve.accuracy[number]
+            axes.errorbar(
+                place,
+                100 * (at.mean or 0),
+                _error(at),
+                fmt="o",
+                color=colour,
+                markerfacecolor=face or colour,
+                capsize=3,
+            )
+        axes.plot([], [], "o", color=INK, markerfacecolor=face or INK, label=f"{name}, {labels} labels")
+    axes.set_xticks(
+        range(len(curves)), [plain(curve.name) for curve in curves], rotation=40, ha="right", rotation_mode="anchor"
+    )
+    axes.set_xlim(-0.6, len(curves) - 0.4)
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return figure
 
 
 def _curve(axes: Axes, curve: Curve, shift: float, look: dict[str, Any]) -> None:

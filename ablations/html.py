@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, StrictUndefined
 
+from ablations.made import made_lines
 from ablations.margin import margin_text
 from ablations.sentences import metric_text, provenance, sentences
 from ablations.statistics import Analysis
@@ -14,7 +15,7 @@ from rambo.formats import text_bytes
 FIGURES = {
     "figures/cells.png": "Every cell: mean ± standard error, and each seed.",
     "figures/effects.png": "Effects with 95 % t intervals; the band is the margin of equivalence.",
-    "figures/labels.png": "From the seed set to the labelled set, mean ± standard error.",
+    "figures/labels.png": "Before and after the acquisition, mean ± standard error.",
 }
 """Pictures on the page, with their captions."""
 
@@ -93,6 +94,8 @@ img { max-width: 100%; }
 {% endfor %}
 <h2>Where the numbers come from</h2>
 <ul>
+{% for line in made %}<li>{{ line }}</li>
+{% endfor %}
 {% for line in provenance %}<li>{{ line }}</li>
 {% endfor %}
 </ul>
@@ -122,6 +125,7 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
             {"caption": caption, "content": base64.b64encode(figures[name]).decode() if name in figures else None}
             for name, caption in FIGURES.items()
         ],
+        made=made_lines(analysis.study),
         provenance=provenance(analysis.study),
     )
     return text_bytes(content)

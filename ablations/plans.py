@@ -1,13 +1,15 @@
 """What a study is, on disk: its grid and the folder of each trial. Everything else can be worked out from there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ablations.factors import Cell, Factor, Grid
 from ablations.margin import Margin, reason_for
-from ablations.study import Outcome, Study
+from ablations.naming import short_names
+from ablations.study import Effort, Outcome, Study
 from cluster.failures import read_failure
 from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
@@ -21,6 +23,9 @@ from rambo.strategies.own import is_own
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
+
+Made = tuple[Result, Mapping[str, Any]]
+"""A result, and the environment that it was worked out in."""
 
 STUDY = Kind("study", "studies", "ablations")
 
@@ -102,7 +107,7 @@ class StudyPlan:
 
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:
         """What MLflow shows: each trial folder that has ended, or only `folder`, once for all cells that rest on it."""
-        found = []
+        found, short = [], short_names(self.grid)
         for one in dict.fromkeys(self.folders.values()) if folder is None else [folder]:
             finished = read_result(home, one) is not None
             failure = None if finished else read_failure(home, one)
@@ -110,10 +115,11 @@ class StudyPlan:
                 continue
             keys = self.keys_of(one)
             cells, seed = [cell for cell, _ in keys], keys[0][1]
-            tags = {"cell": CELL_SEPARATOR.join(cells), "seed": str(seed), "study": self.name}
             equal = f" and {len(cells) - 1} equal to it" if len(cells) > 1 else ""
+            name = f"{short[cells[0]]}{equal}"
+            tags = {"cell": CELL_SEPARATOR.join(cells), "name": name, "seed": str(seed), "study": self.name}
             reason = None if failure is None else failure.reason
-            found.append(Entry(one, f"{cells[0]}{equal}, seed {seed}", tags, reason))
+            found.append(Entry(one, f"seed {seed}, {name}", tags, reason))
         return found
 
     def keys_of(self, folder: str) -> list[Key]:
@@ -162,14 +168,36 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
     """What the trial folders of a study say."""
     outcomes: dict[Key, Outcome] = {}
     failures: dict[Key, str] = {}
+    made: dict[str, Made] = {}
     for key, folder in plan.folders.items():
         result = read_result(home, folder)
         if result is not None:
-            outcomes[key] = _outcome(result, json.loads(home.read(f"{folder}/environment.json") or b"{}"))
+            made[folder] = result, _environment(home, folder)
+            outcomes[key] = _outcome(*made[folder])
         elif (failure := read_failure(home, folder)) is not None:
             failures[key] = failure.reason
     fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
-    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin)
+    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin, _effort(list(made.values())))
+
+
+def _effort(made: Sequence[Made]) -> Effort | None:
+    if not made:
+        return None
+    machines = sorted({machine for _, environment in made if (machine := _machine(environment))})
+    seconds = sum(sum(result.seconds.values()) for result, _ in made)
+    return Effort(tuple(machines), seconds, len(made), sum(result.trainings for result, _ in made))
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    torch = environment.get("packages", {}).get("torch")
+    parts = [environment.get("device"), environment.get("platform")]
+    versions = [f"{name} {one}" for name, one in (("Python", environment.get("python")), ("torch", torch)) if one]
+    return ", ".join([*(str(part) for part in parts if part), *versions])
+
+
+def _environment(home: Home, folder: str) -> Mapping[str, object]:
+    cure = f"remove {home.path(folder)}: python -m ablations run works the trial out again from the store"
+    return home.record(f"{folder}/environment.json", lambda content: dict(json.loads(content)), cure) or {}
 
 
 def _described(cell: Cell) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Every file that a study leaves, by its name: tables, sentences, figures and the page with all of it.
 
-The same study gives the same bytes: no times but the day of its plan, no hosts, no paths of this run. A picture that
-cannot be drawn is left out.
+The same trial folders give the same bytes: no times but the day of its plan and, on the page alone, what trials took;
+no paths of this run. A picture that cannot be drawn is left out.
 """
 
 from functools import partial
@@ -30,9 +30,9 @@ def render(
     test = analyse(study, margin=margin, reason=reason, allow_mixed=allow_mixed)
     validation = analyse(study, "val_accuracy", margin=margin, reason=reason, allow_mixed=allow_mixed)
     pictures = {
-        "figures/cells.png": partial(cells_figure, test),
-        "figures/effects.png": partial(effects_figure, test),
-        "figures/labels.png": partial(labels_figure, test),
+        "figures/cells": partial(cells_figure, test),
+        "figures/effects": partial(effects_figure, test),
+        "figures/labels": partial(labels_figure, test),
     }
     figures = drawn_of(pictures, f"python -m ablations report --study {study.name}, with the same --home,")
     fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=allow_mixed)

@@ -5,17 +5,18 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from statistics import fmean
+from dataclasses import asdict, dataclass, replace
 
 from ablations.margin import MARGIN
 from ablations.plans import Key, StudyPlan, named_study, read_plan, read_study, with_margin
 from ablations.report import render
-from ablations.statistics import check_versions
+from ablations.statistics import analyse, check_versions
 from ablations.study import Study
+from ablations.summary import DESCRIPTION, summary_of
+from cluster.limits import UNLIMITED, Meter, Spending, Spent
 from cluster.named import Showing
 from cluster.place import Place
-from cluster.tracking.entries import BoardSummary
+from cluster.tracking.pages import View
 from cluster.tracking.server import tracking_uri
 from cluster.trials import run_trials, unfinished
 from rambo.formats import json_bytes
@@ -24,25 +25,28 @@ from rambo.preparation import Prepared
 from rambo.progress import Progress
 from rambo.training.trainer import TRAINING_VERSION
 
-COLUMNS = (
-    "tags.cell",
-    "tags.seed",
-    "metrics.test_accuracy",
-    "metrics.val_accuracy",
-    "metrics.pair_accuracy",
-    "metrics.pair_ceiling",
-    "metrics.label_agreement",
+VIEWS = (
+    View(
+        key="cells",
+        name="Cells: mean, standard error, n",
+        columns=("metrics.n", "metrics.test_mean", "metrics.test_se", "metrics.val_mean", "metrics.val_se"),
+        condition="tags.kind = 'cell'",
+        order_by="metrics.test_mean",
+    ),
+    View(
+        key="trials",
+        name="Trials by cell",
+        columns=("metrics.pair_accuracy", "metrics.test_accuracy", "metrics.val_accuracy"),
+        condition="tags.kind = 'trial'",
+        order_by="tags.seed",
+        ascending=True,
+        group_by="name",
+    ),
 )
-"""What the page of the experiment shows of each run, factors apart; MLflow orders metrics by name, so few fit."""
-
-DESCRIPTION = ("both.md", "table.md", "sentences.txt")
-"""Files that make up the description of the study's own page, where there are any."""
+"""How the study's runs can be looked at; MLflow orders metrics by name, and few columns fit a window."""
 
 REPORTING = "reporting.json"
 """Beside the tables: how they judge."""
-
-LONGEST_DESCRIPTION = 7900
-"""Characters; MLflow cuts what is longer with a warning."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,10 @@ class Ended:
     """Trials that this command ran."""
     unpublished: str | None
     """What MLflow did not take, one sentence; None if it has everything."""
-    pages: tuple[str, str] | None
-    """In MLflow: the table of runs, and the study's own page; None where MLflow never answered."""
+    pages: tuple[str, ...] | None
+    """Where to look in MLflow, the report first; None where it never answered."""
+    over: str | None = None
+    """Why trials were left for another command, one sentence; None where a limit stopped none."""
 
 
 def run_study(
@@ -89,8 +95,9 @@ def run_study(
     *,
     again: Again,
     progress: Progress,
+    spending: Spending = UNLIMITED,
 ) -> Ended:
-    """Run what is missing of `plan`.
+    """Run what is missing of `plan`, as far as `spending` goes; tables of a study that it stops are marked.
 
     Raises `InvalidInput` where the study is another's or being run already, and where its trials would be of several
     training versions, unless `reporting` allows that or `again` brings them up to date.
@@ -108,22 +115,30 @@ def run_study(
         missing = unfinished(list(prepared.values()), home, retry_failed=again.failed)
         check_versions(versions_then(plan, home, missing), reporting.allow_mixed)
         keep_plan(plan, home)
-        showing = show_study(plan, home, progress)
+        showing, meter = show_study(plan, home, progress), Meter(Spent(named_study(plan.name, home)), spending)
+        run: list[Prepared] = []
 
         def publish(one: Prepared) -> None:
+            run.append(one)
             for entry in plan.entries(home, one.folder):
                 showing.publish(entry)
 
         try:
             for entry in plan.entries(home):
                 showing.publish(entry)
-            run_trials(missing, place, progress=progress, on_end=publish)
+            run_trials(missing, place, progress=progress, on_end=publish, meter=meter)
+            if missing:
+                meter.spent.keep()
             progress.say("writing tables and figures")
-            files = write_report(read_study(plan, home), home, reporting)
-            return _conclude(plan, home, files, showing, num_run=len(missing))
+            with progress.doing("writing tables and figures"):
+                marked = replace(reporting, allow_mixed=reporting.allow_mixed or meter.over is not None)
+                files = write_report(read_study(plan, home), home, marked)
+                ended = _conclude(plan, home, files, marked, showing, num_run=len(run))
+            return replace(ended, over=meter.over)
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
             with suppress(Exception):  # a disk that has gone away must not hide what came first
-                showing.close(summary_of(read_study(plan, home), standing(plan, home)), "KILLED")
+                meter.spent.keep()
+                showing.close(summary_of(plan, read_study(plan, home), standing(plan, home)), "KILLED")
             raise
 
 
@@ -135,20 +150,29 @@ def sync_study(plan: StudyPlan, home: Home, reporting: Reporting, progress: Prog
         showing = show_study(plan, home, progress)
         for entry in plan.entries(home):
             showing.publish(entry)
-        return _conclude(plan, home, files, showing, num_run=0)
+        return _conclude(plan, home, files, reporting, showing, num_run=0)
 
 
 def show_study(plan: StudyPlan, home: Home, progress: Progress) -> Showing:
     """The study's experiment in MLflow."""
     sync = f"python -m ablations sync --study {plan.name} --home {shlex.quote(home.root)}"
     cure = f"nothing is lost: once that is mended, {sync} shows them there."
-    return Showing(named_study(plan.name, home), view_columns(plan), progress, cure=cure)
+    return Showing(named_study(plan.name, home), VIEWS, progress, cure=cure)
 
 
-def _conclude(plan: StudyPlan, home: Home, files: Mapping[str, bytes], showing: Showing, *, num_run: int) -> Ended:
+def _conclude(
+    plan: StudyPlan,
+    home: Home,
+    files: Mapping[str, bytes],
+    reporting: Reporting,
+    showing: Showing,
+    *,
+    num_run: int,
+) -> Ended:
     """The report in MLflow, beside whatever of the trials is not there yet."""
     study = read_study(plan, home)
-    shown = showing.close(summary_of(study, files), "FINISHED" if not study.missing else "FAILED")
+    found = analyse(study, **asdict(reporting))
+    shown = showing.close(summary_of(plan, study, files, found), "FINISHED" if not study.missing else "FAILED")
     return Ended(study, files, num_run, shown.unpublished, shown.pages)
 
 
@@ -190,34 +214,15 @@ def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str,
 
 def kept_reporting(home: Home, name: str) -> Reporting:
     """How the study called `name` was judged when its tables were last written, at first as its plan says."""
-    content, plan = named_study(name, home).read(REPORTING), read_plan(home, name)
-    if content is None and plan is not None and plan.margin is not None:
+    file, plan = f"{named_study(name, home).folder}/{REPORTING}", read_plan(home, name)
+    cure = "remove it: the next report is judged as the plan says, or by --margin"
+    kept = home.record(file, lambda content: Reporting(**json.loads(content)), cure)
+    if kept is None and plan is not None and plan.margin is not None:
         return Reporting(plan.margin.value, reason=plan.margin.reason)
-    return Reporting() if content is None else Reporting(**json.loads(content))
+    return kept or Reporting()
 
 
 def standing(plan: StudyPlan, home: Home) -> dict[str, bytes]:
     """The tables and sentences that the last report has left, for the description of a run that was interrupted."""
     named = named_study(plan.name, home)
     return {name: content for name in DESCRIPTION if (content := named.read(name)) is not None}
-
-
-def summary_of(study: Study, files: Mapping[str, bytes]) -> BoardSummary:
-    """What the study's own page in MLflow shows."""
-    text = [files[name].decode() for name in DESCRIPTION if name in files]
-    total = len(study.grid.variants) * len(study.grid.seeds)
-    metrics = {
-        "trials": float(total),
-        "trials_finished": float(len(study.outcomes)),
-        "trials_failed": float(len(study.failures)),
-    }
-    for cell in study.grid.cells:  # the description is folded on the study's page, metrics are not
-        found = list(study.accuracies(cell).values())
-        if found:
-            metrics[f"test_accuracy/{cell.name}"] = fmean(found)
-    return BoardSummary("\n\n".join([f"# {study.name}", *text])[:LONGEST_DESCRIPTION], files, metrics)
-
-
-def view_columns(plan: StudyPlan) -> list[str]:
-    """Columns of the experiment's page: the factors, then what came of them."""
-    return [*(f"params.{factor.name}" for factor in plan.grid.factors), *COLUMNS]

@@ -31,7 +31,7 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
     effects = _effects(analysis)
     return [
         *analysis.marks,
-        _headline(analysis),
+        headline(analysis),
         *(effect_sentence(effect, analysis) for effect in effects if effect.estimate is not None),
         *_untested([effect for effect in effects if effect.estimate is None]),
         *shapley_sentences(analysis),
@@ -44,6 +44,21 @@ def sentences(analysis: Analysis, other: Analysis | None = None) -> list[str]:
         *failure_sentences(analysis),
         *power_sentences(analysis),
     ]
+
+
+def headline(analysis: Analysis) -> str:
+    """What the cell with every component on, or the base, reaches."""
+    cell = reference_cell(analysis.study.grid)
+    summary = _summary(analysis, cell)
+    if summary.mean is None:
+        return f"{cell.name} has no result yet."
+    reached = f"{mean_error(summary)} % {metric_text(analysis.metric)}"
+    said = f"{cell.name} reaches {reached} (mean ± standard error over seeds, {_seeds(summary.n, analysis)})"
+    crossed = level_error(analysis.study, cell) if analysis.metric == "test_accuracy" else None
+    if crossed is None:
+        return f"{said}."
+    ends = f"{100 * crossed.low:.2f} to {100 * crossed.high:.2f}"
+    return f"{said}; for other test images too it is ± {100 * crossed.se:.2f} (95 % interval {ends})."
 
 
 def power_sentences(analysis: Analysis) -> list[str]:
@@ -265,20 +280,6 @@ def mean_error(summary: Summary, *, signed: bool = False) -> str:
 def seeds_name(seeds: Sequence[int]) -> str:
     """`seed 3` or `seeds 3–5`."""
     return f"seed{'s' if len(seeds) > 1 else ''} {seeds_text(seeds)}"
-
-
-def _headline(analysis: Analysis) -> str:
-    cell = reference_cell(analysis.study.grid)
-    summary = _summary(analysis, cell)
-    if summary.mean is None:
-        return f"{cell.name} has no result yet."
-    reached = f"{mean_error(summary)} % {metric_text(analysis.metric)}"
-    said = f"{cell.name} reaches {reached} (mean ± standard error over seeds, {_seeds(summary.n, analysis)})"
-    crossed = level_error(analysis.study, cell) if analysis.metric == "test_accuracy" else None
-    if crossed is None:
-        return f"{said}."
-    ends = f"{100 * crossed.low:.2f} to {100 * crossed.high:.2f}"
-    return f"{said}; for other test images too it is ± {100 * crossed.se:.2f} (95 % interval {ends})."
 
 
 def _summary(analysis: Analysis, cell: Cell) -> Summary:

@@ -1,20 +1,23 @@
 """What a plan and a status print: the grid, what is missing, what that costs, and what so many seeds can show."""
 
 from collections.abc import Mapping
-from statistics import median
 
 from ablations.effects import contrasts, control_effects, level_effects
 from ablations.margin import MARGIN
-from ablations.plans import Key, StudyPlan, read_study
-from ablations.statistics import analyse, power_text, precision_text
+from ablations.plans import STUDY, Key, StudyPlan, named_study, read_plan, read_study
+from ablations.statistics import analyse, power_text, precision_text, seeds_text
 from ablations.study import Study
 from cluster.failures import read_failure
+from cluster.limits import Spent
 from cluster.place import Place
 from cluster.trials import missing_fits, unfinished
 from cluster.work import Work
+from rambo.console import Table, width
+from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.inference import attainable
 from rambo.preparation import Prepared
+from rambo.progress import Progress
 from rambo.result import read_result
 from rambo.store import Store
 
@@ -24,56 +27,58 @@ PAPER_GPU_SECONDS = {"resnet18": 24.0, "lenet5": 6.0, "mnistnet": 6.0}
 MARKS = {"done": "●", "failed": "×", "missing": "·"}
 
 
-def plan_text(plan: StudyPlan, prepared: Mapping[Key, Prepared], place: Place, margin: float = MARGIN) -> str:
+def plan_text(
+    plan: StudyPlan,
+    prepared: Mapping[Key, Prepared],
+    place: Place,
+    margin: float = MARGIN,
+    progress: Progress | None = None,
+) -> str:
     """What `ablations run --plan` prints; trials of it that are there already are its pilot."""
-    waiting = unfinished(list(prepared.values()), place.home)
-    work = place.known_work(waiting)
+    progress = progress or Progress(quiet=True)
+    with progress.doing("looking up what the store has"):
+        waiting = unfinished(list(prepared.values()), place.home)
+        work, fits = place.known_work(waiting), missing_fits(waiting, Store(place.home))
     repeats = sum(one.num_later_trainings for one in waiting)
     lines = [
         grid_text(plan, place.home),
         f"{len(set(plan.folders.values()))} different trials; {len(waiting)} to run.",
         f"Missing: {work.num_trainings} trainings known in advance, up to {repeats} later ones, "
-        f"{work.num_ot} OT distances, and {len(missing_fits(waiting, Store(place.home)))} utility models to fit.",
+        f"{work.num_ot} OT distances, and {len(fits)} utility models to fit.",
     ]
-    if work.num_trainings:
-        lines += time_lines(prepared, work, repeats, place, waiting)
+    if waiting:
+        later, known = (repeats, waiting[0]), fit_seconds(list(prepared.values()), place.home)
+        lines += cost_lines(work, later, list(fits.values()), known, place, progress)
     power = attainable(len(plan.grid.seeds), max(1, num_tests(plan)))
     pilot = analyse(read_study(plan, place.home), margin=margin, allow_mixed=True)
-    return "\n".join(filter(None, [*lines, power_text(power), precision_text(pilot.compared, power, margin)]))
+    precision = precision_text(pilot.compared, power, margin)
+    return "\n".join([*lines, power_text(power), *([] if precision is None else [precision])])
 
 
-def time_lines(
-    prepared: Mapping[Key, Prepared], work: Work, repeats: int, place: Place, waiting: list[Prepared]
+def cost_lines(
+    work: Work,
+    later: tuple[int, Prepared],
+    fits: list[Prepared],
+    known_fits: list[float],
+    place: Place,
+    progress: Progress,
 ) -> list[str]:
-    """How long the missing work takes: from a pilot here, and at the paper's speed."""
-    name, num_trainings = waiting[0].config.classifier.name, work.num_trainings + repeats
+    """What the missing work costs in all, timed here and from trials that are there; and at the paper's speed."""
+    name, num_trainings = later[1].config.classifier.name, work.num_trainings + later[0]
     lines = []
     if name in PAPER_GPU_SECONDS:
         hours = PAPER_GPU_SECONDS[name] * num_trainings / 3600
         lines.append(f"At the paper's speed (B.7, A40) these trainings take about {hours:.1f} GPU-hours.")
     if name == "resnet18" and place.device != "cuda":
         return [*lines, "ResNet-18 is not timed without a GPU."]
-    pilot = place.forecast(work)
-    workers = place.most_workers or 1
-    seconds = pilot.seconds_per_set * num_trainings / workers
-    lines.append(
-        f"A pilot here took {pilot.seconds_per_set:.2f} s a set: about {seconds / 60:.0f} min for all trainings on "
-        f"{workers} such worker{'s' if workers > 1 else ''}."
-    )
-    fits = fit_seconds(list(prepared.values()), place.home)
-    num_fits = len(missing_fits(waiting, Store(place.home)))
-    if fits and num_fits:
-        lines.append(
-            f"Learning û took {fits:.0f} s in trials of this study: about {fits * num_fits / 60:.0f} min on one core."
-        )
-    return lines
+    cost = place.cost(work, later, fits, known_fits, progress)
+    return ["", cost.table().text(width()), "", *lines, place.lasting(cost)]
 
 
-def fit_seconds(experiments: list[Prepared], home: Home) -> float | None:
-    """Median time of the stage `utility_model` over finished trials that have one."""
+def fit_seconds(experiments: list[Prepared], home: Home) -> list[float]:
+    """Time of the stage `utility_model` in finished trials that have one."""
     results = [read_result(home, one.folder) for one in experiments if one.plan is not None]
-    seconds = [result.fit_seconds for result in results if result is not None]
-    return median(seconds) if seconds else None
+    return [result.fit_seconds for result in results if result is not None]
 
 
 def status_text(plan: StudyPlan, home: Home) -> str:
@@ -82,6 +87,27 @@ def status_text(plan: StudyPlan, home: Home) -> str:
     lines = [grid_text(plan, home), count_line(study)]
     lines += [f"failed: {cell}, seed {seed}: {reason}" for (cell, seed), reason in study.failures.items()]
     return "\n".join(lines)
+
+
+def list_table(home: Home) -> Table:
+    """What `ablations list` prints: the studies of a home, how far they are and what they have cost so far."""
+    header = ("study", "trials", "done", "missing", "failed", "core-seconds", "trainings")
+    return Table(header, [_listed(name, home) for name in home.folders(STUDY.folder)], leaving=("trials",))
+
+
+def _listed(name: str, home: Home) -> tuple[str, ...]:
+    try:
+        plan = read_plan(home, name)
+        if plan is None:
+            return (name, "no plan", *[""] * 5)
+        study, spent = read_study(plan, home), Spent(named_study(name, home))
+    except InvalidInput:
+        return (name, "not readable", *[""] * 5)
+    results = [result for one in set(plan.folders.values()) if (result := read_result(home, one)) is not None]
+    total, done, failed = len(study.grid.variants) * len(study.grid.seeds), len(study.outcomes), len(study.failures)
+    seconds = sum(sum(result.seconds.values()) for result in results)
+    trainings = spent.collected + sum(result.trainings for result in results)
+    return (name, *map(str, (total, done, total - done - failed, failed)), f"{seconds:.0f}", str(trainings))
 
 
 def count_line(study: Study) -> str:
@@ -93,12 +119,14 @@ def count_line(study: Study) -> str:
 
 def grid_text(plan: StudyPlan, home: Home) -> str:
     """A row a cell, a mark a seed."""
-    width = max(len(cell.name) for cell in plan.grid.variants)
-    lines = [f"{'cell':{width}}  seeds {', '.join(map(str, plan.grid.seeds))}"]
+    rows = []
     for cell in plan.grid.variants:
-        marks = "".join(MARKS[_state(plan, home, (cell.name, seed))] for seed in plan.grid.seeds)
-        lines.append(f"{cell.name:{width}}  {marks}")
-    return "\n".join([*lines, f"{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"])
+        marks = [MARKS[_state(plan, home, (cell.name, seed))] for seed in plan.grid.seeds]
+        tens = ("".join(marks[start : start + 10]) for start in range(0, len(marks), 10))
+        rows.append((cell.name, " ".join(tens)))
+    seeds = f"seeds {seeds_text(plan.grid.seeds)}"
+    table = Table(("cell", seeds), rows, wide=(seeds,)).text(width())
+    return f"{table}\n{MARKS['done']} finished  {MARKS['failed']} failed  {MARKS['missing']} missing"
 
 
 def num_tests(plan: StudyPlan) -> int:

@@ -49,6 +49,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What the finished trials took, each folder once. It differs between two runs of one trial, so no table has it."""
+
+    machines: tuple[str, ...]
+    """Device, system and versions, all different."""
+    seconds: float
+    num_trials: int
+    num_trainings: int
+    """Those that the store lacked when each trial began."""
+
+
+@dataclass(frozen=True)
 class Study:
     """A grid and its outcomes so far."""
 
@@ -62,6 +74,8 @@ class Study:
     """The same cells at the settings of the base, where this study has retuned them."""
     margin: Margin | None = None
     """Of equivalence, as the plan has it; None for plans from before they had one."""
+    effort: Effort | None = None
+    """None where no trial is finished."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
         """`metric` of `cell` by seed, in the order of the seeds; a mean over its searches, where they are all there."""

@@ -21,14 +21,17 @@ from rambo.utility.samples import order_agreement
 
 
 def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
-    """One sentence for everything that does not agree; none where all does."""
+    """One sentence for everything that does not agree; none where all does.
+
+    A PDF may be left out of what is kept: it is the picture beside it once more.
+    """
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
     files = render(study, **asdict(reporting))
     for name, content in files.items():
         kept = named_study(plan.name, home).read(name)
         if kept is None:
-            found.append(f"{name} is missing.")
+            found += [] if name.endswith(".pdf") else [f"{name} is missing."]
         elif kept != content:
             found.append(f"{name} is not what the trial folders give.")
     return found
@@ -44,22 +47,31 @@ def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:
         return
     cell = next(cell for cell in plan.grid.variants if cell.name == name)
     expected = flatten(plan.grid.config(cell, seed))
-    kept = flatten(from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}")))
     if f"trials/{result.data}/{result.config_id}/{result.seed}" != folder or result.seed != seed:
         yield f"{name}, seed {seed}: the result belongs to another folder than {folder}."
     if result.strategy != expected["strategy"]:
         yield f"{name}, seed {seed}: the result is of {result.strategy}, not of {expected['strategy']}."
-    yield from _fields(name, seed, expected, kept)
-    yield from _selection(f"{name}, seed {seed}", folder, home, result)
-    yield from _held_out(f"{name}, seed {seed}", folder, home, result)
-    yield from _images(f"{name}, seed {seed}", result)
+    what = f"{name}, seed {seed}"
+    yield from _read(what, "config.json", _fields(what, folder, home, expected))
+    yield from _read(what, "config.json or selected.csv", _selection(what, folder, home, result))
+    yield from _read(what, "held_out.csv", _held_out(what, folder, home, result))
+    yield from _images(what, result)
 
 
-def _fields(name: str, seed: int, expected: Mapping[str, object], kept: Mapping[str, object]) -> Iterator[str]:
+def _read(what: str, file: str, found: Iterator[str]) -> Iterator[str]:
+    """The same; where the file cannot be read for that, this is what is found."""
+    try:
+        yield from found
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield f"{what}: {file} cannot be read ({first_line(error)})."
+
+
+def _fields(what: str, folder: str, home: Home, expected: Mapping[str, object]) -> Iterator[str]:
     """A trial that two cells share was run by one of them: only what its own result hangs on can be compared."""
+    kept = flatten(from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}")))
     for field in ("data.num_seed_labels", "data.num_validation", "data.num_test", "acquisition.budget"):
         if expected[field] != kept[field]:
-            yield f"{name}, seed {seed}: config.json has {field} = {kept[field]}, the plan {expected[field]}."
+            yield f"{what}: config.json has {field} = {kept[field]}, the plan {expected[field]}."
 
 
 def _selection(what: str, folder: str, home: Home, result: Result) -> Iterator[str]:

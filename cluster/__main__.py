@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from cluster.collect import collect, device_here, pilot
 from cluster.inner import read_inner, shipped_name, try_plan
-from cluster.jobs import Job, Jobs, Position, Reservation
+from cluster.jobs import Job, Jobs, Position, Reservation, dashboard
 from cluster.runtime import NumWorkers, least_and_most, parse_num_workers
 from cluster.shipping import pack
 from cluster.work import Work, known_work
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command
+from rambo import console as terminal
+from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, read_configs, run_command, run_script
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
@@ -82,10 +84,11 @@ def run_submit(options: argparse.Namespace) -> None:
     extra = {shipped_name(inner.config): inner.config.expanduser()} if inner.config is not None else {}
     shipment = pack(Path.cwd(), without=inner.stays, extra=extra, strategies=inner.strategies)
     resources = Reservation(options.entrypoint_num_cpus, options.entrypoint_num_gpus, options.entrypoint_memory)
-    jobs = Jobs(options.address)
-    if not options.unchecked:
-        try_plan(options.inner)
-    job, is_new = jobs.submit(inner, shipment, resources, name=options.name, again=options.again)
+    address = dashboard(options.address)
+    if not options.unchecked:  # before the cluster is asked whether it answers
+        with Progress().doing("trying the command here with --plan"):
+            try_plan(options.inner)
+    job, is_new = Jobs(address).submit(inner, shipment, resources, name=options.name, again=options.again)
     if is_new:
         print(f"submitted: {inner.entrypoint}")
     elif job.status == "SUCCEEDED":
@@ -116,19 +119,19 @@ def run_logs(options: argparse.Namespace) -> None:
 
 def run_stop(options: argparse.Namespace) -> None:
     """Stop a job."""
-    job, ran = Jobs(options.address).stop(options.id)
+    with Progress().doing(f"waiting for {options.id} to end"):
+        job, ran = Jobs(options.address).stop(options.id)
     print(f"{job.id}: {job.status}" if ran else f"{job.id} had ended before: {job.status}")
 
 
 def print_jobs(found: Sequence[tuple[Job, Position]]) -> None:
     """A line for each job, under a heading."""
-    rows = [("ID", "STUDY", "STATUS", "PROGRESS", "TIME LEFT", "STARTED")]
+    header = ("ID", "STUDY", "STATUS", "PROGRESS", "TIME LEFT", "STARTED")
+    rows = []
     for job, position in found:
         started = datetime.fromtimestamp(job.started).strftime("%Y-%m-%d %H:%M") if job.started else "-"
         rows.append((job.id, job.study, job.status, position.done or "-", time_left(position.seconds_left), started))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    terminal.show(terminal.Table(header, rows, leaving=("STARTED", "STUDY", "TIME LEFT"), wide=header))
 
 
 def time_left(seconds: int | None) -> str:
@@ -147,16 +150,20 @@ def time_left(seconds: int | None) -> str:
 def run_collect(options: argparse.Namespace) -> None:
     """Plan or do a collection."""
     num_workers = parse_num_workers(options.num_workers) if options.num_workers is not None else None
-    prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
-    home, device = Home(options.home), device_here(options.device)
     progress = Progress(quiet=options.quiet)
+    with progress.doing("reading data and drawing splits"):
+        prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
+    home, device = Home(options.home), device_here(options.device)
     if not options.plan:
         home.check_writable()
     store = Store(home, compact=not options.plan)  # a plan writes nothing
-    work = known_work(prepared, options.data_dir, device, store)
-    print_plan(prepared, work, store)
+    with progress.doing("looking up what the store has"):
+        work = known_work(prepared, options.data_dir, device, store)
+        print_plan(prepared, work, store)
     if options.plan:
-        print(time_text(work, num_workers, device, prepared[0].config.classifier.name))
+        with progress.doing("timing a few trainings, of which nothing is kept"):
+            told = time_text(work, num_workers, device, prepared[0].config.classifier.name)
+        terminal.show(told)
         return
     collect(work, home, num_workers=num_workers, device=options.device, progress=progress)
     left = known_work(prepared, options.data_dir, device, Store(home))
@@ -244,6 +251,11 @@ def _add_job_command(
         "--address", metavar="URL", help="the cluster's dashboard (RAY_API_SERVER_ADDRESS or RAY_ADDRESS)"
     )
     return command
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("cluster", main)
 
 
 if __name__ == "__main__":

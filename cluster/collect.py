@@ -62,6 +62,9 @@ class Forecast:
     seconds_per_distance: float = 0.0
     """Mean of the pilot's OT distances on one worker."""
     num_ot: int = 0
+    trainings: tuple[float, ...] = ()
+    """Seconds a set of each of the pilot's calls, the first one apart where there are others."""
+    distances: tuple[float, ...] = ()
 
     def seconds(self, num_workers: int) -> float:
         """Wall-clock time of the work spread over `num_workers`."""
@@ -77,7 +80,8 @@ def pilot(work: Work, store: Store | None, device: torch.device) -> Forecast:
         (partial(measure_into, store, problem, specs, device, _ignore), len(specs)) for problem, specs in groups
     ]
     distances = [(partial(_distance_into, store, *pair), 1) for pair in work.sample_ot(PILOT_SETS + 1)]
-    estimate = Forecast(_mean_seconds(trainings), work.num_trainings, _mean_seconds(distances), work.num_ot)
+    (per_set, sets), (per_distance, pairs) = _seconds(trainings), _seconds(distances)
+    estimate = Forecast(per_set, work.num_trainings, per_distance, work.num_ot, sets, pairs)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # a worker on the same GPU chooses its stack by what is free
     return estimate
@@ -87,8 +91,8 @@ def _ignore(done: float) -> None:
     pass
 
 
-def _mean_seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> float:
-    """Of one set; each call measures as many as its number says."""
+def _seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> tuple[float, tuple[float, ...]]:
+    """Of one set, on average and call by call; each call measures as many as its number says."""
     seconds = []
     for call, count in calls:
         start = time.perf_counter()
@@ -96,7 +100,8 @@ def _mean_seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> float:
             call()
             seconds.append((time.perf_counter() - start, count))
     timed = seconds[1:] or seconds  # the first one pays for what is loaded once
-    return sum(time for time, _ in timed) / max(sum(count for _, count in timed), 1)
+    mean = sum(time for time, _ in timed) / max(sum(count for _, count in timed), 1)
+    return mean, tuple(time / max(count, 1) for time, count in timed)
 
 
 def _distance_into(store: Store | None, problem: OTProblem, row: Members) -> None:
@@ -116,7 +121,8 @@ def collect(work: Work, home: Home, *, num_workers: NumWorkers | None, device: s
         return
     store = Store(home)
     here = device_here(device)
-    estimate = pilot(work, store, here)
+    with progress.doing("measuring the first few"):
+        estimate = pilot(work, store, here)
     if (num_workers == 1 and not names_cluster()) or estimate.seconds(1) < START_SECONDS:
         collect_here(work, store, here, progress)
     else:

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from cluster.credentials import masked
 from rambo.errors import InvalidInput, require
-from rambo.formats import first_line
+from rambo.formats import first_line, path_of
 
 SQLITE = "sqlite+pysqlite"
 """With its driver, since MLflow takes what follows `sqlite:///` for a path as it stands, and makes its folders."""
@@ -26,6 +26,8 @@ DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("mysqldb", "pymysql"
 
 PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
 """What brings a driver, where the package has another name."""
+
+DAMAGED = ("file is not a database", "disk image is malformed")
 
 EXAMPLES = "sqlite:////absolute/path.db or postgresql://user:password@host/name"
 
@@ -65,7 +67,7 @@ def database_url(text: str, name: str) -> str:
     Raises `InvalidInput` where it is no such URL; whether anything is there is not looked at.
     """
     if not has_scheme(text):
-        given = file_url(Path(text).expanduser().absolute())
+        given = file_url(path_of(text, name).absolute())
         raise InvalidInput(
             f"{name} must be the URL of a database that can be opened, got {masked(text) or 'nothing'}; "
             f"for that file give {given}."
@@ -164,3 +166,8 @@ def reason_of(error: BaseException) -> str:
         if isinstance(found, exc.DBAPIError) and found.orig is not None:
             return masked(first_line(found.orig))
     return masked(first_line(error))
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite has said that a file is none of its databases, or not whole."""
+    return any(said in reason_of(error) for said in DAMAGED)

@@ -31,9 +31,9 @@ class Failure:
 
 
 def read_failure(home: Home, folder: str) -> Failure | None:
-    """Why the trial of `folder` failed, None if it did not."""
-    content = home.read(f"{folder}/failure.json")
-    return None if content is None else Failure(**json.loads(content))
+    """Why the trial of `folder` failed, None if it did not; raises `InvalidInput` where that is damaged."""
+    cure = "remove it: the command that made it tries the trial again"
+    return home.record(f"{folder}/failure.json", lambda content: Failure(**json.loads(content)), cure)
 
 
 def keep_failure(home: Home, folder: str, failure: Failure) -> None:

@@ -13,9 +13,11 @@ from cluster.databases import database_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, flatten, override, read_config, with_absolute_paths
+from rambo.formats import path_of
 from rambo.home import Home
 from rambo.presets import PRESETS, preset
 from rambo.strategies.own import is_own
+from rambo.terminal import SCRIPTS
 
 RUNNABLE = {"ablations": ["run"], "tune": ["run"], "cluster": ["collect"], "rambo": []}
 """Modules that a job may run, and the subcommand that does their work."""
@@ -54,6 +56,7 @@ def read_inner(words: Sequence[str]) -> Inner:
 
     Raises `InvalidInput` where it is not one that does the project's work, names no home or carries a password.
     """
+    words = _by_module(words)
     flags = _flags(words)
     refuse_credentials(words)
     given = dict(_pairs(flags))
@@ -66,7 +69,7 @@ def read_inner(words: Sequence[str]) -> Inner:
     config = Path(given["--config"]) if "--config" in given else None
     readers: dict[str, Callable[[str], str]] = {
         "--home": lambda text: home.root,
-        "--data-dir": lambda text: str(Path(text).expanduser().resolve()),
+        "--data-dir": lambda text: str(path_of(text, "--data-dir").resolve()),
         "--config": lambda text: shipped_name(Path(text)),
         "--storage": _absolute_storage,
         **dict.fromkeys(LEVELS, _absolute_levels),
@@ -91,6 +94,7 @@ def read_inner(words: Sequence[str]) -> Inner:
 
 def try_plan(words: Sequence[str]) -> None:
     """Run the command's own --plan here; raises `InvalidInput` with the sentence that it ends in, if it does."""
+    words = _by_module(words)
     command = [sys.executable, *words[1:], "--plan", "--device=auto"]  # the GPU that it asks for may be the cluster's
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
@@ -101,10 +105,16 @@ def try_plan(words: Sequence[str]) -> None:
 def shipped_name(config: Path) -> str:
     """Where a --config file is in a job's working folder."""
     try:
-        digest = sha256(config.expanduser().read_bytes()).hexdigest()[:12]
+        digest = sha256(path_of(config, "--config").read_bytes()).hexdigest()[:12]
     except OSError as error:
         raise InvalidInput(f"--config must name a file that can be read, got {config} ({error.strerror}).") from None
     return f"submitted/{digest}/{config.name}"
+
+
+def _by_module(words: Sequence[str]) -> list[str]:
+    """`words` as `python -m ROOM …` where they begin with an installed script, which the nodes may lack."""
+    room = SCRIPTS.get(Path(words[0]).name) if words else None
+    return list(words) if room is None else ["python", "-m", room, *words[1:]]
 
 
 def _flags(words: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -91,17 +91,23 @@ class Position:
     """Of the present stage."""
 
 
+def dashboard(address: str | None = None) -> str:
+    """`address`, else what the environment names; raises `InvalidInput` where that is no cluster."""
+    found = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or "local"
+    require(
+        found not in ("local", "auto"),
+        "--address must name the dashboard of a Ray cluster, such as http://127.0.0.1:8265, got none; give it, or "
+        "set RAY_API_SERVER_ADDRESS.",
+    )
+    return found
+
+
 class Jobs:
     """The jobs of one cluster."""
 
     def __init__(self, address: str | None = None) -> None:
         """Connect to the dashboard at `address`, else at RAY_API_SERVER_ADDRESS, else at RAY_ADDRESS."""
-        found = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or "local"
-        require(
-            found not in ("local", "auto"),
-            "--address must name the dashboard of a Ray cluster, such as http://127.0.0.1:8265, got none; give it, or "
-            "set RAY_API_SERVER_ADDRESS.",
-        )
+        found = dashboard(address)
         self.address = masked(found)
         self._knock(found)
         with self._answering(), _variable("RAY_API_SERVER_ADDRESS", found):  # which Ray prefers to what it is given
@@ -165,9 +171,11 @@ class Jobs:
         return self.get(job_id), True
 
     def position(self, job: Job) -> Position:
-        """How far `job` is; nothing where it does not run, or its node does not answer."""
-        with suppress(InvalidInput):
-            return read_position(self._log(job.id)) if job.status == "RUNNING" else Position("", None)
+        """How far `job` is, or was when it was stopped or failed; nothing where its node does not answer."""
+        if job.status in ("RUNNING", "STOPPED", "FAILED"):
+            with suppress(InvalidInput):
+                position = read_position(self._log(job.id))
+                return replace(position, seconds_left=None) if job.has_ended else position
         return Position("", None)
 
     def follow(self, job_id: str, write: Callable[[str], object], *, until_end: bool) -> Job:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary, Entry
+from cluster.tracking.pages import View
 from cluster.tracking.publisher import Publisher
 from cluster.tracking.server import server_address
 from rambo.errors import InvalidInput, require
@@ -131,9 +132,9 @@ class Named:
             )
         return content
 
-    def board(self, columns: Sequence[str]) -> Board:
+    def board(self, views: Sequence[View]) -> Board:
         """Its experiment in MLflow."""
-        return Board(self.home, f"{self.kind.module}/{self.name}", columns)
+        return Board(self.home, f"{self.kind.module}/{self.name}", views)
 
 
 @dataclass(frozen=True)
@@ -142,17 +143,17 @@ class Shown:
 
     unpublished: str | None
     """What it did not take, one sentence; None if it has everything."""
-    pages: tuple[str, str] | None
-    """The table of runs, and the parent's own page; None where MLflow never answered."""
+    pages: tuple[str, ...] | None
+    """Where to look, the result at once first; None where MLflow never answered."""
 
 
 class Showing:
     """Named work while it is shown in MLflow, from a thread of its own."""
 
-    def __init__(self, named: Named, columns: Sequence[str], progress: Progress, *, cure: str) -> None:
+    def __init__(self, named: Named, views: Sequence[View], progress: Progress, *, cure: str) -> None:
         """`cure` ends the sentence on what MLflow did not take: what shows it later."""
         self._named, self._cure = named, cure
-        self._board = named.board(columns)
+        self._board = named.board(views)
         self._publisher = Publisher(self._board, progress)
 
     def publish(self, entry: Entry) -> None:
@@ -165,8 +166,7 @@ class Showing:
         trials = f"{left} trial{'s' if left > 1 else ''}"
         what = trials if left else f"the {self._named.kind.noun}'s summary"
         unpublished = f"MLflow at {self._board.uri} did not take {what} ({reason}); {self._cure}"
-        pages = (self._board.page(), self._board.parent_page()) if self._board.is_open else None
-        return Shown(None if reason is None else unpublished, pages)
+        return Shown(None if reason is None else unpublished, self._board.pages if self._board.is_open else None)
 
 
 def where_to_look(named: Named, pages: Sequence[str] | None) -> list[str]:

@@ -3,13 +3,14 @@
 import argparse
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.collect import NO_GPU, Forecast, device_here, pilot
+from cluster.collect import NO_GPU, device_here, pilot
+from cluster.costs import Cost, Part, Timing, time_fit, workers_here
 from cluster.runtime import NumWorkers, Resources, least_and_most, parse_num_workers, wait_for
-from cluster.work import Work, known_work
+from cluster.work import Work, known_work, seed_set_work
 from rambo.errors import require
 from rambo.home import Home
 from rambo.preparation import Prepared
@@ -83,9 +84,38 @@ class Place:
         """What the home's store lacks of what is known before any of `experiments` runs."""
         return known_work(experiments, self.data_dir, device_here(self.device), store or Store(self.home))
 
-    def forecast(self, work: Work) -> Forecast:
-        """How long the collection takes, from a few trainings of which nothing is kept."""
-        return pilot(work, None, device_here(self.device))
+    def cost(
+        self,
+        work: Work,
+        later: tuple[int, Prepared],
+        fits: Sequence[Prepared],
+        known_fits: Sequence[float],
+        progress: Progress,
+    ) -> Cost:
+        """What `work`, so many `later` trainings and `fits` of û cost: a few of each are timed here and not kept.
+
+        Where `work` has no training, those of the experiment beside `later` are timed. How long fits took is taken from
+        `known_fits` where there are any.
+        """
+        device = device_here(self.device)
+        with progress.doing("timing a few trainings and OT distances, of which nothing is kept"):
+            timed = pilot(work, None, device)
+            sets = Timing.of(timed.trainings or pilot(seed_set_work(later[1]), None, device).trainings)
+        each = Timing.of(known_fits)
+        if each is None and fits:
+            with progress.doing("timing a short fit of û, of which nothing is kept"):
+                each = time_fit(fits[0], self.data_dir, device)
+        parts = (
+            Part("trainings known in advance", work.num_trainings, sets),
+            Part("OT distances", work.num_ot, Timing.of(timed.distances)),
+            Part("fits of û", len(fits), each),
+            Part("final and other later trainings", later[0], sets),
+        )
+        return Cost(parts, on_gpu=device.type == "cuda")
+
+    def lasting(self, cost: Cost) -> str:
+        """How long `cost` takes on this machine and on the workers that were asked for."""
+        return cost.lasting(workers_here(device_here(self.device)), self.most_workers)
 
     @property
     def most_workers(self) -> int | None:

@@ -21,8 +21,9 @@ from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import with_absolute_paths
 from rambo.formats import first_line, last_line, shortened, visible, whole
+from rambo.heartbeat import LOG_SECONDS
 from rambo.home import Home
-from rambo.progress import LOG_SECONDS, Progress
+from rambo.progress import Progress
 from rambo.strategies.own import is_own, source_of
 
 Answer = TypeVar("Answer")
@@ -106,21 +107,23 @@ def connected_beside(num_cpus: int | None, lend: Lend) -> Iterator[Resources]:
     """`connected`, with `lend` at work in the seconds that a local Ray takes to start; if it raises, Ray is ended."""
     # Ray's processes die with the thread that started them: it lives until all that is inside has ended
     with ThreadPoolExecutor(max_workers=1) as thread, ExitStack() as inside:
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        connecting = thread.submit(inside.enter_context, connected(num_cpus))
+        before, connecting = signal.getsignal(signal.SIGTERM), thread.submit(inside.enter_context, connected(num_cpus))
+
+        def is_over() -> bool:
+            over = connecting.done()
+            _handle_sigterm_by(before)  # in the midst of its start Ray takes it, and a stop would end in a dump
+            return over
+
         try:
-            lend(connecting.done)
+            lend(is_over)
         finally:
-            wait([connecting])
-            _handle_sigterm_by(on_sigterm)
+            while not is_over():
+                wait([connecting], timeout=0.2)
         yield connecting.result()
 
 
 def _handle_sigterm_by(handler: Any) -> None:
-    """Undo what Ray's start does to SIGTERM, which a stopped job gets: its own handler aborts the process 3 s later.
-
-    In that time nothing large can be shown in MLflow as ended. Python lets the main thread alone set handlers.
-    """
+    """Undo what Ray's start does to SIGTERM, which a stopped job gets: an abort 3 s later, with a dump of the stack."""
     if callable(handler) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
 

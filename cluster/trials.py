@@ -12,12 +12,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from cluster.collect import collect
 from cluster.failures import Failure, death, keep_failure, read_failure, unforeseen
+from cluster.limits import Meter
 from cluster.place import Place, Share, described, settle
 from cluster.runtime import Resources, check_nodes, connected, count_no_callbacks, files_of, withhold_credentials
 from rambo.cli import choose_device
@@ -28,7 +29,7 @@ from rambo.fields import flatten, override, with_absolute_paths
 from rambo.formats import first_line
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
-from rambo.progress import Progress
+from rambo.progress import Progress, Units
 from rambo.result import read_result
 from rambo.store import Store
 from rambo.strategies.own import look_in
@@ -72,108 +73,191 @@ def _in_two_turns(experiments: Sequence[Prepared], store: Store) -> list[list[Pr
     return [turn for turn in ([one for one in experiments if one.folder not in waits], later) if turn]
 
 
-def run_trials(experiments: Sequence[Prepared], place: Place, *, progress: Progress, on_end: OnEnd) -> None:
+def run_trials(
+    experiments: Sequence[Prepared], place: Place, *, progress: Progress, on_end: OnEnd, meter: Meter | None = None
+) -> None:
     """Collect for and run all of `experiments`; `on_end` hears of each in this process as soon as it has ended.
 
     Trials that share a û wait until one of them has learned it. A fit that collapses is not tried again; a trial that
     runs out of memory is given a larger share; one whose process dies is started `MAX_KILLED` times. Whatever fails
-    leaves failure.json in the trial's folder and stops no other.
+    leaves failure.json in the trial's folder and stops no other. Where `meter` allows no further trial the rest stays
+    as it is.
     """
     if not experiments:
         return
-    with connected(place.most_workers):
-        share, resources = settle(place, progress)
-        check_nodes(place.home, files_of(one.config for one in experiments))
-        work = place.known_work(experiments)
+    with ExitStack() as inside:
+        with progress.doing("starting Ray"):
+            inside.enter_context(connected(place.most_workers))
+            share, resources = settle(place, progress)
+            check_nodes(place.home, files_of(one.config for one in experiments))
+        with progress.doing("looking up what the store has"):
+            work = place.known_work(experiments)
         if work.num_trainings or work.num_ot:
+            if meter is not None:
+                meter.collect(work.num_trainings)
             progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
             collect(work, place.home, num_workers=place.num_workers, device=place.device, progress=progress)
         progress.say(f"running {len(experiments)} trials, {share.concurrency(resources)} at a time")
         turns = _in_two_turns(experiments, Store(place.home))
-        with progress.task("trials", len(experiments)) as advance:
-            while turns:
-                waiting = turns.pop(0)
-                crowded = _run_round(waiting, place, share, resources, on_end=_both(on_end, lambda _: advance(1)))
+        with progress.units("trials", len(experiments)) as units:
+            watch = _Watch(place.home, units, on_end, meter)
+            while turns and not watch.is_over:
+                crowded = _run_round(turns.pop(0), place, share, resources, watch)
                 larger = share.doubled(resources)
                 for one in [] if larger else crowded:
-                    on_end(one)
+                    watch.tell(one)
                 if crowded and larger:
                     turns, share = [crowded, *turns], larger
 
 
-def _both(first: OnEnd, second: OnEnd) -> OnEnd:
-    def call(one: Prepared) -> None:
-        first(one)
-        second(one)
+class _Watch:
+    """What becomes of trials, from their beginning to their end."""
 
-    return call
+    def __init__(self, home: Home, units: Units, on_end: OnEnd, meter: Meter | None) -> None:
+        self._home, self._units, self._on_end, self._meter = home, units, on_end, meter
+        self.crowded: list[Prepared] = []
+        """Those that ran out of memory."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further trial is to begin."""
+        return self._meter is not None and self._meter.over is not None
+
+    def may_begin(self, one: Prepared) -> bool:
+        """Whether `one` may begin, which counts from then on."""
+        return self._meter is None or self._meter.begin(one.folder, one.num_later_trainings)
+
+    def begun(self, folder: str) -> None:
+        """A process has taken it in hand."""
+        self._units.begin(folder)
+
+    def ended(self, one: Prepared) -> None:
+        """No process has it in hand any more."""
+        self._units.end(one.folder)
+        result, failure = read_result(self._home, one.folder), read_failure(self._home, one.folder)
+        if self._meter is not None:
+            self._meter.end(one.folder, 0 if result is None else result.trainings)
+        if result is None and failure is not None and failure.cause == "memory":
+            self.crowded.append(one)
+        else:
+            self.tell(one)
+
+    def tell(self, one: Prepared) -> None:
+        """Nothing more is done about it now."""
+        self._on_end(one)
+        self._units.advance(1)
+
+    def tick(self) -> None:
+        """From time to time."""
+        if self._meter is not None:
+            self._meter.spent.tick()
 
 
 def _run_round(
-    experiments: Sequence[Prepared], place: Place, share: Share, resources: Resources, *, on_end: OnEnd
+    experiments: Sequence[Prepared], place: Place, share: Share, resources: Resources, watch: _Watch
 ) -> list[Prepared]:
-    """Every trial once; those that ran out of memory are returned, all others are told to `on_end`."""
-    crowded: list[Prepared] = []
-
-    def ended(one: Prepared) -> None:
-        failure = read_failure(place.home, one.folder)
-        if failure is not None and failure.cause == "memory":
-            crowded.append(one)
-        else:
-            on_end(one)
-
+    """Every trial once; those that ran out of memory are returned, `watch` has told of all others."""
+    watch.crowded = []
     for start in range(0, len(experiments), TRIALS_A_TUNER):
-        _tune(experiments[start : start + TRIALS_A_TUNER], place, share, share.concurrency(resources), ended)
-    return crowded
+        if not watch.is_over:
+            _tune(experiments[start : start + TRIALS_A_TUNER], place, share, share.concurrency(resources), watch)
+    return watch.crowded
 
 
-def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurrency: int, ended: OnEnd) -> None:
-    """One Tuner over `experiments`, in order."""
+def _tune(experiments: Sequence[Prepared], place: Place, share: Share, concurrency: int, watch: _Watch) -> None:
+    """One Tuner over `experiments`, in order, as far as `watch` lets them begin."""
     from ray import tune
 
     withhold_credentials()
     count_no_callbacks()
     by_folder = {one.folder: one for one in experiments}
-    seen: set[str] = set()
+    waiting, in_hand = list(experiments), set[str]()
     configs = {folder: flatten(with_absolute_paths(one.config)) for folder, one in by_folder.items()}
     trainable = tune.with_resources(
         tune.with_parameters(_trial, configs=configs, place=described(place, share)),
         {"cpu": share.num_cpus, "gpu": share.num_gpus or 0.0},
     )
+
+    def hand_out() -> str | None:
+        if not waiting or not watch.may_begin(waiting[0]):
+            return None
+        in_hand.add(waiting[0].folder)
+        return waiting.pop(0).folder
+
+    def ended(folder: str) -> None:
+        in_hand.discard(folder)
+        watch.ended(by_folder[folder])
+
     with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
         tune.Tuner(
             trainable,
-            param_space={"folder": tune.grid_search(list(by_folder))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=concurrency, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                num_samples=len(by_folder),
+                max_concurrent_trials=concurrency,
+                search_alg=_asks(hand_out, lambda: bool(waiting and in_hand)),
+                reuse_actors=True,
+            ),
             run_config=tune.RunConfig(
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=MAX_KILLED),
-                callbacks=[_listener(by_folder, place.home, _both(ended, lambda one: seen.add(one.folder)))],
+                callbacks=[_listener(place.home, watch, ended)],
             ),
         ).fit()
-    if len(seen) < len(by_folder):
+    if in_hand or (waiting and not watch.is_over):
         raise KeyboardInterrupt  # which Tune has caught, to end its loop and return as if all were well
 
 
-def _listener(by_folder: Mapping[str, Prepared], home: Home, ended: OnEnd) -> Any:
-    """Tells `ended` of each trial; what ended without leaving anything in its folder was killed."""
+def _asks(hand_out: Callable[[], str | None], may_come: Callable[[], bool]) -> Any:
+    """What Tune asks for trials, until `hand_out` has none and none `may_come` once another has ended."""
+    from ray.tune.search import Searcher
+
+    class Asks(Searcher):
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return object, ()  # as below
+
+        def suggest(self, trial_id: str) -> Any:
+            folder = hand_out()
+            if folder is not None:
+                return {"folder": folder}
+            return None if may_come() else Searcher.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass  # the callback below is told the same
+
+        def save(self, checkpoint_path: str) -> None:
+            pass  # the trials' folders are the only memory
+
+        def restore(self, checkpoint_path: str) -> None:
+            raise NotImplementedError
+
+    return Asks()
+
+
+def _listener(home: Home, watch: _Watch, ended: Callable[[str], None]) -> Any:
+    """Tells of each trial; what ended without leaving anything in its folder was killed."""
     from ray.tune.progress_reporter import TrialProgressCallback
 
     class Listener(TrialProgressCallback):  # in whose place Tune would else print a line for each trial
         def __reduce__(self) -> tuple[type, tuple[()]]:
             return object, ()  # Tune keeps a copy of its callbacks, which nobody reads; a thread would not fit in it
 
+        def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+            watch.tick()
+
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            watch.begun(trial.config["folder"])
+
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             pass
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            ended(by_folder[trial.config["folder"]])
+            ended(trial.config["folder"])
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             folder = trial.config["folder"]
             keep_failure(home, folder, death(_written(trial.error_file), MAX_KILLED + 1))
-            ended(by_folder[folder])
+            ended(folder)
 
     return Listener()
 

@@ -126,6 +126,12 @@ def known_work(experiments: Iterable[Prepared], data_dir: Path, device: torch.de
     return missing_work(trainings, distances, store)
 
 
+def seed_set_work(experiment: Prepared) -> Work:
+    """Trainings on the seed set, whether or not a store has them: something to time."""
+    problem = experiment.problem(experiment.pool)
+    return Work((problem,), (), (tuple(experiment.repeats(experiment.pool)),), ())
+
+
 def missing_work(
     trainings: Iterable[tuple[Problem, Sequence[SetSpec]]],
     distances: Iterable[tuple[OTProblem, Members]],

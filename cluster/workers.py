@@ -15,8 +15,9 @@ from cluster.runtime import Lend, NumWorkers, least_and_most
 from cluster.work import Batch, Work
 from cluster.work_queue import QueueState, WorkQueue
 from rambo.errors import InvalidInput
+from rambo.heartbeat import LOG_SECONDS
 from rambo.home import Home
-from rambo.progress import LOG_SECONDS, Progress
+from rambo.progress import Progress
 from rambo.store import Store
 from rambo.training.measuring import measure_into, missing_specs
 from rambo.utility.ot_distance import measure_ot
@@ -131,7 +132,8 @@ def _watch(fit: Callable[[], object], lend: Lend, queue: Any, total: int, progre
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        lend(lambda: ended.is_set() or _state(queue).has_begun)
+        with progress.doing("starting Ray Train workers"):
+            lend(lambda: ended.is_set() or _state(queue).has_begun)
         _tell(queue, Pace(total), ended, progress)
     except BaseException:
         queue.fail.remote("stopped")

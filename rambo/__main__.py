@@ -1,25 +1,36 @@
 """python -m rambo: train, select, evaluate; one run, or several strategies and seeds side by side."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, read_configs, run_command
+from rambo import console as terminal
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    choose_device,
+    parse,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.experiment import Lab, run
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
-from rambo.report import comparison, summary
+from rambo.report import CAPTION, comparison, summary
 from rambo.result import read_result
 from rambo.store import Store
-from rambo.strategies.facts import STRATEGIES
 from rambo.training.measuring import missing_specs
 
-DESCRIPTION = f"""\
+DESCRIPTION = """\
 Spend a labelling budget on a pool of images in one round, and see what came of it.
 
   python -m rambo --preset quickstart
   python -m rambo --preset paper_mnist --data.source npz:images.npz --seed 3
-  python -m rambo --preset quickstart --seed 0-4 --strategy {",".join(STRATEGIES)}
+  python -m rambo --preset quickstart --seed 0-4 --strategy rambo,random,margin
   python -m rambo --preset paper_mnist --plan
 
 Several seeds or strategies end in a table of paired differences. The last line of the output is the run folder.
@@ -44,31 +55,37 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     """Run what the command line asks for."""
     options = read(arguments)
-    prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
+    progress = Progress(quiet=options.quiet)
+    with progress.doing("reading data and drawing splits"):
+        prepared = [prepare(config, options.data_dir) for config in read_configs(options)]
     home = Home(options.home)
     if options.plan:
-        print_plan(prepared, home)
+        with progress.doing("looking up what the store has"):
+            print_plan(prepared, home)
         return
     home.check_writable()
-    lab = Lab(home, options.data_dir, choose_device(options.device), Progress(quiet=options.quiet))
+    lab = Lab(home, options.data_dir, choose_device(options.device), progress)
     print_results(prepared, lab)
 
 
 def print_plan(prepared: Sequence[Prepared], home: Home) -> None:
     """Each run's trainings by stage, and how many of them the store has."""
     store = Store(home)
-    print(f"{'run':52} {'stage':16} {'needed':>7} {'stored':>7} {'missing':>8}")
+    rows: list[tuple[str, ...]] = []
     seen: set[str] = set()
     for experiment in prepared:
         done = read_result(home, experiment.folder) is not None
-        name = f"{experiment.config.strategy}, seed {experiment.config.seed}, {experiment.config_id}"
+        name = f"{experiment.config.strategy}, seed {experiment.config.seed}"
         problem = experiment.problem(experiment.pool)
         for stage, specs in experiment.specs().items():
             missing = {problem.key(spec) for spec in missing_specs(problem, specs, store)} - seen
             seen |= missing
-            print(f"{name:52} {stage:16} {len(specs):7} {len(specs) - len(missing):7} {len(missing):8}")
+            counts = (len(specs), len(specs) - len(missing), len(missing))
+            rows.append((name, stage, *map(str, counts), experiment.config_id))
         later = experiment.num_later_trainings
-        print(f"{name:52} {'final trainings':16} {later:7} {'':7} {0 if done else later:8}")
+        rows.append((name, "final trainings", str(later), "", str(0 if done else later), experiment.config_id))
+    header = ("run", "stage", "needed", "stored", "missing", "configuration")
+    terminal.show(terminal.Table(header, rows, leaving=("configuration",), wide=("stage",)))
     print(f"{len(seen)} trainings known in advance are missing from {home.path('store')}.")
 
 
@@ -78,10 +95,16 @@ def print_results(prepared: Sequence[Prepared], lab: Lab) -> None:
     for experiment in prepared:
         result = run(experiment, lab)
         results.append(result)
-        print(summary(result, experiment.config.data.num_seed_labels), flush=True)
+        terminal.show(summary(result, experiment.config.data.num_seed_labels))
+        sys.stdout.flush()
     if len(results) > 1:
-        print(comparison(results))
+        terminal.show(comparison(results), CAPTION)
     print(lab.home.path(prepared[-1].folder))
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("rambo", main)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,20 @@
 
 import argparse
 import difflib
+import logging
 import math
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
-from rambo.fields import fields, override, read_config
+from rambo.fields import Value, fields, flatten, override, read_config
 from rambo.formats import number, shortened, whole
 from rambo.presets import PRESETS, preset
 from rambo.progress import show_log
@@ -30,6 +33,9 @@ LISTED = {
 """Fields that a command may take several values of, and how."""
 
 
+LONGEST_CHOICES = 50
+"""Letters that stand behind a flag, at most; of longer lists the help tells."""
+
 MOST_PORTS = 65_535
 MOST_SEEDS = 100_000
 """Seeds that one command takes, at most."""
@@ -42,6 +48,21 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*given, **named)
         self.register("type", int, _whole)
         self.register("type", float, _finite)
+        self.field_flags: dict[argparse.Action, str] = {}
+        """The flags of fields, and what each means; its default is that of the preset that is given, if any."""
+        self._words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, for which --help must know what else is asked for."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """The help, with the default of each field."""
+        values = flatten(_asked_for(self._words)) if self.field_flags else {}
+        for action, meaning in self.field_flags.items():
+            action.help = f"{meaning} Default: {shown(values[action.dest])}.".replace("%", "%%")
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Complain in one sentence."""
@@ -70,7 +91,29 @@ def _finite(text: str) -> float:
     return found
 
 
-def add_config_flags(parser: argparse.ArgumentParser, *, seeds_flag: str = "--seed") -> None:
+def shown(value: Value) -> str:
+    """A field's value as one types it.
+
+    >>> shown(True), shown(0.003), shown("all")
+    ('true', '0.003', 'all')
+    """
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _asked_for(words: Sequence[str]) -> Config:
+    """The configuration of --preset and --config among `words`, fields apart; the plain one where they are wrong."""
+    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    given.add_argument("--preset", choices=list(PRESETS))
+    given.add_argument("--config", type=Path)
+    given.exit_on_error = False
+    with suppress(argparse.ArgumentError, InvalidInput):
+        options, _ = given.parse_known_args([word for word in words if word not in ("-h", "--help")])
+        base = preset(options.preset) if options.preset else None
+        return read_config(options.config, base) if options.config else base or Config()
+    return Config()
+
+
+def add_config_flags(parser: Parser, *, seeds_flag: str = "--seed") -> None:
     """--preset, --config and a flag for each field, with the field's docstring as its help.
 
     The flags of `seed` (called `seeds_flag`) and `strategy` take several values.
@@ -78,11 +121,13 @@ def add_config_flags(parser: argparse.ArgumentParser, *, seeds_flag: str = "--se
     group = parser.add_argument_group("what to run")
     group.add_argument("--preset", metavar="NAME", help=f"start from {', '.join(PRESETS)}")
     group.add_argument("--config", type=Path, metavar="FILE", help="a JSON file of fields, over the preset if any")
-    flags = parser.add_argument_group("fields of the configuration (over preset and file)")
+    parser.usage = "%(prog)s [flags] [field flags]"
+    flags = parser.add_argument_group("field flags: the configuration's fields (over preset and file)")
     for name, item in fields().items():
-        help_text = item.help.replace("%", "%%") + LISTED.get(name, "")
         flag = seeds_flag if name == "seed" else f"--{name}"
-        flags.add_argument(flag, dest=name, metavar=item.choices, help=help_text, default=None)
+        metavar = item.choices if len(item.choices) <= LONGEST_CHOICES else "NAME"
+        action = flags.add_argument(flag, dest=name, metavar=metavar, help="", default=None)
+        parser.field_flags[action] = f"{item.help}{LISTED.get(name, '')}"
 
 
 def add_lab_flags(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +168,10 @@ def read_configs(options: argparse.Namespace) -> list[Config]:
     changes = {name: value for name, value in vars(options).items() if name in fields() and value is not None}
     seeds = parse_seeds(str(changes.pop("seed", base.seed)))
     strategies = str(changes.pop("strategy", base.strategy)).split(",")
+    require(
+        len(set(strategies)) == len(strategies),
+        f"--strategy must list different strategies, got {','.join(strategies)}; name each once.",
+    )
     base = override(base, {**changes, "seed": seeds[0], "strategy": strategies[0]})
     configs = [override(base, {"seed": seed, "strategy": strategy}) for seed in seeds for strategy in strategies]
     for config in configs:
@@ -170,8 +219,10 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
     answer_from_now_on()
     settle = patient_output()
     status = _status(program, main)
-    if stopped:  # Ray, if it was waiting, has put a status of its own in its place
-        status = 128 + stopped[0]
+    if stopped or status == signal.SIGTERM:  # Ray, if it was waiting or starting, has put its own status in its place
+        status = 128 + signal.SIGTERM
+        logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # its threads must not have the last word
+        print(f"{program}: {STOPPED}", file=sys.stderr)
     lost = settle()
     if lost is not None:
         print(
@@ -180,6 +231,13 @@ def run_command(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn
             file=sys.stderr,
         )
     sys.exit(status or (0 if lost is None else 1))
+
+
+def run_script(program: str, main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """The same where an installed script is run, which looks for modules where `python -m` does."""
+    with suppress(OSError):  # a folder that is gone holds no strategy of the user's own
+        sys.path.insert(0, os.getcwd())
+    run_command(program, main)
 
 
 def _status(program: str, main: Callable[[Sequence[str]], None]) -> int | str | None:

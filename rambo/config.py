@@ -78,6 +78,7 @@ class Config:
         Of one of the user's own that is known once its module is imported, which is left to whoever runs it: what was
         run can be read where the module is not, and reading somebody's results imports nothing that they name.
         """
+        self._check_rounds()
         if self.needs_batches:
             self._check_batches()
         if self.facts.reads("acquisition.portfolio"):
@@ -89,6 +90,11 @@ class Config:
     def facts(self) -> StrategyFacts:
         """What is known of the strategy; of one of the user's own, its module is imported."""
         return FACTS[self.strategy] if self.strategy in FACTS else facts_of(self.strategy)
+
+    @property
+    def has_own_strategy(self) -> bool:
+        """Whether the strategy is of the user's own, so that its module alone knows what it reads."""
+        return self.strategy not in FACTS
 
     @property
     def needs_utility_model(self) -> bool:
@@ -154,6 +160,20 @@ class Config:
             return f"acquisition.batch_size {' or '.join(some)} fits"
         return "no other b fits: change acquisition.budget or data.num_seed_labels"
 
+    def _check_rounds(self) -> None:
+        """R divides B and, where batches are picked and b divides B, the batches."""
+        budget, batch, given = self.acquisition.budget, self.acquisition.batch_size, self.acquisition.rounds
+        parts = self.needs_batches and self.facts.reads("acquisition.rounds") and budget % batch == 0
+        total = budget // batch if parts else budget
+        what = f"the {total} batches of {batch} images" if parts else f"acquisition.budget (B = {budget})"
+        if total % given:
+            fitting = [number for number in range(1, min(total, MOST_TRIED) + 1) if total % number == 0]
+            nearest = sorted(sorted(fitting, key=lambda number: abs(number - given))[:3])
+            raise InvalidInput(
+                f"acquisition.rounds must divide {what} into equal parts, got {given}; acquisition.rounds "
+                f"{' or '.join(map(str, nearest))} fits."
+            )
+
     def _check_batches(self) -> None:
         budget, batch = self.acquisition.budget, self.acquisition.batch_size
         if budget % batch or budget // batch < 2:
@@ -161,11 +181,6 @@ class Config:
                 f"acquisition.batch_size (b) must divide acquisition.budget (B = {budget}) into at least 2 batches, "
                 f"got b = {batch}; {self.fitting_sizes()}."
             )
-        require(
-            budget % (batch * self.num_rounds) == 0,
-            f"acquisition.rounds must divide the {budget // batch} batches of {batch} images into equal parts, "
-            f"got {self.num_rounds}.",
-        )
 
     def _check_portfolio(self) -> None:
         usable = [name for name, facts in FACTS.items() if facts.can_join_portfolio]

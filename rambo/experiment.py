@@ -189,7 +189,7 @@ class _Run:
         if learned is not None:
             model, held_out = learned.utility.model, learned.utility.held_out
             self._write("utility_model.safetensors", save(model.state_dict()))
-            self._write("utility_model.json", json_bytes(model.describe()))
+            self._write("utility_model.json", json_bytes({**model.describe(), "inputs": learned.seen.described}))
             self._write("held_out.csv", held_out_csv(held_out))
 
     def _summary(self, base: "_Accuracies", final: "_Accuracies", after: Pool, learned: "_Learned | None") -> Result:

@@ -19,7 +19,7 @@ from docstring_parser import parse_from_object
 from rambo import identity
 from rambo.config import Config, OneOf
 from rambo.errors import InvalidInput, require
-from rambo.formats import first_line, number, shortened, whole
+from rambo.formats import first_line, number, path_of, shortened, whole
 
 Value = int | float | str | bool
 """What a field holds."""
@@ -134,14 +134,14 @@ def with_absolute_paths(config: Config) -> Config:
     """The same experiment for a process that works in another folder."""
     changes = {"data.source": absolute_source(config.data.source)}
     if config.utility_model.weights not in ("imagenet", "random"):
-        changes["utility_model.weights"] = str(Path(config.utility_model.weights).expanduser().resolve())
+        changes["utility_model.weights"] = str(path_of(config.utility_model.weights, "utility_model.weights").resolve())
     return override(config, changes)
 
 
 def absolute_source(source: str) -> str:
     """`data.source` as any folder's processes read it; the names of known data sets stay."""
     kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else source
+    return f"{kind}:{path_of(path, 'data.source').resolve()}" if colon and path else source
 
 
 def to_json(config: Config) -> str:
@@ -168,20 +168,31 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     if "acquisition.candidate_batches" in values:
         batches, size = values.pop("acquisition.candidate_batches"), config.acquisition.batch_size
         values["acquisition.num_candidates"] = pool_size if batches == "all" else min(int(batches) * size, pool_size)
-    if not config.imagines:
-        values.pop("acquisition.num_parts", None)
-    if config.data.label_noise == 0:
-        values.pop("data.label_noise_classes", None)
     values.pop("acquisition.num_scouts", None)
     if config.num_scouts > 1:
         values["acquisition.num_scouts"] = config.num_scouts
-    if config.facts.learns_utility:
-        if config.utility_model.extractor == "resnet18":
-            values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))
-        unread = _unread_by_utility_model(config)
-        values = {name: value for name, value in values.items() if not name.startswith(unread)}
+    if config.facts.learns_utility and config.utility_model.extractor == "resnet18":
+        values["utility_model.weights"] = weights_id(str(values["utility_model.weights"]))
+    unread = _unread(config)
+    values = {name: value for name, value in values.items() if not name.startswith(unread)}
     if config.facts.source:
         values["strategy_source"] = config.facts.source
+    return values
+
+
+def read_fields(config: Config) -> dict[str, Value]:
+    """The fields that `config`'s result depends on, by the names and values that people give, the seed among them.
+
+    OT is on where û predicts OT distances. Of a strategy of the user's own all are listed: what it reads its module
+    says, which may be gone.
+    """
+    if config.has_own_strategy:
+        return flatten(config)
+    config, facts = in_force(config), config.facts
+    values = {name: value for name, value in flatten(config).items() if name in _IDENTITY_FREE or facts.reads(name)}
+    values = {name: value for name, value in values.items() if not name.startswith(_unread(config))}
+    if facts.learns_utility:
+        values["switches.ot"] = config.uses_ot
     return values
 
 
@@ -205,13 +216,20 @@ def weights_id(weights: str) -> str:
     if weights in ("imagenet", "random"):
         return weights
     try:
-        with Path(weights).expanduser().open("rb") as file:
+        with path_of(weights, "utility_model.weights").open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise InvalidInput(
             f"utility_model.weights must be imagenet, random or a file that can be read, got {weights} "
             f"({error.strerror}); pass the path of a ResNet-18 state dict."
         ) from None
+
+
+def _unread(config: Config) -> tuple[str, ...]:
+    """Beginnings of the fields that go unread as others are set, though the strategy reads them in general."""
+    unread: tuple[str, ...] = () if config.imagines else ("acquisition.num_parts",)
+    unread += () if config.data.label_noise else ("data.label_noise_classes",)
+    return unread + (_unread_by_utility_model(config) if config.facts.learns_utility else ())
 
 
 def _unread_by_utility_model(config: Config) -> tuple[str, ...]:

@@ -1,20 +1,21 @@
-"""The pictures of a run folder, each as the bytes of a PNG, drawn from what is written there."""
+"""The pictures of a run folder, drawn from what is written there."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from rambo.arrays import Floats, Indices, Labels
 from rambo.data.dataset import Dataset
-from rambo.drawing import Axes, Figure, drawing, picture, plain, sheet
+from rambo.drawing import Axes, Drawn, Figure, NullFormatter, colormaps, drawing, plain, quick_picture, sheet
 from rambo.home import Home
 from rambo.result import read_held_out, read_picks
 from rambo.utility.pretraining import HeldOut
 
 Row = Mapping[str, object]
-Draw = Callable[[], bytes]
+Draw = Callable[[], Drawn]
 
 SHEET_COLUMNS, SHEET_ROWS = 20, 15
 """Largest contact sheet; the first picks are shown where there are more."""
@@ -22,15 +23,19 @@ SHEET_COLUMNS, SHEET_ROWS = 20, 15
 NAME, FILE = 9, 15
 """Characters that an image has room for: the first of its class, the last of its file."""
 
+STYLES = ("-", "--", ":", "-.")
+"""Of the layers of one part of û, which share a colour."""
+
 
 def draw_missing(home: Home, folder: str, dataset: Dataset, again: str) -> None:
     """Draw every picture that a finished run folder lacks; `again` is the command that does so anew where one fails."""
     with drawing("A picture of what is written", again):
         there = home.list(f"{folder}/figures")
         for name, draw in _pictures(home, folder, dataset).items():
-            if name not in there:
-                with drawing(f"figures/{name}", again):
-                    home.write(f"{folder}/figures/{name}", draw())
+            if not {f"{name}.png", f"{name}.pdf"} <= set(there):
+                with drawing(f"figures/{name}.png", again):
+                    for file, content in draw().files(name).items():
+                        home.write(f"{folder}/figures/{file}", content)
 
 
 def _pictures(home: Home, folder: str, dataset: Dataset) -> dict[str, Draw]:
@@ -38,14 +43,14 @@ def _pictures(home: Home, folder: str, dataset: Dataset) -> dict[str, Draw]:
     picks, held_out = read_picks(home, folder), read_held_out(home, folder)
     pictures: dict[str, Draw] = {}
     if picks is not None:
-        pictures["selected.png"] = partial(contact_sheet, dataset, *picks)
+        pictures["selected"] = partial(contact_sheet, dataset, *picks)
     if held_out is not None:
         rows = [json.loads(line) for line in (home.read(f"{folder}/metrics.jsonl") or b"").splitlines()]
-        pictures |= {f"{name}.png": draw for name, draw in utility_figures(held_out, rows).items()}
+        pictures |= utility_figures(held_out, rows)
     return pictures
 
 
-@picture
+@quick_picture
 def contact_sheet(dataset: Dataset, indices: Indices, labels: Labels) -> Figure:
     """The picked images in order, row by row, each with the label that was bought, and its file where it has one."""
     shown = indices[: SHEET_COLUMNS * SHEET_ROWS]
@@ -67,7 +72,7 @@ def contact_sheet(dataset: Dataset, indices: Indices, labels: Labels) -> Figure:
             axes.text(middle, above, file[-FILE:], fontsize=3.8, ha="center", va="bottom")
             above -= title * 0.4
         axes.text(middle, above, plain(dataset.class_names[label])[:NAME], fontsize=6, ha="center", va="bottom")
-    axes.imshow(mosaic.squeeze(), cmap="gray", aspect="auto", interpolation="nearest")
+    axes.imshow(mosaic.squeeze(), cmap="gray", aspect="auto", interpolation="none")
     return figure
 
 
@@ -82,28 +87,29 @@ def utility_figures(held_out: HeldOut, rows: Sequence[Row]) -> dict[str, Draw]:
     return pictures
 
 
-@picture
+@quick_picture
 def _score_against_utility(held_out: HeldOut) -> Figure:
+    """A point a held-out set; the line is of least squares through all of them, if û tells any two apart."""
     figure = sheet(5, 4.2)
     axes = figure.add_subplot()
-    ordered = np.sign(held_out.scores[:, 0] - held_out.scores[:, 1]) == np.sign(
-        held_out.utility[:, 0] - held_out.utility[:, 1]
-    )
+    scores, utility = held_out.scores, 100 * held_out.utility
+    ordered = np.sign(scores[:, 0] - scores[:, 1]) == np.sign(utility[:, 0] - utility[:, 1])
     for right, colour, name in ((True, "tab:blue", "ordered as measured"), (False, "tab:orange", "ordered otherwise")):
         pairs = np.flatnonzero(ordered == right)
-        axes.plot(held_out.scores[pairs].T, held_out.utility[pairs].T, color=colour, alpha=0.25, linewidth=0.8)
-        axes.plot(held_out.scores[pairs].ravel(), held_out.utility[pairs].ravel(), ".", color=colour, label=name)
+        axes.plot(scores[pairs].ravel(), utility[pairs].ravel(), ".", color=colour, label=name)
+    if np.ptp(scores) > 0:
+        slope, start = np.polyfit(scores.ravel(), utility.ravel(), 1)
+        ends = np.array([scores.min(), scores.max()])
+        axes.plot(ends, start + slope * ends, color="black", linewidth=1, label=f"fitted: {slope:+.2g} points a unit")
     axes.set_xlabel("score û(ξ)")
-    axes.set_ylabel("measured utility u(ξ)")
-    axes.set_title(
-        f"Held-out pairs: {held_out.pair_accuracy:.0%} ordered as measured (upper bound {held_out.pair_ceiling:.0%})",
-        fontsize=9,
-    )
+    axes.set_ylabel("measured utility u(ξ) in %")
+    percents = f"{100 * held_out.pair_accuracy:.0f} % ordered as measured (at most {100 * held_out.pair_ceiling:.0f} %)"
+    axes.set_title(f"Held-out pairs: {percents}", fontsize=9)
     axes.legend(fontsize=8)
     return figure
 
 
-@picture
+@quick_picture
 def _ot_distance(predicted: Floats, true: Floats) -> Figure:
     figure = sheet(4.6, 4.2)
     axes = figure.add_subplot()
@@ -116,33 +122,62 @@ def _ot_distance(predicted: Floats, true: Floats) -> Figure:
     return figure
 
 
-@picture
+@quick_picture
 def _fits(rows: Sequence[Row]) -> Figure:
     """One column a fit: the inner loss and E above, λ of each weight tensor below where there is one."""
     stages = list(dict.fromkeys(str(row["stage"]) for row in rows))
-    width, height = 3.1 * len(stages) + 1.6, 5.0
+    names = sorted({name for row in rows for name in row if name.startswith("lambda/")})
+    width, height = 3.1 * len(stages) + (2.2 if names else 0.3), 5.4
     figure = sheet(width, height, layout=None)  # a layout engine would take as long again as all the drawing
-    margins = {"left": 0.6 / width, "right": 1 - 1.8 / width, "bottom": 0.5 / height, "top": 1 - 0.3 / height}
-    panels = figure.subplots(2, len(stages), squeeze=False, gridspec_kw={**margins, "wspace": 0.25, "hspace": 0.2})
+    right = 1 - (2.0 if names else 0.1) / width
+    margins = {"left": 0.75 / width, "right": right, "bottom": 0.5 / height, "top": 1 - 0.3 / height}
+    panels = figure.subplots(2, len(stages), squeeze=False, gridspec_kw={**margins, "wspace": 0.28, "hspace": 0.2})
+    looks = _looks(names)
     for column, stage in enumerate(stages):
         mine = [row for row in rows if row["stage"] == stage]
         losses, hyper = panels[:, column]
         losses.set_title(stage, fontsize=9)
         for name, label in (("inner_loss", "L, inner"), ("outer_loss", "E, outer")):
-            _curve(losses, mine, name, label)
-        losses.legend(fontsize=7)
-        names = sorted({name for row in mine for name in row if name.startswith("lambda/")})
-        for name in names:
-            _curve(hyper, mine, name, name.removeprefix("lambda/").removeprefix("model."))
-        hyper.set(xlabel="step", ylabel="λ") if names else hyper.axis("off")
+            _curve(losses, _points(mine, name), label=label)
+        losses.legend(fontsize=8)
+        found = {name: points for name in names if (points := _points(mine, name))}
+        for name, points in found.items():
+            _curve(hyper, [(step, np.exp(value)) for step, value in points], label=_weight(name), **looks[name])
+        _penalty_axis(hyper) if found else hyper.axis("off")
+    panels[0, 0].set_ylabel("loss")
+    for hyper in [axes for axes in panels[1] if axes.lines][:1]:
+        hyper.set_ylabel("λ, logarithmic axis")
     if panels[1, -1].lines:
-        panels[1, -1].legend(
-            fontsize=6, loc="center left", bbox_to_anchor=(1.02, 0.5), title="weights", title_fontsize=7
-        )
+        panels[1, -1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.03, 0.5), title="weights of û")
     return figure
 
 
-def _curve(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
-    points = [(row["step"], row[name]) for row in rows if name in row]
+def _penalty_axis(axes: Axes) -> None:
+    axes.set(xlabel="step", yscale="log")
+    axes.yaxis.set_major_formatter("{x:.0e}")  # by default in markup
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A colour for each part of û, a style of line for each of its layers."""
+    parts = list(dict.fromkeys(_weight(name).rpartition(".")[0] for name in names))
+    looks: dict[str, dict[str, Any]] = {}
+    for name in names:
+        part = _weight(name).rpartition(".")[0]
+        before = sum(_weight(other).rpartition(".")[0] == part for other in looks)
+        looks[name] = {"color": colormaps["tab10"](parts.index(part) % 10), "linestyle": STYLES[before % len(STYLES)]}
+    return looks
+
+
+def _weight(name: str) -> str:
+    """`extractor.conv1` of `lambda/model.extractor.conv1.weight`."""
+    return name.removeprefix("lambda/").removeprefix("model.").removeprefix("heads.").removesuffix(".weight")
+
+
+def _points(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
+    return [(float(str(row["step"])), float(str(row[name]))) for row in rows if name in row]
+
+
+def _curve(axes: Axes, points: Sequence[tuple[float, float]], **look: Any) -> None:
     if points:
-        axes.plot(*zip(*points, strict=True), label=label, linewidth=1)
+        axes.plot(*zip(*points, strict=True), linewidth=1, **look)

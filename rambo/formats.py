@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable
+from pathlib import Path
+
+from rambo.errors import InvalidInput, require
 
 LARGEST = 2**63 - 1
 """The largest whole number that files, databases and arrays hold."""
@@ -89,6 +93,31 @@ def visible(name: object) -> str:
     'caf\\udce9/a\\nb.png'
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(name))
+
+
+def path_of(text: str | Path, name: str) -> Path:
+    """The path on this machine that `text` names, with `~` written out.
+
+    `name`: of the field or flag, for the sentence. Raises `InvalidInput` where it names none.
+    """
+    try:
+        require("\0" not in str(text), "it holds a zero byte")
+        os.fsencode(text)
+        path = Path(text).expanduser()
+        path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, a link to itself, letters of no encoding
+        said = visible(first_line(error)).rstrip(".")
+        raise InvalidInput(f"{name} must be a path, got {visible(text)} ({said}); write out one from / on.") from None
+    return path
+
+
+def percent(share: float) -> str:
+    """A share as people read it.
+
+    >>> percent(0.9342), percent(1.0)
+    ('93.42 %', '100.00 %')
+    """
+    return f"{100 * share:.2f} %"
 
 
 def points(difference: float) -> str:

@@ -10,10 +10,10 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.request import url2pathname
 
 import fsspec
@@ -23,6 +23,8 @@ from rambo.errors import InvalidInput, require
 from rambo.formats import first_line
 
 Names = list[str]
+
+Record = TypeVar("Record")
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 """What alone makes a URL of a text; all else is the name of a folder, whatever it holds."""
@@ -218,6 +220,28 @@ class Home:
         with self._reading(name):
             try:
                 return bytes(self._fs.cat_file(place))
+            except FileNotFoundError:
+                return None
+
+    def record(self, name: str, read: Callable[[bytes], Record], cure: str) -> Record | None:
+        """What `read` makes of `name`, or None where there is no such file.
+
+        Raises `InvalidInput` with `cure` where the file is damaged, or of another version's layout.
+        """
+        content = self.read(name)
+        try:
+            return None if content is None else read(content)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidInput(
+                f"{self.path(name)} must be whole and as this version writes it, got: {first_line(error)}; {cure}."
+            ) from None
+
+    def modified(self, name: str) -> float | None:
+        """When `name` was last written, in seconds since 1970; None where there is no such file."""
+        place = self._place(name)
+        with self._reading(name):
+            try:
+                return float(self._fs.modified(place).timestamp())
             except FileNotFoundError:
                 return None
 

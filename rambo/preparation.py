@@ -215,11 +215,21 @@ def _union(first: Indices, second: Indices) -> Indices:
     return np.concatenate([first, second])
 
 
+def _fitting_budget(config: Config, available: int) -> str:
+    """The largest B that a pool of `available` images holds and b and R divide; empty where there is none."""
+    size = config.acquisition.batch_size if config.needs_batches else 1
+    step = size * config.num_rounds
+    largest = available // step * step
+    if largest < (2 * size if config.needs_batches else 1):
+        return ""
+    return f"the largest B that fits is {largest}{f' (b = {size})' if config.needs_batches else ''}: "
+
+
 def _check_sizes(config: Config, available: int, num_classes: int) -> None:
     require(
         config.acquisition.budget <= available,
         f"acquisition.budget (B) must be at most the {available} images of the pool, got {config.acquisition.budget}; "
-        "lower it, or data.num_seed_labels, data.num_validation or data.num_test.",
+        f"{_fitting_budget(config, available)}lower it, or data.num_seed_labels, data.num_validation or data.num_test.",
     )
     least = 2 * num_classes
     if config.needs_utility_model and config.num_start_labels < least:

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
-LOG_SECONDS = 10.0
-"""Time between two lines where standard error is not a terminal."""
+from rambo.heartbeat import HEART, doing
 
 Advance = Callable[[int], None]
 
 
 class _Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        HEART.say(record.getMessage())
 
 
 def show_log(*, quiet: bool) -> None:
@@ -26,6 +26,58 @@ def show_log(*, quiet: bool) -> None:
     log = logging.getLogger("rambo")
     log.handlers = [_Log()]
     log.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class Units:
+    """How far a task is: units done, and units in hand with the time that each has taken so far."""
+
+    def __init__(self, what: str, total: int, show: Callable[[int], None] = lambda done: None) -> None:
+        """`show` is told the units done whenever there are more of them."""
+        self.what, self.total, self.done, self._show = what, total, 0, show
+        self._start = time.monotonic()
+        self._in_hand: dict[object, float] = {}
+        self._took: list[float] = []
+
+    def advance(self, done: int) -> None:
+        """So many more are done."""
+        self.done += done
+        self._show(self.done)
+        HEART.beat()
+
+    def begin(self, unit: object) -> None:
+        """A unit was taken in hand; one that begins anew counts from now."""
+        self._in_hand[unit] = time.monotonic()
+
+    def end(self, unit: object) -> None:
+        """It is in hand no more; whether it is done is said by `advance`."""
+        begun = self._in_hand.pop(unit, None)
+        if begun is not None:
+            self._took.append(time.monotonic() - begun)
+
+    def line(self) -> str:
+        """All of it in one line of a log."""
+        return ", ".join([f"{self.what}: {self.done}/{self.total}", *filter(None, [self.note()])])
+
+    def note(self) -> str:
+        """The rate and the time left; of units in hand how long they have been so, and what they count for."""
+        now = time.monotonic()
+        if self._in_hand or self._took:
+            return self._note_in_hand([now - begun for begun in self._in_hand.values()])
+        if not self.done:
+            return f"{now - self._start:.0f} s so far"
+        seconds_each = (now - self._start) / self.done
+        rate = f"{1 / seconds_each:.1f}/s" if seconds_each < 20 else f"{seconds_each:.0f} s each"
+        return f"{rate}, {(self.total - self.done) * seconds_each:.0f} s left"
+
+    def _note_in_hand(self, ages: list[float]) -> str:
+        """Before the first has ended nothing says how long one takes, but that it takes longer than any has so far."""
+        width = max(1, len(ages))
+        if not self._took:
+            rest = (self.total - self.done - width) / width * max(ages)
+            return f"{len(ages)} in hand for {max(ages):.0f} s, more than {max(0.0, rest):.0f} s to go"
+        each = sum(self._took) / len(self._took)
+        left = self.total - self.done - sum(min(1.0, age / each) for age in ages)
+        return f"{len(ages)} in hand, {each:.0f} s each, {max(0.0, left) * each / width:.0f} s left"
 
 
 class Progress:
@@ -37,40 +89,47 @@ class Progress:
     @contextmanager
     def task(self, what: str, total: int) -> Iterator[Advance]:
         """A function that reports `n` more of `total` units of `what` as done."""
+        with self.units(what, total) as units:
+            yield units.advance
+
+    @contextmanager
+    def units(self, what: str, total: int) -> Iterator[Units]:
+        """The same where units are in hand for a while, several at a time: those count towards the time left."""
         what = f"{self._prefix}{what}"
         if self._quiet or total == 0:
-            yield lambda done: None
+            yield Units(what, total)
         elif sys.stderr.isatty():
-            with _bars() as bars:
-                task = bars.add_task(what, total=total)
-                yield lambda done: bars.advance(task, done)
+            with HEART.during(lambda: None), _bars() as bars:
+                task = bars.add_task(what, total=total, units=None)
+                units = Units(what, total, lambda done: bars.update(task, completed=done))
+                bars.update(task, units=units)
+                yield units
         else:
-            yield _Lines(what, total)
+            units = Units(what, total)
+            with HEART.during(units.line):
+                yield units
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Say that `what` goes on while it does, if it takes long."""
+        if self._quiet:
+            yield
+        else:
+            with HEART.during(doing(f"{self._prefix}{what}")):
+                yield
 
     def say(self, sentence: str) -> None:
         """One line on standard error."""
         if not self._quiet:
-            print(f"{self._prefix}{sentence}", file=sys.stderr, flush=True)
+            HEART.say(f"{self._prefix}{sentence}")
 
 
-class _Lines:
-    """A line when `LOG_SECONDS` have passed since the last."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, total, 0
-        self._start = self._last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        self._done += done
-        now = time.monotonic()
-        if self._done > 0 and now - self._last >= LOG_SECONDS:
-            self._last = now
-            rate = self._done / (now - self._start)
-            left = (self._total - self._done) / rate
-            line = f"{self._what}: {self._done}/{self._total}, {rate:.1f}/s, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+class _Note(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        units: Units | None = task.fields["units"]
+        return Text(units.note() if units else "")
 
 
 def _bars() -> Bars:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Note())
+    return Bars(*columns, console=Console(stderr=True), transient=True)

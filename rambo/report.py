@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from rambo.ceiling import pooled_ceiling
+from rambo.console import Table
 from rambo.formats import points
 from rambo.result import Result
+
+LEAVING = ("Eq. 4 %", "û pairs % (at most)", "validation %", "n")
+"""Columns in the order in which they are left out where there is not room for all."""
+
+CAPTION = "± is over seeds, which share their test images; other images would add to it."
 
 
 def summary(result: Result, num_seed_labels: int) -> str:
@@ -36,19 +40,15 @@ def summary(result: Result, num_seed_labels: int) -> str:
     return "\n".join(lines)
 
 
-def comparison(results: Sequence[Result]) -> str:
+def comparison(results: Sequence[Result]) -> Table:
     """Mean ± standard error of each strategy over seeds, and its paired difference to random where that was run."""
-    strategies = list(dict.fromkeys(result.strategy for result in results))
-    caption = "± is over seeds, which share their test images; other images would add to it."
-    table = Table(title=f"Test accuracy over {_seeds(results)}, mean ± standard error", caption=caption)
-    for column in ("strategy", "n", "test %", "minus random, paired", "validation %", "û pairs % (at most)", "Eq. 4 %"):
-        table.add_column(column, justify="left" if column == "strategy" else "right")
-    for strategy in strategies:
-        table.add_row(*_row(strategy, results))
-    console = Console(width=120)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+    strategies = dict.fromkeys(result.strategy for result in results)
+    return Table(
+        ("strategy", "n", "test %", "minus random, paired", "validation %", "û pairs % (at most)", "Eq. 4 %"),
+        [_row(strategy, results) for strategy in strategies],
+        f"Test accuracy over {_seeds(results)}, mean ± standard error",
+        leaving=LEAVING,
+    )
 
 
 def _row(strategy: str, results: Sequence[Result]) -> list[str]:

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -77,9 +78,18 @@ class Result:
 
 
 def read_result(home: Home, folder: str) -> Result | None:
-    """The result in a run folder, or None where there is none yet."""
-    content = home.read(f"{folder}/result.json")
-    return None if content is None else Result(**json.loads(content))
+    """The result in a run folder, or None where there is none yet; raises `InvalidInput` where it is damaged."""
+    cure = "remove it: the command that made it works it out again from the store"
+    return home.record(f"{folder}/result.json", _result_of, cure)
+
+
+def _result_of(content: bytes) -> Result:
+    result = Result(**json.loads(content))
+    for name in ("test_accuracy", "val_accuracy", "base_test_accuracy", "base_val_accuracy"):
+        value = getattr(result, name)
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}, no number")
+    return result
 
 
 def result_json(result: Result) -> bytes:
@@ -159,9 +169,10 @@ def _read_csv(home: Home, name: str) -> list[dict[str, str]] | None:
 
 
 def environment(device: torch.device) -> dict[str, object]:
-    """Versions and hardware behind a result; nothing here is part of its identity."""
+    """When work begins, versions and hardware behind a result; nothing here is part of its identity."""
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "pyarrow")
     return {
+        "started": round(time.time(), 3),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -9,6 +9,9 @@ from typing import Literal
 from rambo.errors import require
 from rambo.identity import later
 
+MOST_TRAININGS = 100_000
+"""That one field may ask for: sets of them are drawn, listed and kept before the first is made."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -85,7 +88,7 @@ class Offline:
     """Draw half of the pairs by structure (near class borders, balanced, clustered), as strategies propose sets."""
 
     def __post_init__(self) -> None:
-        at_least("offline.num_pairs", self.num_pairs, 0)
+        _number_of_trainings("offline.num_pairs", self.num_pairs, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ class Pretraining:
     """n, pairs added per iteration."""
 
     def __post_init__(self) -> None:
-        at_least("pretraining.num_pairs", self.num_pairs, 2)
+        _number_of_trainings("pretraining.num_pairs", self.num_pairs, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ class Utility:
     with probability ½, both sets of a pair equally large and of a size in the range)."""
 
     def __post_init__(self) -> None:
-        at_least("utility.num_audited", self.num_audited, 0)
+        _number_of_trainings("utility.num_audited", self.num_audited, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,14 +223,10 @@ class Acquisition:
         at_least("acquisition.batch_size", self.batch_size, 1)
         if self.candidate_batches != "all":
             at_least("acquisition.candidate_batches", self.candidate_batches, 1)
-        at_least("acquisition.num_scouts", self.num_scouts, 0)
+        _number_of_trainings("acquisition.num_scouts", self.num_scouts, 0)
         at_least("acquisition.num_parts", self.num_parts, 1)
         at_least("acquisition.rounds", self.rounds, 1)
-        at_least("acquisition.oracle_repeats", self.oracle_repeats, 1)
-        require(
-            self.budget % self.rounds == 0,
-            f"acquisition.rounds must divide acquisition.budget (B = {self.budget}), got {self.rounds}.",
-        )
+        _number_of_trainings("acquisition.oracle_repeats", self.oracle_repeats, 1)
         require(0 < self.block_epsilon < 1, f"acquisition.block_epsilon must lie in (0, 1), got {self.block_epsilon}.")
 
     @property
@@ -254,15 +253,20 @@ class Evaluation:
     with it."""
 
     def __post_init__(self) -> None:
-        at_least("evaluation.repeats", self.repeats, 1)
+        _number_of_trainings("evaluation.repeats", self.repeats, 1)
         at_least("evaluation.first_repeat", self.first_repeat, 0)
-        at_least("evaluation.num_held_out_pairs", self.num_held_out_pairs, 1)
-        at_least("evaluation.num_ceiling_pairs", self.num_ceiling_pairs, 1)
+        _number_of_trainings("evaluation.num_held_out_pairs", self.num_held_out_pairs, 1)
+        _number_of_trainings("evaluation.num_ceiling_pairs", self.num_ceiling_pairs, 1)
 
 
 def at_least(name: str, value: float, low: int) -> None:
     """Raise `InvalidInput` where `value` of the field `name` is below `low`."""
     require(value >= low, f"{name} must be at least {low}, got {value}.")
+
+
+def _number_of_trainings(name: str, value: int, low: int) -> None:
+    """The same of a field that says how many trainings are made or paired, of which a list is kept."""
+    require(low <= value <= MOST_TRAININGS, f"{name} must lie in {low}..{MOST_TRAININGS}, got {value}.")
 
 
 def _share(name: str, value: float) -> None:

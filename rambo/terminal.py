@@ -11,7 +11,13 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TextIO
+
+from rambo.heartbeat import HEART, doing
+
+SCRIPTS = {"rambo": "rambo", "rambo-cluster": "cluster", "rambo-tune": "tune", "rambo-ablations": "ablations"}
+"""The room whose command each script of an installation is."""
 
 STOPPED = "stopped; the same command goes on from here."
 
@@ -20,16 +26,25 @@ UNENCODABLE = "rambo"
 
 Settle = Callable[[], OSError | None]
 
+_loading = ExitStack()
+"""Open while a command loads."""
+
 
 def answer_while_loading() -> None:
-    """End on Ctrl-C in one line, as an interrupted program, while `python -m ROOM` imports what it needs.
+    """Say that it loads where that takes long, and end on Ctrl-C in one line, while a command imports what it needs.
 
-    Nothing is open yet that could be ended well, and what is imported may take an exception for its own. As a library,
-    or where Ctrl-C is ignored or handled by somebody else, nothing changes.
+    A command is `python -m ROOM` or its script. Nothing is open yet that could be ended well, and what is imported may
+    take an exception for its own. As a library, or where Ctrl-C is ignored or handled by somebody else, nothing
+    changes.
     """
-    if sys.argv[:1] != ["-m"] or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return
     program = _program()
+    if program is None:
+        return
+    if "--quiet" not in sys.orig_argv:
+        _loading.close()  # of a room that has imported this one
+        _loading.enter_context(HEART.during(doing(f"{program}: loading")))
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
 
     def stop(number: int, frame: object) -> None:
         os.write(2, f"{program}: {STOPPED}\n".encode())
@@ -39,14 +54,17 @@ def answer_while_loading() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def _program() -> str:
-    """The room that Python was told to run."""
+def _program() -> str | None:
+    """The room that Python was told to run, None where it runs something else."""
+    if sys.argv[:1] != ["-m"]:
+        return SCRIPTS.get(os.path.basename(sys.argv[0])) if sys.argv else None
     words = iter(sys.orig_argv[1:])
     return next((word[2:] or next(words, "rambo") for word in words if word.startswith("-m")), "rambo")
 
 
 def answer_from_now_on() -> None:
-    """Let Ctrl-C raise `KeyboardInterrupt` again: there is work that must be ended well."""
+    """All is loaded. Let Ctrl-C raise `KeyboardInterrupt` again: there is work that must be ended well."""
+    _loading.close()
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from cluster.databases import file_url
+from cluster.limits import Spent
 from rambo.home import Home
 from rambo.result import Result, result_json
-from tune.driver import Driver, Limits, Spent
-from tune.records import SearchPlan, SeedOutcome
+from tune.driver import Driver, Limits
+from tune.records import SearchPlan, SeedOutcome, named_search
 from tune.search import open_search
 from tune.settings import most_trainings
 from tune.space import Range, Space
@@ -25,7 +26,7 @@ class Bench:
         self.search = open_search(self.plan, file_url(folder / "optuna.db"), "random", 0)
         self.search.close_orphans()
         self.ended: list[int] = []
-        self.spent = Spent(self.home, "test")
+        self.spent = Spent(named_search("test", self.home))
         self.driver = Driver(
             self.search,
             self.plan,

@@ -12,9 +12,7 @@ NAMES = {
     "effects.csv",
     "trials.csv",
     "sentences.txt",
-    "figures/cells.png",
-    "figures/effects.png",
-    "figures/labels.png",
+    *(f"figures/{name}.{kind}" for name in ("cells", "effects", "labels") for kind in ("png", "pdf")),
     "report.html",
 }
 

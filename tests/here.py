@@ -14,6 +14,11 @@ from pathlib import Path
 from rambo.cli import run_command
 
 
+def sentences(errors: str) -> list[str]:
+    """What was said on standard error, without the signs of life of what takes long."""
+    return [line for line in errors.strip().splitlines() if not line.endswith(" s so far)")]
+
+
 @dataclass
 class Answer:
     """What a process leaves: as of `subprocess.run`."""

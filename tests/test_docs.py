@@ -2,15 +2,25 @@
 
 import re
 import shlex
+from dataclasses import replace
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy
 import pytest
+import torch
 from own_strategy import EXAMPLE
 
+import ablations.__main__ as studies
+import cluster.__main__ as jobs
+import rambo.__main__ as experiments
+import tune.__main__ as searches
 from ablations.__main__ import read_grid
 from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs
+from rambo.data.dataset import load_dataset
 from rambo.fields import fields, in_force, override
 from rambo.presets import quickstart
 from rambo.strategies.facts import STRATEGIES
@@ -59,16 +69,31 @@ def test_the_first_screen_has_what_it_is_a_picture_and_the_two_commands():
     assert [line.split("#")[0].strip() for line in first if line.startswith("make ")] == ["make demo", "make test"]
 
 
-def commands():
-    """Every command of ours in a code block, or in the cell of a table, without its comment; `…` ends what is shown."""
+HELPS = {
+    "rambo --help": experiments.DESCRIPTION,
+    "ablations run --help": studies.RUN,
+    "tune run --help": searches.RUN + searches.CONFIRM,
+    "cluster collect --help": jobs.COLLECT,
+}
+
+
+def shown():
+    """The lines that may hold a command, by the page that shows them: of code blocks and of cells of tables."""
     for page in PAGES:
         text = page.read_text()
         blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
-        shown = blocks.splitlines() + re.findall(r"\| `(python -m [^`]+)` \|", text)
-        for line in shown:
+        yield page.name, blocks.splitlines() + re.findall(r"\| `(python -m [^`]+)` \|", text)
+    for name, text in HELPS.items():
+        yield name, text.replace("\\\n", " ").splitlines()
+
+
+def commands():
+    """Each of them; `…` ends what is shown."""
+    for page, lines in shown():
+        for line in lines:
             found = re.search(rf"python -m ({'|'.join(MODULES)})\b.*", line)
             if found:
-                yield pytest.param(found[0], id=f"{page.name}: {found[0][:60]}")
+                yield pytest.param(found[0], id=f"{page}: {found[0][:60]}")
 
 
 COMMANDS = list(commands())
@@ -107,6 +132,83 @@ def test_every_command_can_be_typed(command):
         assert parse_seeds(options.seeds)
     elif kind in ("rambo", "collect") and not asks_for_help(arguments):
         assert read_configs(options)
+
+
+NAMED = {"--preset", "--recipe", "--study", "--home"}
+GROWS = {"--seeds", "--num-trials", "--plan", "--num-workers"}
+"""Flags that the same search may be given others of."""
+
+
+def told():
+    """By page, each command that makes or reads a study or search: its words, its kind, what it works on."""
+    for page, lines in shown():
+        for line in lines:
+            found = re.search(r"python -m (ablations|tune) (run|status|report|verify|sync|confirm) .*", line)
+            if found and "…" not in found[0] and "$" not in found[0]:
+                words = shlex.split(found[0], comments=True)
+                given = {word: value for word, value in pairwise(words) if word in NAMED}
+                name = given.get("--study") or given.get("--recipe") or given.get("--preset")
+                yield page, words, (words[2], name, given.get("--home", "runs"))
+
+
+@pytest.mark.usefixtures("mine")
+def test_no_two_commands_of_a_page_want_one_name_for_different_work():
+    """As a third search by another sampler that goes by the first one's name; a study may grow."""
+    before = {}
+    for page, words, where in told():
+        if words[3] == "run":
+            work = work_of(words)
+            old = before.get((page, *where), work)
+            assert old <= work if words[2] == "ablations" else old == work, f"{page}: {shlex.join(words)}"
+            before[page, *where] = work
+
+
+def work_of(words):
+    """What a study runs at one seed; of a search, what its settings are."""
+    if words[2] == "ablations":
+        grid = read_grid(studies.read(words[3:]))
+        return {replace(grid.config(cell, grid.seeds[0]), seed=0) for cell in grid.cells}
+    flags = {pair for pair in pairwise([*words[4:], ""]) if pair[0].startswith("--")}
+    return {pair for pair in flags if pair[0] not in GROWS | NAMED}
+
+
+def test_what_a_command_reads_was_made_by_one_before_it_or_is_here():
+    made = set()
+    for page, words, where in told():
+        module, name, home = where
+        if words[3] == "run" and "--plan" in words:
+            continue
+        if words[3] == "run":
+            made |= {(page, *where)} | {(page, module, f"{name}-retuned", home)}
+        elif page != "tune run --help":  # which shows it apart
+            kept = ROOT / home / "studies" / name / "plan.json"
+            assert (page, *where) in made or kept.exists(), f"{page}: {shlex.join(words)}"
+
+
+def test_mnist_is_in_a_file_after_the_three_lines_that_say_so(tmp_path, monkeypatch):
+    """The last of them, on arrays of the kinds that torchvision has."""
+    told = re.search(r"```python\n(import numpy, torchvision.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    lines = [line for line in told[1].splitlines() if line]
+    assert len(lines) == 3
+    monkeypatch.chdir(tmp_path)
+    images, labels = torch.arange(20 * 28 * 28).reshape(20, 28, 28).to(torch.uint8), torch.arange(20) % 10
+    exec(lines[2], {"numpy": numpy, "part": SimpleNamespace(data=images, targets=labels)})
+    found = load_dataset("npz:mnist_10k.npz", tmp_path, image_size=0)
+    assert found.slug.startswith("mnist_10k-")
+    assert numpy.array_equal(found.images[:, 0], images.numpy())
+    assert numpy.array_equal(found.labels, labels.numpy())
+
+
+def test_the_glossary_has_every_word_that_readers_met_unsaid():
+    page = (ROOT / "docs/glossary.md").read_text()
+    told = {word.strip() for row in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE) for word in row.split(",")}
+    unsaid = {"bilevel", "OT", "RankNet", "Eq. 4", "TOST", "M/b", "E", "û", "margin", "scout", "Holm", "S_0", "S_val"}
+    assert unsaid <= told
+    for name in (
+        "README.md",
+        *(f"docs/{page}.md" for page in ("studies", "searches", "experiments", "results", "paper")),
+    ):
+        assert "glossary.md" in (ROOT / name).read_text(), name
 
 
 def asks_for_help(arguments):

@@ -3,33 +3,46 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
+from cluster.limits import add_spending_flags
 from cluster.named import where_to_look
 from cluster.place import add_place_flags, read_place
 from cluster.tracking.server import serve
-from rambo.cli import Parser, add_config_flags, add_lab_flags, parse, parse_seeds, port, read_configs, run_command
+from rambo import console as terminal
+from rambo.cli import (
+    Parser,
+    add_config_flags,
+    add_lab_flags,
+    parse,
+    parse_seeds,
+    port,
+    read_configs,
+    run_command,
+    run_script,
+)
 from rambo.config import Config
 from rambo.errors import require
 from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
-from tune.confirm import compare, comparison_text
+from tune.confirm import compare, comparison
 from tune.driver import Limits
 from tune.records import existing_plan, named_search
-from tune.report import summary_text
 from tune.run import SearchResult, search, write_report
 from tune.search import SAMPLERS, read_search
 from tune.settings import Settings, make_plan, storage_of
-from tune.show import plan_text, status_text
+from tune.show import list_table, plan_text, status_text
 from tune.space import OBJECTIVES, Objective, Space, default_space, parse_space
+from tune.terminal import conclusion
 
 RUN = """\
 Search the fields of a configuration for the best validation accuracy, averaged over seeds.
 
   python -m tune run --preset quickstart --num-trials 40 --seeds 0-2
-  python -m tune run --preset paper_mnist --data.source npz:mnist.npz --num-trials 48 --seeds 0-2 --plan
-  python -m tune run --preset quickstart --num-trials 40 --seeds 0-2 \\
+  python -m tune run --preset paper_mnist --data.source npz:images.npz --num-trials 48 --seeds 0-2 --plan
+  python -m tune run --preset quickstart --study wider --num-trials 40 --seeds 0-2 \\
       --space acquisition.candidate_batches=2,5,10 --space utility_model.learning_rate=log:1e-4,1e-2
 
 By default λ_OT (0, or from 1e-3 to 1e2), λ1, λ2, λ3 and b are searched; --plan prints the space and what it costs.
@@ -63,6 +76,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m tune", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add(commands, "list", "the searches of a home, how far they are and what they have cost")
     _add(commands, "status", "the space, what is done, what is spent, what is best")
     _add_confirm(commands)
     _add(commands, "report", "write the tables and figures anew")
@@ -78,23 +92,32 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_command_run(options: argparse.Namespace) -> None:
     """tune run."""
-    configs = read_configs(options)
+    configs, progress = read_configs(options), Progress(quiet=options.quiet)
     seeds = tuple(config.seed for config in configs)
     require(len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several.")
     settings, base, home = read_settings(options, seeds), configs[0], Home(options.home)
-    space = read_space(options, base, settings.objectives)
+    with progress.doing("reading data and drawing splits"):
+        space = read_space(options, base, settings.objectives)
     place = read_place(options, home, named_search(settings.name, home).ledger)
     if options.plan:
-        print(plan_text(make_plan(base, space, settings, place.data_dir), settings, place))
+        storage_of(settings.name, settings.storage, home)
+        terminal.show(plan_text(make_plan(base, space, settings, place.data_dir), settings, place, progress))
     else:
-        show(search(base, space, settings, place, progress=Progress(quiet=options.quiet)), home)
+        show(search(base, space, settings, place, progress=progress), home)
+
+
+def run_command_list(options: argparse.Namespace) -> None:
+    """tune list."""
+    terminal.show(list_table(Home(options.home)))
 
 
 def run_command_status(options: argparse.Namespace) -> None:
     """tune status."""
     home = Home(options.home)
     plan = existing_plan(home, options.study)
-    print(status_text(plan, read_search(plan, storage_of(options.study, options.storage, home)).attempts(), home))
+    terminal.show(
+        status_text(plan, read_search(plan, storage_of(options.study, options.storage, home)).attempts(), home)
+    )
 
 
 def run_command_confirm(options: argparse.Namespace) -> None:
@@ -105,7 +128,8 @@ def run_command_confirm(options: argparse.Namespace) -> None:
     if options.source is not None:
         plan = replace(plan, base=override(plan.base, {"data.source": options.source}))
     place, seeds = read_place(options, home, named_search(plan.name, home).ledger), parse_seeds(options.seeds)
-    print(comparison_text(plan, compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))))
+    found = compare(plan, attempts, seeds, place, progress=Progress(quiet=options.quiet))
+    terminal.show(*comparison(plan, found))
     print(named_search(plan.name, home).path("confirm.csv"))
 
 
@@ -114,8 +138,9 @@ def run_command_report(options: argparse.Namespace) -> None:
     home = Home(options.home)
     plan = existing_plan(home, options.study)
     attempts = read_search(plan, storage_of(options.study, options.storage, home)).attempts()
-    write_report(plan, attempts, home)
-    print(summary_text(plan, attempts))
+    with Progress().doing("writing tables and figures"):
+        write_report(plan, attempts, home)
+    terminal.show(*conclusion(plan, attempts))
     print(named_search(plan.name, home).path())
 
 
@@ -126,6 +151,7 @@ def run_command_ui(options: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run_command_run,
+    "list": run_command_list,
     "status": run_command_status,
     "confirm": run_command_confirm,
     "report": run_command_report,
@@ -161,11 +187,13 @@ def read_space(options: argparse.Namespace, base: Config, objectives: Sequence[s
 
 def show(result: SearchResult, home: Home) -> None:
     """The best, why the search ended, and where to look."""
-    print(summary_text(result.plan, result.attempts))
-    print(f"\n{result.ended} {result.num_run} trials ended now; spent in all: {result.seconds:.0f} s, ", end="")
-    print(f"{result.trainings} trainings.")
+    terminal.show(
+        *conclusion(result.plan, result.attempts),
+        f"{result.ended} {result.num_run} trials ended now; spent in all: {result.seconds:.0f} s, "
+        f"{result.trainings} trainings.",
+    )
     if result.unpublished is not None:
-        print(result.unpublished)
+        terminal.show(result.unpublished)
     named = named_search(result.plan.name, home)
     for line in where_to_look(named, result.pages):
         print(line)
@@ -193,8 +221,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     group.add_argument("--plan", action="store_true", help="show the space, what is missing and how long it takes")
     limits = running.add_argument_group("how far to go, over all commands that run this search")
     limits.add_argument("--num-trials", type=int, default=64, metavar="N", help="finished ones (default %(default)s)")
-    limits.add_argument("--time-budget", type=float, metavar="SECONDS", help="begin no trial after so long")
-    limits.add_argument("--max-trainings", type=int, metavar="N", help="begin no trial that could need more")
+    add_spending_flags(limits)
     _add_work_flags(running)
     add_config_flags(running, seeds_flag="--seeds")
     add_lab_flags(running)
@@ -230,9 +257,15 @@ def _add(commands: "argparse._SubParsersAction[Parser]", name: str, text: str) -
     command.add_argument("--home", default="runs", metavar="DIR", help="default runs/")
     if name == "ui":
         command.add_argument("--port", type=port, default=5000, help="on this machine alone (default %(default)s)")
+    if name in ("ui", "list"):
         return
     command.add_argument("--study", required=True, metavar="NAME")
     command.add_argument("--storage", metavar="URL", help="the one that it was run with, if any")
+
+
+def script() -> NoReturn:
+    """The command that an installation has."""
+    run_script("tune", main)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,20 @@ import numpy as np
 from cluster.place import Place
 from cluster.trials import run_trials, unfinished
 from rambo.config import Config
+from rambo.console import Table
 from rambo.errors import InvalidInput, require
-from rambo.formats import csv_bytes, interval, points
-from rambo.inference import mean_and_se, sign_flip_p, t_interval
+from rambo.formats import csv_bytes, interval, p_value, points
+from rambo.inference import ALPHA, mean_and_se, sign_flip_p, t_interval
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import read_result
 from tune.records import Attempt, SearchPlan, alone, named_search
 
-METRICS = ("test_accuracy", "val_accuracy")
+METRICS = {"test_accuracy": "test", "val_accuracy": "validation"}
+
+GAIN, LOSS, OPEN, ALIKE = "shown gain", "shown loss", "remains open", "all alike"
+STYLES = {GAIN: "green", LOSS: "red", OPEN: "dim", ALIKE: "dim"}
 
 
 @dataclass(frozen=True)
@@ -73,30 +77,39 @@ def compare(
     return found
 
 
-def comparison_text(plan: SearchPlan, found: Comparison) -> str:
+def comparison(plan: SearchPlan, found: Comparison) -> list[Table | str]:
     """What `tune confirm` prints: means ± standard errors, and the paired difference with its interval and p."""
-    lines = [f"The best of {plan.name} beside its base on {len(found.seeds)} fresh seeds:"]
-    for metric, name in zip(METRICS, ("test", "validation"), strict=True):
-        best, base = found.best[metric], found.base[metric]
-        difference = np.round(best - base, 9)  # what rounding leaves of no difference is none
-        p = sign_flip_p(difference, numpy_generator(0, "confirm", metric))
-        lines.append(
-            f"{name} % {_mean(best)} against {_mean(base)}: {points(difference.mean())} points ({_interval(difference)}"
-            f", sign-flip p = {p:.3g})"
-        )
-    return "\n".join(lines)
+    rows = [_row(name, found.best[metric], found.base[metric], metric) for metric, name in METRICS.items()]
+    header = ("accuracy %", "best", "base", "points", "95 % interval", "p", "verdict")
+    table = Table(header, rows, leaving=("base", "best"), styles=STYLES, wide=("verdict",))
+    return [f"The best of {plan.name} beside its base on {len(found.seeds)} fresh seeds:", table, _conclusion(rows[0])]
+
+
+def _row(name: str, best: np.ndarray, base: np.ndarray, metric: str) -> tuple[str, ...]:
+    difference = np.round(best - base, 9)  # what rounding leaves of no difference is none
+    p = float(sign_flip_p(difference, numpy_generator(0, "confirm", metric)))
+    low, high = t_interval(difference)
+    verdict = (GAIN if difference.mean() > 0 else LOSS) if p < ALPHA else OPEN
+    if not np.ptp(difference):
+        return (name, _mean(best), _mean(base), points(difference.mean()), "", p_value(p), ALIKE)
+    told = interval(float(low), float(high))
+    return (name, _mean(best), _mean(base), points(difference.mean()), told, p_value(p), verdict)
+
+
+def _conclusion(test: tuple[str, ...]) -> str:
+    """Of the row of test accuracy."""
+    by = f"{test[3]} points of test accuracy, sign-flip p {test[5]}"
+    return {
+        GAIN: f"The best is shown to beat the base: {by}.",
+        LOSS: f"The best is shown to be worse than the base: {by}.",
+        OPEN: f"Whether the best beats the base remains open: {by}.",
+        ALIKE: f"The difference is the same on every seed, so nothing can be told of other seeds: {by}.",
+    }[test[6]]
 
 
 def _mean(values: np.ndarray) -> str:
     mean, se = mean_and_se(values)
-    return f"{100 * mean:.2f} ± {100 * se:.2f}" if np.ptp(values) else f"{100 * mean:.2f} on every seed"
-
-
-def _interval(difference: np.ndarray) -> str:
-    low, high = t_interval(difference)
-    if not np.ptp(difference):
-        return "the same on every seed, so without an interval"
-    return f"95 % interval {interval(float(low), float(high))}"
+    return f"{100 * mean:.2f} ± {100 * se:.2f}"
 
 
 def _csv(found: Comparison) -> bytes:

@@ -1,8 +1,6 @@
 """What is tried next, what the search is told of it, and when it ends; knows neither Ray nor Optuna."""
 
-import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -10,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from cluster.failures import Failure, read_failure
+from cluster.limits import Spending, Spent
 from rambo.errors import InvalidInput
 from rambo.fields import Value, flatten, with_absolute_paths
 from rambo.formats import json_bytes
@@ -17,7 +16,7 @@ from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.result import read_result
 from tune.halving import goes_on
-from tune.records import Attempt, SearchPlan, SeedOutcome, named_search
+from tune.records import Attempt, SearchPlan, SeedOutcome
 from tune.search import Search
 from tune.space import BUDGET
 
@@ -26,9 +25,6 @@ FAILURES_IN_A_ROW = 10
 
 MOST_ASIDE = 10
 """Twins of what is in hand that are put aside, at most, where there is not room for more: a sampler may insist."""
-
-TICK_SECONDS = 5.0
-"""Time that a killed driver may have spent without it being known."""
 
 
 @dataclass(frozen=True)
@@ -41,45 +37,15 @@ class Limits:
     """Seconds."""
     max_trainings: int | None = None
 
-
-SPENT = "spent.json"
-
-
-class Spent:
-    """What a search has spent, kept where a killed driver cannot lose it."""
-
-    def __init__(self, home: Home, name: str) -> None:
-        self._named = named_search(name, home)
-        kept = json.loads(self._named.read(SPENT) or b"{}")
-        self._before: float = kept.get("seconds", 0.0)
-        self.collected: int = kept.get("collected", 0)
-        """Trainings of the collections that went before the first trial."""
-        self._start = self._ticked = time.monotonic()
-
     @property
-    def seconds(self) -> float:
-        """Wall-clock time of all commands so far."""
-        return self._before + time.monotonic() - self._start
+    def spending(self) -> Spending:
+        """All but the trials."""
+        return Spending(self.time_budget, self.max_trainings)
 
-    def trainings(self, attempts: Sequence[Attempt]) -> int:
-        """What was collected and what the seeds of `attempts` have reported."""
-        return self.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
 
-    def tick(self) -> None:
-        """Write down the time from time to time."""
-        if time.monotonic() - self._ticked >= TICK_SECONDS:
-            self.keep()
-
-    def keep(self) -> None:
-        """Write down what is spent."""
-        self._ticked = time.monotonic()
-        content = json_bytes({"seconds": round(self.seconds, 3), "collected": self.collected})
-        self._named.keep({SPENT: content})
-
-    def collect(self, missing: int) -> None:
-        """Count a collection before it begins; what a killed one has left over is not counted again."""
-        self.collected = max(self.collected, missing)
-        self.keep()
+def spent_trainings(spent: Spent, attempts: Sequence[Attempt]) -> int:
+    """What was collected and what the seeds of `attempts` have reported."""
+    return spent.collected + sum(outcome.trainings for one in attempts for outcome in one.outcomes)
 
 
 @dataclass(frozen=True)
@@ -145,10 +111,8 @@ class Driver:
         limits, seconds = self._limits, self._spent.seconds
         if self.num_finished >= limits.num_trials:
             return f"All {limits.num_trials} trials are finished."
-        if limits.time_budget is not None and seconds >= limits.time_budget:
-            return f"The time budget of {limits.time_budget:g} s is spent."
-        if limits.max_trainings is not None and self._trainings_with(more) > limits.max_trainings:
-            return f"Another trial could go beyond {limits.max_trainings} trainings; {self.trainings} are spent."
+        if over := limits.spending.why_over(seconds, self.trainings, self._trainings_with(more)):
+            return over
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
             return f"{FAILURES_IN_A_ROW} trials in a row have failed, the last since {self._last_reason.rstrip('.')}."
         return None
@@ -156,7 +120,7 @@ class Driver:
     @property
     def trainings(self) -> int:
         """That this search has paid for; those of a killed process that it had not reported are not known."""
-        return self._spent.trainings(self._search.attempts())
+        return spent_trainings(self._spent, self._search.attempts())
 
     def next(self, room: int) -> Assignment | None:
         """A trial to run, None while there is to be none; `room` is how many may run at once.

@@ -1,10 +1,9 @@
-"""The pictures of a search, each as the bytes of a PNG."""
+"""The pictures of a search."""
 
 from collections.abc import Mapping, Sequence
 
 from rambo.drawing import Axes, Figure, NullFormatter, picture, plain, sheet
 from rambo.fields import Value
-from rambo.formats import decimals
 from tune.importances import Importance
 from tune.records import Attempt
 
@@ -21,13 +20,13 @@ def history(attempts: Sequence[Attempt]) -> Figure:
     axes = figure.add_subplot()
     _points(axes, [one.number for one in attempts], attempts)
     complete = [one for one in attempts if one.state == "COMPLETE"]
-    best = [max(other.val_accuracy for other in complete[: i + 1]) for i in range(len(complete))]
+    best = [100 * max(other.val_accuracy for other in complete[: i + 1]) for i in range(len(complete))]
     axes.step([one.number for one in complete], best, where="post", color=BEST, label="best so far")
     failed = [one.number for one in attempts if one.state == "FAIL"]
     if failed:
         bottom = axes.get_xaxis_transform()
         axes.plot(failed, [0.02] * len(failed), "x", color="tab:red", transform=bottom, label="failed")
-    axes.set(xlabel="trial", ylabel="validation accuracy, mean over seeds")
+    axes.set(xlabel="trial", ylabel="validation accuracy in %, mean over seeds")
     axes.legend(fontsize=8)
     return figure
 
@@ -38,15 +37,15 @@ def importances(shares: Sequence[Importance]) -> Figure:
     figure = sheet(6.5, 1.2 + 0.45 * len(shares))
     axes = figure.add_subplot()
     shown = shares[::-1]
-    names = [f"{plain(one.coordinate)}   {decimals(one.share)}" for one in shown]
-    axes.barh(names, [one.share for one in shown], color=COMPLETE)
-    means, highs = ([getattr(one, name) for one in shown] for name in ("null_mean", "null_high"))
+    names = [f"{plain(one.coordinate)}   {100 * one.share:.0f} %" for one in shown]
+    axes.barh(names, [100 * one.share for one in shown], color=COMPLETE)
+    means, highs = ([100 * getattr(one, name) for one in shown] for name in ("null_mean", "null_high"))
     places, reach = range(len(shown)), [high - mean for high, mean in zip(highs, means, strict=True)]
     label = "accuracies permuted: mean, 95th percentile"
     axes.errorbar(
         means, places, xerr=[[0.0] * len(shown), reach], fmt="o", color=BEST, capsize=4, markersize=4, label=label
     )
-    axes.set(xlabel="importance (PED-ANOVA, share)", xlim=(0, 1.05 * max(1.0, *highs)))
+    axes.set(xlabel="importance (PED-ANOVA) in % of their sum", xlim=(0, 1.05 * max(100.0, *highs)))
     figure.legend(loc="outside lower right", fontsize=8, frameon=False)
     return figure
 
@@ -62,7 +61,7 @@ def slices(points: Sequence[Mapping[str, Value]], attempts: Sequence[Attempt]) -
         _scale(axes, [value for value, _ in mine])
         _points(axes, [_shown(value) for value, _ in mine], [one for _, one in mine])
         axes.set_xlabel(plain(name), fontsize=9)
-    panels[0].set_ylabel("validation accuracy")
+    panels[0].set_ylabel("validation accuracy in %")
     return figure
 
 
@@ -72,8 +71,10 @@ def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tu
     figure = sheet(5.5, 4)
     axes = figure.add_subplot()
     _points(axes, budgets, attempts)
-    axes.plot(*zip(*best, strict=True), "o-", color=BEST, label="Pareto front") if best else None
-    axes.set(xlabel="B, labels bought", ylabel="validation accuracy, mean over seeds")
+    if best:
+        line = [(budget, 100 * accuracy) for budget, accuracy in best]
+        axes.plot(*zip(*line, strict=True), "o-", color=BEST, label="Pareto front")
+    axes.set(xlabel="B, labels bought", ylabel="validation accuracy in %, mean over seeds")
     axes.legend(fontsize=8)
     return figure
 
@@ -81,7 +82,9 @@ def front(budgets: Sequence[int], attempts: Sequence[Attempt], best: Sequence[tu
 def _points(axes: Axes, places: Sequence[Value], attempts: Sequence[Attempt]) -> None:
     """Complete trials filled, stopped ones hollow."""
     for state, colour, label in (("COMPLETE", COMPLETE, "all seeds"), ("PRUNED", STOPPED, "stopped")):
-        mine = [(place, one.val_accuracy) for place, one in zip(places, attempts, strict=True) if one.state == state]
+        mine = [
+            (place, 100 * one.val_accuracy) for place, one in zip(places, attempts, strict=True) if one.state == state
+        ]
         if mine:
             face = colour if state == "COMPLETE" else "none"
             axes.plot(*zip(*mine, strict=True), "o", color=colour, markerfacecolor=face, markersize=5, label=label)

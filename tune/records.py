@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from cluster.named import Kind, Named
 from cluster.tracking.entries import Entry
+from cluster.tracking.names import last_parts
 from rambo.config import Config
 from rambo.errors import require
 from rambo.fields import Value, from_nested, override
@@ -212,6 +213,13 @@ def entries(plan: SearchPlan, attempts: Sequence[Attempt]) -> list[Entry]:
     return list(found.values())
 
 
+def _short(value: Value) -> str:
+    """So that it fits a narrow column."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _entry(plan: SearchPlan, attempt: Attempt, folder: str, seed: int, failure: str | None) -> Entry:
-    tags = {"number": str(attempt.number), "state": attempt.state, "seed": str(seed), "search": plan.name}
+    short = last_parts(plan.space.dimensions)
+    fields = {short[name]: _short(value) for name, value in attempt.fields.items() if name in short}
+    tags = {**fields, "number": str(attempt.number), "state": attempt.state, "seed": str(seed), "search": plan.name}
     return Entry(folder, f"trial {attempt.number}, seed {seed}", tags, failure)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from rambo.drawing import drawn_of
+from rambo.drawing import Drawn, drawn_of
 from rambo.fields import to_json
-from rambo.formats import csv_bytes
+from rambo.formats import csv_bytes, percent
 from tune import figures
 from tune.importances import Importance, importance_text, importances
 from tune.noise import noise_text
@@ -46,17 +46,11 @@ def importances_csv(shares: Sequence[Importance]) -> bytes:
 
 def summary_text(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     """What a person reads of a search, in Markdown."""
-    counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
-    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
-    ran = (
-        f"{counts['COMPLETE']} trials ran all of {seeds}, {counts['PRUNED']} were stopped earlier, "
-        f"{counts['FAIL']} failed.{_repeated(attempts)}"
-    )
-    lines = [f"# {plan.name}", ran]
+    lines = [f"# {plan.name}", count_text(plan, attempts)]
     best = plan.best(attempts)
     if best is None:
         return "\n\n".join([*lines, "No trial is complete yet."])
-    lines += [_best_text(plan, best, attempts), _setting_table(plan, best)]
+    lines += [best_text(plan, best, attempts), _setting_table(plan, best)]
     if "budget" in plan.objectives:
         lines.append(_front_table(plan, attempts))
     return "\n\n".join([*lines, noise_text(plan, attempts), importance_text(plan, attempts)])
@@ -69,11 +63,22 @@ def _repeated(attempts: Sequence[Attempt]) -> str:
     return f" The {finished} finished ones are {settings} settings: those that are equal in effect count once below."
 
 
-def _best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
-    text = f"Best: trial {best.number}, validation {best.val_accuracy:.4f}, test {best.test_accuracy:.4f}"
+def count_text(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
+    """How many trials there are of each state."""
+    counts = {state: sum(one.state == state for one in attempts) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
+    return (
+        f"{counts['COMPLETE']} trials ran all of {seeds}, {counts['PRUNED']} were stopped earlier, "
+        f"{counts['FAIL']} failed.{_repeated(attempts)}"
+    )
+
+
+def best_text(plan: SearchPlan, best: Attempt, attempts: Sequence[Attempt]) -> str:
+    """What the best trial reached, beside the base, and how far to believe it."""
+    text = f"Best: trial {best.number}, validation {percent(best.val_accuracy)}, test {percent(best.test_accuracy)}"
     base = [one for one in attempts if one.state == "COMPLETE" and plan.config(one.fields) == plan.config({})]
     if base:
-        text += f"; the base configuration has {base[0].val_accuracy:.4f} and {base[0].test_accuracy:.4f}"
+        text += f"; the base configuration has {percent(base[0].val_accuracy)} and {percent(base[0].test_accuracy)}"
     return f"{text}. The best of many is optimistic in what it was chosen by: tune confirm runs it on fresh seeds."
 
 
@@ -84,10 +89,10 @@ def _setting_table(plan: SearchPlan, best: Attempt) -> str:
 
 def _front_table(plan: SearchPlan, attempts: Sequence[Attempt]) -> str:
     rows = [
-        f"| {one.number} | {plan.budget_of(one)} | {one.val_accuracy:.4f} | {one.test_accuracy:.4f} |"
+        f"| {one.number} | {plan.budget_of(one)} | {100 * one.val_accuracy:.2f} | {100 * one.test_accuracy:.2f} |"
         for one in plan.front(attempts)
     ]
-    return "\n".join(["| trial on the front | B | validation | test |", "|---|---|---|---|", *rows])
+    return "\n".join(["| trial on the front | B | validation % | test % |", "|---|---|---|---|", *rows])
 
 
 def _front_files(plan: SearchPlan, finished: Sequence[Attempt]) -> dict[str, bytes]:
@@ -100,22 +105,20 @@ def _front_files(plan: SearchPlan, finished: Sequence[Attempt]) -> dict[str, byt
 
 def _pictures(
     plan: SearchPlan, attempts: Sequence[Attempt], shares: Sequence[Importance]
-) -> dict[str, Callable[[], bytes]]:
+) -> dict[str, Callable[[], Drawn]]:
     """What draws each picture of which there is anything to draw."""
     ended, finished = [one for one in attempts if one.state != "RUNNING"], [one for one in attempts if one.is_finished]
-    pictures: dict[str, Callable[[], bytes]] = {}
+    pictures: dict[str, Callable[[], Drawn]] = {}
     if plan.best(attempts) is not None:
         points = [plan.coordinates(one) for one in finished]
-        pictures["figures/history.png"] = partial(figures.history, ended)
-        pictures["figures/slices.png"] = partial(figures.slices, points, finished)
+        pictures["figures/history"] = partial(figures.history, ended)
+        pictures["figures/slices"] = partial(figures.slices, points, finished)
     if shares:
-        pictures["figures/importances.png"] = partial(figures.importances, shares)
+        pictures["figures/importances"] = partial(figures.importances, shares)
     best = plan.front(finished) if "budget" in plan.objectives else []
     if best:
         line = [(plan.budget_of(one), one.val_accuracy) for one in best]
-        pictures["figures/front.png"] = partial(
-            figures.front, [plan.budget_of(one) for one in finished], finished, line
-        )
+        pictures["figures/front"] = partial(figures.front, [plan.budget_of(one) for one in finished], finished, line)
     return pictures
 
 

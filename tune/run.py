@@ -1,21 +1,26 @@
 """Runs a search: one collection of what is known before, trials until a limit, then tables, figures and MLflow."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.collect import collect
+from cluster.limits import Spent
 from cluster.named import Showing
 from cluster.place import Place, settle
 from cluster.runtime import check_nodes, connected, files_of
+from cluster.tracking.content import DECIMALS, source_tags
 from cluster.tracking.entries import BoardSummary
+from cluster.tracking.names import last_parts
+from cluster.tracking.pages import View
 from cluster.tracking.server import tracking_uri
 from rambo.config import Config
-from rambo.errors import InvalidInput
+from rambo.fields import read_fields
 from rambo.home import Home
 from rambo.progress import Progress
-from tune.driver import Driver, Spent
+from rambo.result import commit
+from tune.driver import Driver
 from tune.records import Attempt, SearchPlan, alone, entries, named_search
 from tune.report import render, summary_text
 from tune.search import Search, open_search
@@ -24,9 +29,6 @@ from tune.space import BATCH, Space
 
 if TYPE_CHECKING:
     from tune.trials import Evaluate
-
-COLUMNS = ("tags.number", "tags.state", "tags.seed", "metrics.val_accuracy", "metrics.test_accuracy")
-"""What the experiment's page in MLflow shows of each run, the fields of the space apart."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class SearchResult:
     """That it has taken so far."""
     unpublished: str | None = None
     """What MLflow did not take, one sentence; None if it has everything."""
-    pages: tuple[str, str] | None = None
-    """In MLflow: the table of runs, and the search's own page."""
+    pages: tuple[str, ...] | None = None
+    """Where to look in MLflow, the table of runs first."""
 
 
 def search(
@@ -90,17 +92,46 @@ def write_report(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> M
     return files
 
 
+def views(plan: SearchPlan) -> tuple[View, ...]:
+    """How the search's runs can be looked at: the best first, with what was varied under names that fit a column."""
+    fields = (f"tags.{name}" for name in last_parts(plan.space.dimensions).values())
+    return (
+        View(
+            key="trials",
+            name="Trials, the best first",
+            columns=("metrics.val_accuracy", *fields, "tags.state"),
+            condition="tags.kind = 'trial'",
+            order_by="metrics.val_accuracy",
+        ),
+    )
+
+
+def described(plan: SearchPlan) -> dict[str, Any]:
+    """What its page says of how it was made."""
+    base = read_fields(plan.base)
+    return {
+        "parameters": {
+            name: str(value) for name, value in base.items() if name not in {"seed", *plan.space.dimensions}
+        },
+        "tags": {
+            "seeds": ", ".join(map(str, plan.seeds)),
+            "space": "; ".join(f"{name}={value}" for name, value in plan.space.described().items()),
+            "data": plan.data,
+            **source_tags("python -m tune", commit() or ""),
+        },
+        "data": (plan.data, plan.base.data.source),
+    }
+
+
 class _Run:
     """One command's part of a search, under its lock."""
 
     def __init__(self, plan: SearchPlan, settings: Settings, place: Place, progress: Progress, memory: Search) -> None:
         self._plan, self._settings, self._place = plan, settings, place
         self._progress, self._memory = progress, memory
-        self._spent = Spent(place.home, plan.name)
-        fields = [f"params.{name}" for name in plan.space.dimensions]
+        self._spent = Spent(named_search(plan.name, place.home))
         named, cure = named_search(plan.name, place.home), "the same command shows them later."
-        columns = [*fields, *COLUMNS]
-        self._showing = Showing(named, columns, progress, cure=cure) if settings.publishes else None
+        self._showing = Showing(named, views(plan), progress, cure=cure) if settings.publishes else None
         self._driver = Driver(
             memory,
             plan,
@@ -122,7 +153,8 @@ class _Run:
                 self._work(run_seed)
             self._spent.keep()
             self._progress.say("writing tables and figures")
-            return self._conclude(str(self._driver.why_over()))
+            with self._progress.doing("writing tables and figures"):
+                return self._conclude(str(self._driver.why_over()))
         except BaseException:  # an interrupt as well: nothing is left running, and its settings are tried again
             with suppress(Exception):  # a disk or a database that has gone away must not hide what came first
                 self._memory.close_orphans()
@@ -133,17 +165,19 @@ class _Run:
 
     def _work(self, run_seed: "Evaluate | None") -> None:
         place, limits = self._place, self._settings.limits
-        with connected(place.most_workers):
-            from tune.trials import evaluate, run_jobs
+        with ExitStack() as inside:
+            with self._progress.doing("starting Ray"):
+                inside.enter_context(connected(place.most_workers))
+                from tune.trials import evaluate, run_jobs
 
-            share, resources = settle(place, self._progress)
-            room = share.concurrency(resources)
-            check_nodes(place.home, files_of([self._plan.base]))
+                share, resources = settle(place, self._progress)
+                room = share.concurrency(resources)
+                check_nodes(place.home, files_of([self._plan.base]))
             if run_seed is None:
                 self._collect()
             finished = self._driver.num_finished
             self._progress.say(f"searching: {finished} of {limits.num_trials} trials are finished, {room} at a time")
-            with self._progress.task("trials", limits.num_trials - finished) as advance:
+            with self._progress.units("trials", limits.num_trials - finished) as units:
                 run_jobs(
                     self._driver,
                     place,
@@ -151,20 +185,17 @@ class _Run:
                     room=room,
                     run_seed=run_seed or evaluate,
                     on_step=self._spent.tick,
-                    advance=advance,
+                    units=units,
                 )
 
     def _collect(self) -> None:
         """Measure once for all trials what is known before the first of them."""
-        place, most = self._place, self._settings.limits.max_trainings
-        experiments = known_experiments(self._plan, place.data_dir)
-        work = place.known_work(experiments)
+        place = self._place
+        with self._progress.doing("looking up what the store has"):
+            work = place.known_work(known_experiments(self._plan, place.data_dir))
         spent = self._driver.trainings + max(0, work.num_trainings - self._spent.collected)
-        if most is not None and spent > most:
-            raise InvalidInput(
-                f"--max-trainings must leave room for the {work.num_trainings} trainings that are known before the "
-                f"first trial, got {most}; give more, or list fewer values of {BATCH} and the like."
-            )
+        cure = f"list fewer values of {BATCH} and the like"
+        self._settings.limits.spending.check_collection(work.num_trainings, spent, cure)
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)
             self._progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
@@ -204,5 +235,6 @@ class _Run:
         metrics["trials_failed"] = float(sum(one.state == "FAIL" for one in attempts))
         metrics["trainings"] = float(self._driver.trainings)
         if best is not None:
-            metrics |= {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
-        return BoardSummary(summary_text(self._plan, attempts), files, metrics)
+            accuracies = {"val_accuracy": best.val_accuracy, "test_accuracy": best.test_accuracy}
+            metrics |= {name: round(value, DECIMALS) for name, value in accuracies.items()}
+        return BoardSummary(summary_text(self._plan, attempts), files, metrics, **described(self._plan))

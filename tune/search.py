@@ -18,7 +18,16 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster.databases import EXAMPLES, database_url, file_of, knock, reason_of, refuse_tables_of_others, shown
+from cluster.databases import (
+    EXAMPLES,
+    database_url,
+    file_of,
+    is_damaged,
+    knock,
+    reason_of,
+    refuse_tables_of_others,
+    shown,
+)
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
 from rambo.randomness import derive
@@ -248,6 +257,11 @@ def _opened(storage: str, missing: str | None = None) -> Iterator[optuna.storage
         with calm():
             yield optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
+        if is_damaged(error):
+            raise InvalidInput(
+                f"The database of a search must be whole, got {shown(url)} ({reason_of(error)}); bring back a copy, or "
+                "move it away: tune run begins the search again, with what its trials have measured."
+            ) from None
         raise InvalidInput(
             f"--storage must be the URL of a database that can be opened, got {shown(url)} ({reason_of(error)}); give "
             f"{EXAMPLES}."

@@ -1,13 +1,12 @@
 """What a search is asked to do, checked before anything runs."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from cluster.databases import file_url
+from cluster.databases import database_url, file_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value
@@ -70,8 +69,7 @@ def make_plan(base: Config, space: Space, settings: Settings, data_dir: Path) ->
     require(settings.sampler in SAMPLERS, f"--sampler must be one of {', '.join(SAMPLERS)}; got {settings.sampler}.")
     limits = settings.limits
     require(limits.num_trials >= 1, f"--num-trials must be at least 1, got {limits.num_trials}.")
-    for name, limit in (("--time-budget", limits.time_budget), ("--max-trainings", limits.max_trainings)):
-        require(limit is None or 0 < limit < math.inf, f"{name} must be positive, got {limit}.")
+    limits.spending.check()
     space.check(base)
     plan = SearchPlan(settings.name, space, base, settings.seeds, settings.objectives, "")
     data = {prepare(plan.config(changes), data_dir).dataset.slug for changes in _met(plan)}
@@ -94,9 +92,12 @@ def keep_plan(plan: SearchPlan, home: Home) -> None:
 
 
 def storage_of(name: str, storage: str | None, home: Home) -> str:
-    """The URL of the database of the search called `name`: `storage`, else SQLite in its folder."""
+    """The URL of the database of the search called `name`: `storage`, else SQLite in its folder.
+
+    Raises `InvalidInput` where it is no such URL; whether anything is there is not looked at.
+    """
     if storage is not None:
-        return storage
+        return database_url(storage, "--storage")
     require(
         home.is_local,
         f"--storage must name a database where --home is a URL, got none with {home.root}; give postgresql://….",

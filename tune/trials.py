@@ -21,7 +21,7 @@ from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, run_one
 from rambo.config import Config
 from rambo.fields import override
 from rambo.home import Home
-from rambo.progress import Advance
+from rambo.progress import Units
 from rambo.result import read_result
 from tune.driver import Driver
 from tune.records import SeedOutcome
@@ -49,7 +49,7 @@ def run_jobs(
     room: int,
     run_seed: Evaluate,
     on_step: Callable[[], None],
-    advance: Advance,
+    units: Units,
 ) -> None:
     """Run what `driver` hands out, `room` at a time, until it hands out nothing more or somebody interrupts."""
     withhold_credentials()
@@ -74,7 +74,7 @@ def run_jobs(
                     storage_path=folder,
                     verbose=0,
                     failure_config=FailureConfig(max_failures=MAX_KILLED),
-                    callbacks=[_Tells(driver, on_step, advance)],
+                    callbacks=[_Tells(driver, on_step, units)],
                 ),
             ).fit()
         if driver.num_running or (asks.count < TRIALS_A_TUNER and not driver.is_done):
@@ -129,27 +129,31 @@ class _Halves(_Disposable, FIFOScheduler):
 class _Tells(_Disposable, TrialProgressCallback):
     """Tells the driver which trials have ended; stands where Tune would else print a line for each."""
 
-    def __init__(self, driver: Driver, on_step: Callable[[], None], advance: Advance) -> None:
+    def __init__(self, driver: Driver, on_step: Callable[[], None], units: Units) -> None:
         super().__init__()
-        self._driver, self._on_step, self._advance = driver, on_step, advance
+        self._driver, self._on_step, self._units = driver, on_step, units
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         self._on_step()
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._units.begin(trial.config["number"])
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
         pass
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._count(lambda: self._driver.ended(trial.config["number"]))
+        self._count(trial, lambda: self._driver.ended(trial.config["number"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         reason = death(trial.error_file, MAX_KILLED + 1).reason
-        self._count(lambda: self._driver.died(trial.config["number"], reason))
+        self._count(trial, lambda: self._driver.died(trial.config["number"], reason))
 
-    def _count(self, tell: Callable[[], None]) -> None:
+    def _count(self, trial: Any, tell: Callable[[], None]) -> None:
         before = self._driver.num_finished
         tell()
-        self._advance(self._driver.num_finished - before)
+        self._units.end(trial.config["number"])
+        self._units.advance(self._driver.num_finished - before)
 
 
 def _trial(

@@ -61,6 +61,9 @@ def _check_owner(client: Any, found: Any, home: Home, owner: str, location: str 
             f"{way_out}."
         )
     others = [path for mark, path in marks.items() if mark not in (owner, "")]  # at first parents named no home
+    lost = [mark for mark, path in marks.items() if mark not in (owner, "") and path == home.root]
+    if len(others) == len(lost) == 1:
+        way_out = f"where its id was lost, write {lost[0]} into {home.path('id')}, else {way_out}"
     require(
         not others,
         f"The experiment {found.name} must be of the home {home.root}, got that of {', '.join(others)}; {way_out}.",

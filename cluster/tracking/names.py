@@ -3,6 +3,8 @@
 import hashlib
 import posixpath
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 LONGEST = 250
 """Characters of a name of anything in MLflow and in the databases behind it."""
@@ -22,6 +24,26 @@ def metric_name(text: str) -> str:
     text = text.replace("=", " ")
     plain = posixpath.normpath(REFUSED.sub("_", text)).lstrip("/.") or "_"
     return _told_apart(plain, text)
+
+
+def model_name(text: str) -> str:
+    """`text` as the name of a logged model, which need not be its alone; MLflow takes none of `/:.%"'`.
+
+    >>> model_name("û seed 0, λ1=0.5")
+    'û seed 0, λ1=0·5'
+    """
+    return short_name(re.sub(r"[/:%\"']", "_", text).replace(".", "·"))
+
+
+def last_parts(fields: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted name, or the whole where two would be alike.
+
+    >>> last_parts(["a.size", "b.size", "b.rate"])
+    {'a.size': 'a.size', 'b.size': 'b.size', 'b.rate': 'rate'}
+    """
+    names = list(fields)
+    counts = Counter(name.rpartition(".")[2] for name in names)
+    return {name: last if counts[last := name.rpartition(".")[2]] == 1 else name for name in names}
 
 
 def short_name(text: str) -> str:

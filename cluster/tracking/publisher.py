@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from cluster.databases import reason_of
+from cluster.databases import is_damaged, reason_of
 from cluster.tracking.board import Board
 from cluster.tracking.entries import BoardSummary, Entry
 from rambo.progress import Progress
@@ -113,6 +113,8 @@ def _is_silence(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """What a server said, in one sentence; what to do where it wants to know who asks."""
     said = reason_of(error).rstrip(".")
+    if is_damaged(error):
+        return f"{said}: move that file away"
     if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED") or "error code 401" in said:
         return f"{said}: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must be those of a user there"
     return said

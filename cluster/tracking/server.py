@@ -3,11 +3,12 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from cluster.credentials import masked
 from cluster.databases import database_url, file_of, file_url, has_scheme, knock, reason_of
+from cluster.tracking.pages import fronts
 from rambo.errors import InvalidInput, require
 from rambo.formats import first_line
 from rambo.home import Home
@@ -101,7 +102,11 @@ def serve(home: Home, port: int) -> None:
             "python -m ablations sync builds it anew from the trials."
         ) from None
     calm()
-    print(f"http://127.0.0.1:{port} until Ctrl-C", flush=True)
+    address = f"http://127.0.0.1:{port}"
+    print(f"{address} until Ctrl-C. It shows:", flush=True)
+    with suppress(Exception):  # what MLflow cannot read here, its server says below in words of its own
+        for name, page in fronts(uri):
+            print(f"  {name}\n    {address}{page}", flush=True)
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     place = ["--backend-store-uri", uri, "--artifacts-destination", home.url("mlartifacts")]
     command = [sys.executable, "-m", "mlflow", "server", *place, "--host", "127.0.0.1", "--port", str(port)]

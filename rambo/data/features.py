@@ -20,6 +20,7 @@ from rambo.data.dataset import Dataset
 from rambo.data.source_images import one_line
 from rambo.data.sources import impatient_downloads
 from rambo.errors import InvalidInput, require
+from rambo.formats import path_of
 from rambo.home import Home
 from rambo.randomness import torch_generator
 
@@ -240,7 +241,7 @@ def _described(content: object) -> str:
 
 
 def _weights_path(weights: str) -> Path:
-    path = Path(weights).expanduser()
+    path = path_of(weights, "utility_model.weights")
     require(
         path.is_file() and path.suffix in (".safetensors", ".pth", ".pt"),
         f"utility_model.weights must be imagenet, random or the path of a .safetensors, .pth or .pt file, "
@@ -254,7 +255,7 @@ def _imagenet_path(cache_dir: Path | None) -> Path:
     from torchvision.models import ResNet18_Weights
 
     url = str(ResNet18_Weights.IMAGENET1K_V1.url)
-    folder = cache_dir.expanduser() if cache_dir else Path(str(torch.hub.get_dir()), "checkpoints")
+    folder = path_of(cache_dir, "--data-dir") if cache_dir else Path(str(torch.hub.get_dir()), "checkpoints")
     path = folder / url.rsplit("/", 1)[-1]
     digest = path.stem.rsplit("-", 1)[-1]  # published in the file's name
     if not path.exists():

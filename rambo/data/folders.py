@@ -97,13 +97,17 @@ def _look(folder: Path) -> Found:
     """The files of each class; raises `InvalidInput` where there is no class, or one without images."""
     name = visible(f"images:{folder}")
     require(folder.is_dir(), f"data.source must name a folder that exists, got {name}; check the path.")
-    found = Found()
+    found, visited = Found(), set[Path]()
     for name in sorted(os.listdir(folder)):
         path = folder / name
+        real = path.resolve() if path.is_dir() else None
         if name.startswith("."):
             found.passes(HIDDEN, name)
-        elif path.is_dir():
-            found.classes[name] = sorted(_walk(folder, name, found, {path.resolve()}), key=lambda file: file.split("/"))
+        elif real is not None and path.is_symlink() and (real in visited or _is_read_anyway(real, folder.resolve())):
+            found.passes(ELSEWHERE, name)
+        elif real is not None:
+            visited.add(real)
+            found.classes[name] = sorted(_walk(folder, name, found, {real}), key=lambda file: file.split("/"))
         else:
             found.passes(BESIDE if path.exists() else NOTHING, name)
     _check(folder, found)
@@ -133,8 +137,10 @@ def _walk(folder: Path, inside: str, found: Found, visited: set[Path]) -> Iterat
 
 
 def _is_read_anyway(real: Path, root: Path) -> bool:
-    """Whether a link leads into the source itself, or to a folder that holds all of it."""
-    return real.is_relative_to(root) or root.is_relative_to(real)
+    """Whether a link leads to what is read of the source itself, or to a folder that holds all of it."""
+    if real.is_relative_to(root):
+        return not any(part.startswith(".") for part in real.relative_to(root).parts)
+    return root.is_relative_to(real)
 
 
 def _check(folder: Path, found: Found) -> None:

@@ -50,7 +50,7 @@ def read_npz(path: Path) -> SourceImages:
     arrays, others = _read_arrays(path, shown)
     images, layout = _channels_first(arrays["x"], shown)
     pixels, scale = _to_uint8(images, shown)
-    classes = _classes(arrays["y"], arrays.get("classes"), len(images), shown)
+    classes = _classes(arrays["y"], arrays.get("classes"), len(images), arrays["x"].shape, shown)
     name, (_, _, height, width) = visible(f"npz:{path}"), images.shape
     colour = "grey" if images.shape[1] == 1 else "RGB"
     notes = [f"{name}: {len(images)} images of {len(classes.names)} classes, {width}x{height} pixels, {colour}."]
@@ -62,11 +62,13 @@ def read_npz(path: Path) -> SourceImages:
 
 def _read_arrays(path: Path, shown: str) -> tuple[dict[str, Array], list[str]]:
     """The arrays x, y and, where present, classes; and the names of all others."""
-    require(path.is_file(), f"data.source must name a file that exists, got npz:{shown}; check the path.")
     try:
+        require(path.is_file(), f"data.source must name a file that exists, got npz:{shown}; check the path.")
         is_archive = zipfile.is_zipfile(path)
     except OSError as error:
-        raise InvalidInput(f"{shown} must be readable, got {error.strerror}; change who may read it.") from error
+        raise InvalidInput(
+            f"{shown} must be readable, got {error.strerror}; check the path and who may read it."
+        ) from error
     require(is_archive, f"{shown} must be an .npz archive, got another format; write it with numpy.savez.")
     arrays: dict[str, Array] = {}
     found, name = list[str](), "its list"
@@ -106,7 +108,7 @@ def _channels_first(x: Array, shown: str) -> tuple[Array, str | None]:
 def _to_uint8(x: Array, shown: str) -> tuple[Images, str | None]:
     """`x` as bytes, and by what rule."""
     kind, where = x.dtype.kind, f"x in {shown}"
-    require(kind in "uifb", f"{where} must hold integers or floats, got dtype {x.dtype}; convert it to uint8.")
+    require(kind in "uifb", f"{where} must hold integers or floats, got dtype {x.dtype}; convert it to either.")
     if kind == "b":
         return np.where(x, np.uint8(255), np.uint8(0)), "truth values of x are 0 and 255"
     low, high = x.min(), x.max()  # either is NaN if any value is: no mask of the whole array is needed
@@ -116,7 +118,8 @@ def _to_uint8(x: Array, shown: str) -> tuple[Images, str | None]:
     require(bool(np.isfinite([low, high]).all()), f"{where} must be finite, got NaN or infinity; remove such images.")
     require(
         bool(low >= 0 and high <= 1),
-        f"{where} must lie in [0, 1] where it holds floats, got {low:g}..{high:g}; rescale it or convert it to uint8.",
+        f"{where} must lie in [0, 1] where it holds floats, got {low:g}..{high:g}; save "
+        f"{'x.astype(numpy.uint8)' if low >= 0 and high <= 255 else '(x - x.min()) / (x.max() - x.min())'}.",
     )
     images = np.empty(x.shape, dtype=np.uint8)
     for image, values in zip(images, x, strict=True):  # one by one: no float copy of the whole array
@@ -124,11 +127,21 @@ def _to_uint8(x: Array, shown: str) -> tuple[Images, str | None]:
     return images, "floats of x are multiplied by 255 and rounded"
 
 
-def _classes(y: Array, given: Array | None, num_images: int, shown: str) -> Classes:
+def _as_long(y: Array, num_images: int, axes: tuple[int, ...]) -> str:
+    """What brings labels and images, stored in the shape `axes`, to one length."""
+    if y.size == num_images:
+        return "save y.reshape(-1)"
+    if y.ndim and len(y) in axes:
+        return f"save numpy.moveaxis(x, {axes.index(len(y))}, 0) where images lie along that axis"
+    return "drop what has no partner"
+
+
+def _classes(y: Array, given: Array | None, num_images: int, axes: tuple[int, ...], shown: str) -> Classes:
     """What stands in `y`, in whichever form."""
     where, length = f"y in {shown}", len(y) if y.ndim else 0
     require(
-        length == num_images, f"{where} must be as long as x, {num_images}, got {length}; drop what has no partner."
+        length == num_images,
+        f"{where} must be as long as x, {num_images}, got shape {y.shape}; {_as_long(y, num_images, axes)}.",
     )
     if y.ndim == 2 and y.shape[1] > 1:
         return _numbered(
@@ -181,7 +194,11 @@ def _whole(y: Array, where: str) -> Array:
 def _numbered(labels: Array, num_classes: int, given: Array | None, shown: str, rule: str | None) -> Classes:
     """Classes that are numbered already."""
     where, found = f"y in {shown}", np.unique(labels).tolist()
-    require(found[0] >= 0, f"{where} must not be negative, got {found[0]}; number the classes from 0: {UNIQUE}.")
+    require(
+        found[0] >= 0,
+        f"{where} must not be negative, got {found[0]}; leave out images that have no label, and number the "
+        f"classes from 0: {UNIQUE}.",
+    )
     absent = next((label for label, value in enumerate(found) if label != value), None)
     require(
         absent is None,

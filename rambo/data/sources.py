@@ -19,6 +19,7 @@ from rambo.data.folders import read_folders
 from rambo.data.npz import read_npz
 from rambo.data.source_images import SourceImages, one_line
 from rambo.errors import InvalidInput, require
+from rambo.formats import path_of
 
 SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10", "svhn", "npz:PATH", "images:DIR")
 
@@ -36,10 +37,10 @@ def read_source(source: str, data_dir: Path, image_size: int) -> SourceImages:
     kind, colon, path = source.partition(":")
     if colon and kind in ("npz", "images"):
         require(bool(path), f"data.source must name a path after {kind}:, got {source!r}; add it.")
-        full = Path(path).expanduser()
+        full = path_of(path, "data.source")
         return read_npz(full) if kind == "npz" else read_folders(full, image_size)
     if source in _OFFICIAL:
-        return read_official(source, data_dir.expanduser())
+        return read_official(source, path_of(data_dir, "--data-dir"))
     require(source == "digits", f"data.source must be one of {', '.join(SOURCES)}, got {source!r}; pick one of these.")
     return read_digits()
 

@@ -33,6 +33,14 @@ class Representation:
             return self._images(indices)
         return torch.from_numpy(self._frozen[indices]).to(self._device)
 
+    @property
+    def described(self) -> dict[str, object]:
+        """What `inputs` makes of images, for whoever has nothing but û; JSON can hold it."""
+        if self._frozen is not None:
+            return {"features": self._feature_id}
+        normalisation = self._images.normalisation
+        return {"mean": list(normalisation.mean), "std": list(normalisation.std)}
+
     def ot_problem(self, split: Split, fingerprint: str, labelled: Indices | None = None) -> OTProblem:
         """The OT distances between S_val and subsets of `labelled` (S_0 unless given), whose labels are bought."""
         drawn_from = split.seed_set if labelled is None else labelled

@@ -1,6 +1,7 @@
 """What a study is on disk, and what its folders say."""
 
 import json
+import shutil
 
 import pytest
 from own_strategy import EXAMPLE
@@ -74,3 +75,21 @@ def test_an_edited_strategy_makes_another_study(tiny, modules):
     modules.write(EXAMPLE.replace("3 * request.budget", "2 * request.budget"))
     with pytest.raises(InvalidInput, match=r"got a plan without 1 of them; .* and strategies' files as they were\.$"):
         plan_of(tiny, factors, seeds=(0, 1)).check_extends(old)
+
+
+@pytest.mark.parametrize("name", ["result.json", "failure.json", "environment.json"])
+def test_a_damaged_file_of_a_trial_is_one_sentence_whose_advice_works(tiny, tmp_path, name):
+    home, plan = Home(tmp_path), plan_of(tiny, [parse_factor("switches.ot")], controls=())
+    folder = plan.folders["OT=on", 0]
+    if name == "environment.json":
+        home.write(f"{folder}/result.json", json_bytes(RESULT))
+    home.write(f"{folder}/{name}", b'{"caus')
+    with pytest.raises(InvalidInput, match=f"/{name} must be whole and as this version writes it, got: ") as caught:
+        read_study(plan, home)
+    removed = tmp_path / folder
+    if f"; remove {removed}: " in str(caught.value):
+        shutil.rmtree(removed)
+    else:
+        assert "; remove it: " in str(caught.value)
+        home.remove(f"{folder}/{name}")
+    assert (plan.grid.cells[0], 0) in read_study(plan, home).missing

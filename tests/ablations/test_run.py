@@ -7,7 +7,7 @@ from planned_studies import RESULT, plan_of, prepared_for
 
 from ablations.factors import parse_factor
 from ablations.plans import read_plan
-from ablations.run import Again, Reporting, keep_plan, outdated, run_study, sync_study
+from ablations.run import Again, Reporting, keep_plan, kept_reporting, outdated, run_study, sync_study
 from cluster.place import Place
 from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
@@ -43,12 +43,12 @@ def test_a_trial_that_cells_share_is_shown_once_and_found_by_each_of_them(tiny, 
         assert ended.unpublished is None
         ids.append({run.info.run_id for run in shown(home)})
     assert ids[0] == ids[1]
-    assert len(ids[0]) == 1 + 3
+    assert len(ids[0]) == 1 + 3 + 4, "the study, its trials, its cells"
     for cell in plan.grid.cells:
         [run] = shown(home, f"tags.cell LIKE '%{cell.name}%' AND tags.seed = '0'")
         assert run.data.tags["trial"] == plan.folders[cell.name, 0]
     [run] = shown(home, "tags.cell = 'OT=off λ1=0.5; OT=off λ1=1.0'")
-    assert run.info.run_name == "OT=off λ1=0.5 and 1 equal to it, seed 0"
+    assert run.info.run_name == "seed 0, no OT λ1=0.5 and 1 equal to it"
 
 
 class Interrupted(Progress):
@@ -105,3 +105,13 @@ def test_seeds_levels_and_factors_may_be_added_and_nothing_taken_away(tiny, tmp_
     other = plan_of(override(tiny, {"evaluation.first_repeat": 0}), [parse_factor("switches.ot")])
     with pytest.raises(InvalidInput, match=r"the flags it was made with \(--evaluation.first_repeat 1\)\.$"):
         keep_plan(other, home)
+
+
+def test_a_damaged_note_on_how_to_judge_is_one_sentence_whose_advice_works(tiny, tmp_path):
+    home = Home(tmp_path)
+    keep_plan(failed_study(tiny, home), home)
+    home.write("studies/study/reporting.json", b'{"margin": 0.0')
+    with pytest.raises(InvalidInput, match=r"reporting\.json must be whole .*; remove it: the next report is judged"):
+        kept_reporting(home, "study")
+    home.remove("studies/study/reporting.json")
+    assert kept_reporting(home, "study") == Reporting()

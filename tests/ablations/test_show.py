@@ -4,15 +4,17 @@ from argparse import Namespace
 from dataclasses import replace
 
 import pytest
+from planned_studies import RESULT, plan_of
 
 from ablations.__main__ import read_reporting, show
 from ablations.factors import make_grid, parse_factor
 from ablations.plans import make_plan
 from ablations.report import render
-from ablations.run import Ended, Reporting, write_report
-from ablations.show import num_tests
+from ablations.run import Ended, Reporting, keep_plan, write_report
+from ablations.show import list_table, num_tests
 from ablations.statistics import analyse
 from rambo.errors import InvalidInput
+from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.presets import paper_mnist
 
@@ -20,7 +22,7 @@ PAGES = ("/#/experiments/1/runs", "/#/experiments/1/runs/2")
 
 
 def ended(study, pages=PAGES, unpublished=None):
-    return Ended(study, render(study), 3, unpublished, pages)
+    return Ended(study, render(study, allow_mixed=True), 3, unpublished, pages)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,14 @@ def test_no_page_is_named_where_mlflow_never_answered(make_study, tmp_path, caps
     said = capsys.readouterr().out
     assert "MLflow did not." in said
     assert "http" not in said
+
+
+def test_what_a_limit_has_stopped_says_so_and_what_is_missing(make_study, tmp_path, capsys):
+    study = make_study(lambda cell, seed: 0.9 if seed == 0 else None, seeds=range(2))
+    said = replace(ended(replace(study, outcomes=study.outcomes), None), over="The time budget of 5 s is spent.")
+    show(said, Home(tmp_path))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The time budget of 5 s is spent. study: 12 of 24 trials finished, 0 failed, 12 missing. The same" in told
 
 
 def test_a_failure_of_the_study_that_was_retuned_is_one_of_the_command(make_study, tmp_path):
@@ -75,6 +85,21 @@ def test_the_margin_of_the_last_report_is_the_next_one_s_unless_another_is_given
     write_report(study, home, Reporting(margin=0.005, allow_mixed=True))
     assert read_reporting(asked, home, study.name) == Reporting(margin=0.005)
     assert read_reporting(other, home, study.name) == Reporting(0.01, allow_mixed=True)
+
+
+def test_the_studies_of_a_home_are_listed_with_what_is_done_and_what_it_cost(tiny, tmp_path):
+    home, made = Home(tmp_path), plan_of(tiny, [parse_factor("switches.ot")], controls=("random",))
+    keep_plan(made, home)
+    first, second, *rest = dict.fromkeys(made.folders.values())
+    home.write(f"{first}/result.json", json_bytes({**RESULT, "seconds": {"a": 1.5, "b": 2.5}, "trainings": 4}))
+    home.write(f"{second}/failure.json", json_bytes({"cause": "error", "reason": "it broke"}))
+    home.write("studies/study/spent.json", b'{"seconds": 90.0, "collected": 10, "in_trials": 4}')
+    home.write("studies/other/plan.json", b'{"study": 1}')
+    total = 2 + len(rest)
+    assert list_table(home).rows == [
+        ("other", "not readable", "", "", "", "", ""),
+        ("study", str(total), "1", str(total - 2), "1", "4", "14"),
+    ]
 
 
 @pytest.mark.parametrize("margin", [0, -1, 100, 150, float("nan")])

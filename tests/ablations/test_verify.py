@@ -37,10 +37,20 @@ def test_whatever_was_changed_in_a_trial_or_a_table_is_named(tmp_path):
     for key, changes in ((other, {"strategy": "random"}), (control, {"seed": 4})):
         result = json.loads(home.read(f"{folders[key]}/result.json"))
         home.write(f"{folders[key]}/result.json", json_bytes({**result, **changes}))
+    home.write(f"{folders[full[0], 4]}/held_out.csv", b"pair,member,score,utility\n0,0,x")
+    home.write(f"{folders['margin', 4]}/config.json", b"{")
+    home.write(f"{folders['random', 4]}/selected.csv", b"\xff")
     home.remove(f"{folders[lost]}/result.json")
     home.remove("studies/table4/table.md")
     found = differences(plan, home, Reporting(allow_mixed=True))
-    assert {one for one in found if ", seed " in one} == {
+    unread = [one.partition(" (")[0] for one in found if one.endswith(").") and ", seed 4" in one]
+    assert sorted(unread) == [
+        "bilevel=on OT=on RankNet=on, seed 4: held_out.csv cannot be read",
+        "margin, seed 4: config.json cannot be read",
+        "margin, seed 4: config.json or selected.csv cannot be read",
+        "random, seed 4: config.json or selected.csv cannot be read",
+    ]
+    assert {one for one in found if ", seed 3" in one} == {
         f"{full[0]}, seed 3: selected.csv must hold 500 different images, got 499.",
         f"{full[0]}, seed 3: selected.csv does not add up to the result's 700 labels.",
         f"{other[0]}, seed 3: the result is of random, not of margin.",

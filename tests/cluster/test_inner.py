@@ -49,6 +49,14 @@ def test_each_way_of_naming_a_path(folder, flags, expected):
     assert expected.format(folder) in read_inner([*RUN, "--preset=quickstart", *flags, *home]).words
 
 
+def test_an_installed_script_is_taken_for_its_module(folder):
+    flags = ["run", "--preset=quickstart", "--home=kept"]
+    for script in ("rambo-ablations", "/opt/lab/bin/rambo-ablations"):
+        assert read_inner([script, *flags]).words == read_inner(["python", "-m", "ablations", *flags]).words
+    with pytest.raises(InvalidInput, match="must be one of python -m ablations run"):
+        read_inner(["rambo-ablations", "status"])
+
+
 def test_strategies_of_the_user_s_own_are_found_wherever_a_command_names_them(folder):
     write(folder / "settings.json", json.dumps({"strategy": "lab.f:pick"}).encode())
     inner = read_inner(

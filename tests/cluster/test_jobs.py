@@ -20,14 +20,14 @@ from cluster.work_queue import QueueState
 from cluster.workers import Pace
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.progress import _Lines
+from rambo.progress import Units
 
 
-def test_positions_are_read_from_what_commands_say(capsys, monkeypatch):
-    monkeypatch.setattr("rambo.progress.LOG_SECONDS", 0.0)
+def test_positions_are_read_from_what_commands_say():
     assert read_position("Running entrypoint for job x: python -m rambo\nno progress: yet\n") == Position("", None)
-    _Lines("trials", 40)(10)
-    said = capsys.readouterr().err
+    units = Units("trials", 40)
+    units.advance(10)
+    said = f"{units.line()}\n"
     assert read_position(said) == Position("trials 10/40", 0)
     pace = Pace(100)
     pace.line(QueueState(0, 2, None), 0.0)
@@ -65,6 +65,13 @@ def test_an_address_that_nobody_answers_is_one_sentence(monkeypatch):
 def test_mistakes_are_told_before_the_cluster_is_asked(folder):
     with pytest.raises(InvalidInput, match="A submitted command must be one of"):
         main(["submit", "--address", "http://127.0.0.1:1", "--", "python", "train.py"])
+
+
+def test_a_wrong_inner_command_is_told_before_the_cluster_is_asked(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    wrong = ["python", "-m", "rambo", "--preset=quickstart", "--home=home", "--acquisition.budget=many"]
+    with pytest.raises(InvalidInput, match=r"acquisition\.budget must be int, got 'many'"):
+        main(["submit", "--address", "http://127.0.0.1:1", "--", *wrong])
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +157,9 @@ def test_one_job_at_a_time_works_on_a_study(at_work, tmp_path):
     for free in (replace(other, home=Home(tmp_path / "other")), replace(other, study="b"), collecting(other)):
         with pytest.raises(InvalidInput, match="must fit on one node"):  # so nothing else was in the way
             jobs.submit(free, code, Reservation(num_gpus=1))
-    assert jobs.stop(known)[0].status == "STOPPED"
+    stopped, _ = jobs.stop(known)
+    assert stopped.status == "STOPPED"
+    assert jobs.position(stopped) == Position("trials 3/10", None), "how far it got is still shown"
     job, is_new = jobs.submit(other, code, Reservation())
     assert is_new
     jobs.stop(job.id)
@@ -170,7 +179,8 @@ def test_a_job_gets_no_secret_of_the_side_that_submits_it(at_work):
     assert "planted" not in str(jobs._client.list_jobs())
 
 
-def test_jobs_show_how_far_they_are(at_work, three_nodes, capsys):
+def test_jobs_show_how_far_they_are(at_work, three_nodes, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     main(["jobs", "--address", three_nodes])
     heading, *lines = capsys.readouterr().out.splitlines()
     [line] = [line for line in lines if line.startswith(at_work[3])]

@@ -14,6 +14,8 @@ import torch
 from own_strategy import EXAMPLE
 
 from cluster.failures import Failure, read_failure
+from cluster.limits import Meter, Spending, Spent
+from cluster.named import Kind, Named
 from cluster.place import Place, Share, described
 from cluster.runtime import connected
 from cluster.trials import _attempt, run_trials, unfinished
@@ -64,6 +66,20 @@ def test_trials_end_as_experiments_in_this_process_do(tiny, two_cpus, tmp_path):
             assert ours == theirs
     assert sorted(events(home)) == sorted((event, one.folder) for one in experiments for event in ("start", "done"))
     assert unfinished(experiments, home) == []
+
+
+def test_a_limit_leaves_trials_to_the_next_command(tiny, two_cpus, tmp_path):
+    random = override(tiny, {"strategy": "random"})
+    experiments = [prepare(override(random, {"seed": seed}), Path("unused")) for seed in range(2)]
+    home, ended = Home(tmp_path), []
+    named, most = Named(Kind("study", "studies", "ablations"), "test", home), experiments[0].num_later_trainings
+    work = place(home).known_work(experiments).num_trainings
+    meter = Meter(Spent(named), Spending(max_trainings=work + most))
+    run_trials(experiments, place(home), progress=QUIET, on_end=lambda one: ended.append(one.folder), meter=meter)
+    assert ended == [experiments[0].folder]
+    assert unfinished(experiments, home) == experiments[1:]
+    assert meter.over == f"Another trial could go beyond {work + most} trainings; {meter.trainings} are spent."
+    assert meter.trainings == work + read_result(home, ended[0]).trainings
 
 
 def test_trials_find_data_that_a_relative_path_names(two_cpus, tiny, tmp_path, monkeypatch):

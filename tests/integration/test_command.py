@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from here import run_here
+from here import run_here, sentences
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_experiment import TINY_FLAGS
 
 from rambo.utility.deep_sets import SetUtilityModel
+
+PICTURES = ("selected", "score_against_utility", "ot_distance", "fits")
 
 
 def in_a_process(*flags, cwd):
@@ -54,10 +56,7 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
         "held_out.csv",
         "utility_model.safetensors",
         "utility_model.json",
-        "figures/selected.png",
-        "figures/score_against_utility.png",
-        "figures/ot_distance.png",
-        "figures/fits.png",
+        *(f"figures/{name}.{kind}" for name in PICTURES for kind in ("png", "pdf")),
     }
     result = json.loads((folder / "result.json").read_text())
     assert result["num_labelled"] == 100
@@ -143,7 +142,7 @@ def test_several_strategies_and_seeds_end_in_a_table(tmp_path):
     assert "Test accuracy over 2 seeds, mean ± standard error" in answer.stdout
     assert answer.stdout.count("seed 1:") == 3
     for strategy in ("random", "margin", "filtered_random"):
-        assert f"│ {strategy} " in answer.stdout
+        assert any(line.startswith(f"{strategy} ") for line in answer.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ def test_several_strategies_and_seeds_end_in_a_table(tmp_path):
 def test_bad_input_is_one_sentence_before_any_training(tmp_path, flags, sentence):
     answer = rambo(*flags, cwd=tmp_path, check=False)
     assert answer.returncode == 2
-    lines = answer.stderr.strip().splitlines()
+    lines = sentences(answer.stderr)
     assert len(lines) == 1, answer.stderr
     assert lines[0].startswith("rambo: ")
     assert sentence in lines[0]

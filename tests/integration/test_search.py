@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
+from here import sentences
 from sklearn.datasets import load_digits
 from tiny_experiment import TINY_FLAGS
 
@@ -121,13 +122,16 @@ def test_a_search_leaves_its_best_its_trials_its_study_and_mlflow(finished):
     assert {one.info.status for one in runs} == {"FINISHED"}
     [parent] = [one for one in runs if one.data.tags.get("kind") == "study"]
     assert "Best: trial" in parent.data.tags["mlflow.note.content"]
-    assert parent.data.metrics["val_accuracy"] == float(best["val_mean"])
-    assert parent.data.metrics["test_accuracy"] == float(best["test_mean"])
+    assert parent.data.metrics["val_accuracy"] == round(float(best["val_mean"]), 4)
+    assert parent.data.metrics["test_accuracy"] == round(float(best["test_mean"]), 4)
+    assert parent.data.params["acquisition.budget"] == "40"
+    assert (parent.data.tags["seeds"], len(parent.inputs.dataset_inputs)) == ("0, 1", 1)
     children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(children) == len({trial for _, trial in ledger(root)})
     for one in children:
         row = found[int(one.data.tags["number"])]
-        assert one.data.metrics["val_accuracy"] == float(row[f"val_{one.data.tags['seed']}"])
+        assert one.data.metrics["val_accuracy"] == round(float(row[f"val_{one.data.tags['seed']}"]), 4)
+        assert float(one.data.tags["lambda_ot"]) == pytest.approx(float(row["utility_model.lambda_ot"]), rel=1e-3)
         assert one.data.tags["state"] == row["state"]
         assert one.outputs.model_outputs, "the learned û is logged"
 
@@ -230,7 +234,7 @@ def test_another_search_under_the_same_name_is_refused_in_one_sentence(finished)
     flags = [*TINY_FLAGS, "--home=home", "--study=tiny", "--seeds=0-2"]
     answer = subprocess.run(command("run", *flags), capture_output=True, text=True, cwd=finished[0], timeout=PATIENCE)
     assert answer.returncode == 2
-    [line] = answer.stderr.strip().splitlines()
+    [line] = sentences(answer.stderr)
     assert line.startswith("tune: --study tiny must keep its space, base, seeds")
     assert "got another seeds" in line
 

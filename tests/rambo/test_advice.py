@@ -40,6 +40,24 @@ def test_every_batch_size_that_is_advised_can_be(changes):
             prepare(config, Path("unused"))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"acquisition.rounds": 3},
+        {"acquisition.rounds": 9, "strategy": "margin"},
+        {"acquisition.rounds": 7, "strategy": "random"},
+        {"acquisition.rounds": 200, "acquisition.batch_size": 10, "data.num_seed_labels": 80},
+    ],
+    ids=str,
+)
+def test_every_number_of_rounds_that_is_advised_can_be(changes):
+    said = refusal(changes)
+    advised = re.search(r"; acquisition\.rounds ([\d or]+) fits\.", said)
+    assert advised, said
+    for number in advised[1].split(" or "):
+        override(preset(QUICK), {**changes, "acquisition.rounds": number})
+
+
 @pytest.mark.parametrize("changes", [{"acquisition.budget": 7}, {"data.num_seed_labels": 110}])
 def test_where_no_batch_size_can_be_none_is_advised(changes):
     assert "no other b fits: change acquisition.budget or data.num_seed_labels." in refusal(changes)

@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rambo.cli import (
+    LONGEST_CHOICES,
     Parser,
     add_config_flags,
     add_lab_flags,
@@ -18,10 +20,11 @@ from rambo.cli import (
     port,
     read_configs,
     run_command,
+    run_script,
 )
 from rambo.config import Config
 from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
-from rambo.fields import fields
+from rambo.fields import fields, flatten
 from rambo.presets import quickstart
 
 
@@ -30,6 +33,34 @@ def read(*arguments, seeds_flag="--seed"):
     add_config_flags(parser, seeds_flag=seeds_flag)
     add_lab_flags(parser)
     return parse(parser, arguments)
+
+
+def help_of(*arguments):
+    parser = Parser(prog="test", allow_abbrev=False)
+    add_config_flags(parser)
+    with pytest.raises(SystemExit):
+        parse(parser, [*arguments, "--help"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), Config()),
+        (("--preset", "quickstart"), quickstart()),
+        (("--preset=quickstart", "--acquisition.budget=7"), quickstart()),
+        (("--preset", "none-such"), Config()),
+    ],
+)
+def test_help_has_one_line_of_usage_and_every_field_s_default(capsys, monkeypatch, flags, expected):
+    monkeypatch.setenv("COLUMNS", "80")
+    help_of(*flags)
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "usage: test [flags] [field flags]"
+    assert max(map(len, said.splitlines())) <= 80
+    told = " ".join(said.split())
+    for name, value in flatten(expected).items():
+        default = told.split(f" --{name} ")[1].split("Default: ")[1]
+        assert default.startswith(f"{str(value).lower() if isinstance(value, bool) else value}."), name
 
 
 # --- seeds -----------------------------------------------------------------------------------------------------------
@@ -107,7 +138,7 @@ def test_every_field_has_a_flag_which_help_explains(capsys):
         read("--help")
     shown = " ".join(capsys.readouterr().out.split())
     for name, item in fields().items():
-        assert f"--{name} {item.choices}" in shown
+        assert f"--{name} {item.choices if len(item.choices) <= LONGEST_CHOICES else 'NAME'}" in shown
         assert " ".join(item.help.split()) in shown
     assert read("--seeds=0-3", seeds_flag="--seeds").seed == "0-3"
 
@@ -121,6 +152,7 @@ def test_every_field_has_a_flag_which_help_explains(capsys):
         (["--device=tpu"], "Argument --device: invalid choice"),
         ([], "Either --preset or --config must say what to run, got neither; presets are quickstart"),
         (["--preset=quickstart", "--strategy=rambo,best"], "strategy must be rambo"),
+        (["--preset=quickstart", "--strategy=margin,margin"], "--strategy must list different strategies, got margin,"),
         (["--preset=quickstart", "--strategy=rambo,none_such:pick"], "strategy none_such:pick must name a module that"),
         (["--preset=quickstart", "--seed=0,0"], "Seeds must differ"),
     ],
@@ -178,6 +210,16 @@ def test_an_end_has_its_status_and_at_most_one_sentence(raised, status, said, ca
         run_command("rambo", main)
     assert (ended.value.code, seen) == (status, ["--seed", "3"])
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.usefixtures("handlers")
+def test_an_installed_script_finds_strategies_in_the_folder_where_it_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "lab_of_mine.py").touch()
+    with pytest.raises(SystemExit) as ended:
+        run_script("rambo", lambda arguments: import_module("lab_of_mine"))
+    assert ended.value.code == 0
 
 
 @pytest.mark.usefixtures("handlers")

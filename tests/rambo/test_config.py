@@ -25,9 +25,11 @@ from rambo.fields import override
         ({"data.num_seed_labels": "50"}, "must give 1 to 8 pretraining iterations, got 0"),
         (
             {"strategy": "margin", "acquisition.rounds": "3"},
-            r"rounds must divide acquisition.budget \(B = 500\), got 3",
+            r"rounds must divide acquisition.budget \(B = 500\) into equal parts, got 3; acquisition.rounds 1 or 2",
         ),
         ({"acquisition.rounds": "5", "acquisition.budget": "600"}, "rounds must divide the 12 batches .* got 5"),
+        ({"evaluation.repeats": 2_000_000_000}, r"evaluation.repeats must lie in 1\.\.100000, got 2000000000"),
+        ({"offline.num_pairs": 9 * 10**12}, r"offline.num_pairs must lie in 0\.\.100000, got 9000000000000"),
         ({"strategy": "portfolio", "acquisition.portfolio": "rambo"}, "acquisition.portfolio must list some of random"),
         ({"seed": "-1"}, "seed must be at least 0, got -1"),
         ({"strategy": "dulo", "acquisition.batch_size": "30"}, r"must divide acquisition.budget .*got b = 30"),

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rambo.drawing import MOST_INCHES, drawn_of, picture, plain, sheet
+from rambo.drawing import DPI, MOST_INCHES, drawn_of, picture, plain, quick_picture, sheet
 
 DRAW = """
 import sys
 import rambo.drawing
 from test_drawing import titled
-sys.stdout.buffer.write(titled("$1_$5"))
+drawn = titled("$1_$5")
+sys.stdout.buffer.write(drawn.png + drawn.pdf)
 """
 
 
@@ -37,7 +38,8 @@ def test_settings_of_the_user_change_no_picture_and_stop_none(tmp_path):
     hostile = {"PYTHONPATH": paths, "MPLBACKEND": "no backend", "MATPLOTLIBRC": str(tmp_path / "own")}
     command = [sys.executable, "-c", DRAW]
     answer = subprocess.run(command, cwd=tmp_path, env={**os.environ, **hostile}, capture_output=True, check=True)
-    assert answer.stdout == titled("$1_$5")
+    drawn = titled("$1_$5")
+    assert answer.stdout == drawn.png + drawn.pdf, "the same bytes in another process, on another day"
     assert answer.stderr == b""
 
 
@@ -53,20 +55,27 @@ NAMES = ["$1_$5", "$", "$$", r"\alpha$x^$", "caf\udce9", "\ud800", "a\nb", "猫"
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_is_drawn_as_plain_text(name):
-    assert Image.open(io.BytesIO(titled(plain(name)))).size == (200, 200)
+    drawn = titled(plain(name))
+    assert Image.open(io.BytesIO(drawn.png)).size == (2 * DPI, 2 * DPI)
+    assert drawn.pdf.startswith(b"%PDF")
 
 
 def test_a_pair_of_dollars_is_drawn_as_two_dollars():
-    ink = [int((np.asarray(Image.open(io.BytesIO(titled(text))).convert("L")) < 128).sum()) for text in ("$5$", "5")]
-    assert ink[0] > 1.5 * (ink[1] - ink_of("")) + ink_of("")
+    assert ink_of("$5$") > 1.5 * (ink_of("5") - ink_of("")) + ink_of("")
 
 
 def ink_of(text):
-    return int((np.asarray(Image.open(io.BytesIO(titled(text))).convert("L")) < 128).sum())
+    return int((np.asarray(Image.open(io.BytesIO(titled(text).png)).convert("L")) < 128).sum())
 
 
 def test_a_figure_is_no_larger_than_can_be_drawn():
-    assert Image.open(io.BytesIO(titled("x", width=3 * MOST_INCHES))).size[0] == 100 * MOST_INCHES
+    assert Image.open(io.BytesIO(titled("x", width=3 * MOST_INCHES).png)).size[0] == DPI * MOST_INCHES
+
+
+def test_a_pdf_says_not_when_it_was_made_and_holds_fonts_that_publishers_take():
+    assert b"CreationDate" not in titled("x").pdf
+    assert b"/Type3" not in titled("x").pdf
+    assert b"CreationDate" not in quick_picture(titled.__wrapped__)("x").pdf
 
 
 def test_one_that_fails_is_a_line_and_the_others_are_drawn(caplog):
@@ -74,8 +83,8 @@ def test_one_that_fails_is_a_line_and_the_others_are_drawn(caplog):
         raise RuntimeError("no ink\nat all")
 
     with caplog.at_level(logging.WARNING):
-        drawn = drawn_of({"a.png": broken, "b.png": partial(titled, "x")}, "this command")
-    assert list(drawn) == ["b.png"]
+        drawn = drawn_of({"a": broken, "b": partial(titled, "x")}, "this command")
+    assert list(drawn) == ["b.png", "b.pdf"]
     assert [record.getMessage() for record in caplog.records] == [
         "a.png could not be drawn (RuntimeError: no ink); nothing else is missing: this command draws it again."
     ]

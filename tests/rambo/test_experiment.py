@@ -71,8 +71,8 @@ def test_a_folder_has_a_result_only_once_it_has_all_but_its_pictures(lab, tiny, 
     monkeypatch.setattr(lab.home, "write", lambda name, content: written.append(name) or write(name, content))
     run(prepared, lab)
     mine = [name.removeprefix(f"{prepared.folder}/") for name in written if name.startswith(prepared.folder)]
-    assert sorted(mine[:-2]) == ["config.json", "environment.json", "metrics.jsonl", "selected.csv"]
-    assert mine[-2:] == ["result.json", "figures/selected.png"]
+    assert sorted(mine[:-3]) == ["config.json", "environment.json", "metrics.jsonl", "selected.csv"]
+    assert mine[-3:] == ["result.json", "figures/selected.png", "figures/selected.pdf"]
 
 
 def test_a_picture_that_fails_takes_no_result_and_the_command_in_the_log_draws_it(
@@ -90,7 +90,7 @@ def test_a_picture_that_fails_takes_no_result_and_the_command_in_the_log_draws_i
     assert command.startswith("python -m rambo ")
     main(shlex.split(command)[3:])
     assert capsys.readouterr().out.splitlines()[-1] == lab.home.path(prepared.folder)
-    assert lab.home.list(f"{prepared.folder}/figures") == ["selected.png"]
+    assert lab.home.list(f"{prepared.folder}/figures") == ["selected.pdf", "selected.png"]
 
 
 def test_a_picture_that_cannot_be_kept_takes_no_result(lab, tiny, caplog):
@@ -98,7 +98,8 @@ def test_a_picture_that_cannot_be_kept_takes_no_result(lab, tiny, caplog):
     prepared = prepare(override(tiny, {"strategy": "random", "seed": 8}), lab.data_dir)
     result = run(prepared, lab)
     folder = Path(lab.home.path(prepared.folder))
-    (folder / "figures/selected.png").unlink()
+    for name in ("selected.png", "selected.pdf"):
+        (folder / "figures" / name).unlink()
     (folder / "figures").rmdir()
     (folder / "figures").write_text("no folder")
     assert run(prepared, lab) == result

@@ -4,7 +4,9 @@ import pytest
 
 from rambo.config import Config
 from rambo.errors import InvalidInput
-from rambo.fields import config_id, effective_fields, fields, flatten, override, read_config, to_json
+from rambo.fields import config_id, effective_fields, fields, flatten, override, read_config, read_fields, to_json
+from rambo.presets import quickstart
+from rambo.strategies.facts import STRATEGIES
 
 
 def test_text_and_json_values_mean_the_same():
@@ -142,3 +144,34 @@ def test_a_weights_file_counts_by_its_content(tmp_path):
 def test_the_id_holds_at_least_twelve_hex_digits():
     assert len(config_id(Config(), 10)) >= 12
     assert "utility_model.lambda_ot" in effective_fields(Config(), 10)
+
+
+def test_fields_that_are_read_have_the_names_and_values_that_people_give():
+    found = read_fields(quickstart())
+    assert (found["seed"], found["acquisition.candidate_batches"], found["switches.ot"]) == (0, 10, True)
+    random = read_fields(override(quickstart(), {"strategy": "random"}))
+    assert not [name for name in random if name.startswith(("switches.", "utility", "acquisition.batch"))]
+    assert random["acquisition.budget"] == 100
+
+
+@pytest.mark.parametrize("change", [{"switches.ot": False}, {"utility_model.lambda_ot": 0.0}])
+def test_without_ot_its_weights_are_not_read(change):
+    found = read_fields(override(quickstart(), change))
+    assert found["switches.ot"] is False
+    assert not [name for name in found if "lambda" in name]
+
+
+def test_what_is_fixed_by_a_strategy_is_what_it_reads():
+    assert read_fields(override(quickstart(), {"strategy": "dulo"}))["acquisition.candidate_batches"] == "all"
+
+
+def test_of_a_strategy_whose_module_is_gone_all_fields_are_told():
+    config = override(quickstart(), {"strategy": "gone:pick"})
+    assert read_fields(config) == flatten(config)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_whatever_makes_another_id_is_among_the_fields_that_are_read(strategy):
+    config = override(quickstart(), {"strategy": strategy})
+    resolved = {"acquisition.num_candidates", "acquisition.num_scouts", "strategy_source"}
+    assert set(effective_fields(config, 1000)) - resolved <= set(read_fields(config))

@@ -6,6 +6,7 @@ import pytest
 from made import made_held_out
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import linregress
 
 from rambo import drawing, figures
 from rambo.figures import contact_sheet, utility_figures
@@ -19,7 +20,8 @@ ROWS = [
 
 
 def opened(content):
-    image = Image.open(io.BytesIO(content))
+    assert content.pdf.startswith(b"%PDF")
+    image = Image.open(io.BytesIO(content.png))
     assert image.format == "PNG"
     return np.asarray(image.convert("L"))
 
@@ -88,12 +90,27 @@ def test_distances_have_a_picture_where_there_are_any():
         assert all(opened(draw()).std() > 0 for draw in pictures.values())
 
 
-def test_pairs_are_coloured_by_whether_they_are_ordered_as_measured(drawn):
-    utility_figures(made_held_out(), ROWS)["score_against_utility"]()
+def test_held_out_sets_are_points_coloured_by_the_order_of_their_pair_with_a_line_through_all(drawn):
+    held_out = made_held_out()
+    utility_figures(held_out, ROWS)["score_against_utility"]()
     axes = drawn[0].axes[0]
-    points = {line.get_label(): len(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
-    assert points == {"ordered as measured": 4, "ordered otherwise": 2}
-    assert axes.get_title() == "Held-out pairs: 67% ordered as measured (upper bound 90%)"
+    first, second, line = axes.lines
+    assert [(one.get_label(), len(one.get_xdata())) for one in (first, second)] == [
+        ("ordered as measured", 4),
+        ("ordered otherwise", 2),
+    ]
+    assert sorted([*first.get_ydata(), *second.get_ydata()]) == pytest.approx(sorted(100 * held_out.utility.ravel()))
+    slope = linregress(held_out.scores.ravel(), 100 * held_out.utility.ravel()).slope
+    assert np.diff(line.get_ydata()) / np.diff(line.get_xdata()) == pytest.approx(slope)
+    assert line.get_label() == f"fitted: {slope:+.2g} points a unit"
+    assert axes.get_ylabel() == "measured utility u(ξ) in %"
+    assert axes.get_title() == "Held-out pairs: 67 % ordered as measured (at most 90 %)"
+
+
+def test_scores_that_are_all_the_same_have_no_line(drawn):
+    held_out = made_held_out()
+    utility_figures(replace(held_out, scores=0 * held_out.scores), ROWS)["score_against_utility"]()
+    assert len(drawn[0].axes[0].lines) == 2
 
 
 def test_each_fit_has_its_losses_and_penalties_where_it_has_any(drawn):
@@ -103,4 +120,18 @@ def test_each_fit_has_its_losses_and_penalties_where_it_has_any(drawn):
     assert [line.get_label() for line in first.lines] == ["L, inner"]
     assert [line.get_label() for line in second.lines] == ["L, inner", "E, outer"]
     assert list(first.lines[0].get_ydata()) == [0.7, 0.6]
-    assert [line.get_label() for line in below.lines] == ["trunk.0.weight"]
+    assert [line.get_label() for line in below.lines] == ["trunk.0"]
+    assert below.get_ylabel() == "λ, logarithmic axis"
+    assert below.get_yscale() == "log"
+    assert list(below.lines[0].get_ydata()) == pytest.approx([0.001008], rel=1e-3), "λ, of whose logarithm the rows are"
+    assert {text.get_fontsize() for text in below.get_legend().get_texts()} == {8}
+
+
+def test_every_weight_has_a_look_of_its_own(drawn):
+    """A colour for each part of û, a style for each layer: the legend tells twelve lines apart."""
+    names = [f"extractor.{name}" for name in ("conv1", "conv2", "fc1", "fc2")]
+    names += [f"{part}.{layer}" for part in ("trunk", "heads.rank", "heads.ot", "heads.regression") for layer in (0, 2)]
+    row = {"stage": "pretraining 1", "step": 1, "inner_loss": 1.0, "outer_loss": 1.0}
+    utility_figures(made_held_out(), [{**row, **{f"lambda/model.{name}.weight": -7.0 for name in names}}])["fits"]()
+    lines = drawn[0].axes[1].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 12

@@ -1,11 +1,13 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rambo.errors import InvalidInput
 from rambo.formats import (
     LARGEST,
     csv_bytes,
@@ -14,6 +16,7 @@ from rambo.formats import (
     json_bytes,
     last_line,
     number,
+    path_of,
     points,
     shortened,
     whole,
@@ -89,3 +92,20 @@ def test_whole_numbers_are_themselves_as_text_too(value):
 def test_what_was_given_is_shown_however_long_it_is():
     assert shortened(10**5000) == "a number of thousands of digits"
     assert len(shortened("9" * 400)) == 61
+
+
+@pytest.mark.parametrize("text", ["~no-such-user/x", "a\0b", "\ud800"])
+def test_what_is_no_path_is_one_sentence(text):
+    with pytest.raises(
+        InvalidInput, match=r"^data.source must be a path, got .*; write out one from / on\.$"
+    ) as refusal:
+        path_of(text, "data.source")
+    assert str(refusal.value).isprintable()
+    assert path_of("/a b", "data.source") == Path("/a b")
+
+
+def test_a_user_without_a_home_folder_is_told_to_write_paths_out(monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)  # nobody's, as in containers
+    with pytest.raises(InvalidInput, match="must be a path, got ~/x"):
+        path_of("~/x", "data.source")

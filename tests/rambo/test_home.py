@@ -30,6 +30,14 @@ class TestHome:
         Home("data").check_writable(lasting=False)
         Home(tmp_path).check_writable()
 
+    @pytest.mark.parametrize("place", ["folder", "memory://modified"])
+    def test_when_a_file_was_written_is_known_on_any_file_system(self, tmp_path, place):
+        home = Home(tmp_path / place if place == "folder" else place)
+        before = time.time() - 1
+        home.write("a/b", b"1")
+        assert before < home.modified("a/b") < time.time() + 1
+        assert home.modified("a/c") is None
+
     def test_a_home_in_memory(self):
         home = Home("memory://tests/home")
         home.check_writable()

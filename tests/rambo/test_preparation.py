@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -28,6 +29,17 @@ def known(prepared):
     trainings = {problem.key(spec) for specs in prepared.specs().values() for spec in specs}
     distances = planned_distances(prepared, UNUSED, CPU)
     return trainings, {asked.key(row) for asked, members in distances for row in members}
+
+
+@pytest.mark.parametrize("changes", [{}, {"acquisition.batch_size": 40}, {"strategy": "random"}], ids=str)
+def test_of_a_budget_that_is_too_large_the_largest_that_fits_is_named_and_fits(tiny, changes):
+    with pytest.raises(InvalidInput) as refused:
+        cell(tiny, {**changes, "acquisition.budget": 2000})
+    largest = int(re.search(r"the largest B that fits is (\d+)", str(refused.value))[1])
+    assert cell(tiny, {**changes, "acquisition.budget": largest}).config.acquisition.budget == largest
+    step = 1 if "strategy" in changes else changes.get("acquisition.batch_size", tiny.acquisition.batch_size)
+    with pytest.raises(InvalidInput, match=r"\(B\) must be at most"):
+        cell(tiny, {**changes, "acquisition.budget": largest + step})
 
 
 @pytest.fixture

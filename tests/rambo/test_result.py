@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from made import made_control, made_held_out, made_result
 
 from rambo import result
 from rambo.data.pool import reveal
+from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.result import (
     environment,
@@ -33,6 +35,20 @@ def test_a_result_reads_back_as_it_was_written(tmp_path):
     for name, kept in (("learned", made_result(test_accuracy=1 / 3)), ("control", made_control(seed=4))):
         home.write(f"{name}/result.json", result_json(kept))
         assert read_result(home, name) == kept
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "list", "other", "null", "text"])
+def test_a_damaged_result_is_one_sentence_whose_advice_works(tmp_path, damage):
+    home, whole = Home(tmp_path), result_json(made_result(test_accuracy=0.5))
+    other = {"null": b"null", "text": b'"half"'}.get(damage, b"0.5")
+    damaged = {"empty": b"", "cut": whole[:-40], "list": b"[]", "other": b'{"accuracy": 1}'}
+    home.write("t/result.json", damaged.get(damage, whole.replace(b'test_accuracy": 0.5', b'test_accuracy": ' + other)))
+    with pytest.raises(InvalidInput) as caught:
+        read_result(home, "t")
+    assert str(caught.value).startswith(f"{tmp_path}/t/result.json must be whole and as this version writes it, got: ")
+    assert str(caught.value).endswith("; remove it: the command that made it works it out again from the store.")
+    home.remove("t/result.json")
+    assert read_result(home, "t") is None
 
 
 def test_a_result_is_json_with_null_where_nothing_was_learned():

@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from rambo.terminal import SCRIPTS
 
 ROOMS = ("rambo", "cluster", "tune", "ablations", "benchmarks")
 
@@ -47,6 +50,21 @@ def test_ctrl_c_while_a_room_loads_is_one_line_and_the_status_of_an_interrupt(tm
         _, errors = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT, "which a shell shows as 130"
     assert errors == "room: stopped; the same command goes on from here.\n"
+
+
+def test_an_installed_script_answers_while_its_room_loads(tmp_path):
+    (tmp_path / "rambo-tune").write_text(LOADING)
+    with python(str(tmp_path / "rambo-tune"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert errors == "tune: stopped; the same command goes on from here.\n"
+
+
+def test_the_scripts_of_an_installation_are_those_that_we_answer_for():
+    written = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert written == {name: f"{room}.__main__:script" for name, room in SCRIPTS.items()}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -9,7 +9,7 @@ from cluster.place import Place
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.progress import Progress
-from tune.confirm import METRICS, Comparison, compare, comparison_experiments, comparison_text
+from tune.confirm import METRICS, Comparison, compare, comparison, comparison_experiments
 from tune.records import Attempt, SearchPlan, SeedOutcome, alone
 from tune.space import Choice, Space
 
@@ -64,8 +64,9 @@ def test_nothing_is_compared_while_another_command_holds_the_search(plan, tmp_pa
 def test_what_rounding_leaves_of_no_difference_is_none(plan):
     same, almost = np.full(3, 0.3), np.full(3, 0.1 + 0.2)
     found = Comparison((4, 5, 6), dict.fromkeys(METRICS, almost), dict.fromkeys(METRICS, same))
-    said = "test % 30.00 on every seed against 30.00 on every seed: 0.00 points (the same on every seed, so without an"
-    assert f"{said} interval, sign-flip p = 1)" in comparison_text(plan, found)
+    _, table, sentence = comparison(plan, found)
+    assert table.rows[0] == ("test", "30.00 ± 0.00", "30.00 ± 0.00", "0.00", "", "1", "all alike")
+    assert sentence.startswith("The difference is the same on every seed, so nothing can be told of other seeds: 0.00")
 
 
 def test_the_text_says_by_how_much_and_how_surely(plan):
@@ -75,6 +76,9 @@ def test_the_text_says_by_how_much_and_how_surely(plan):
         {"test_accuracy": base + np.array([0.01, 0.02, 0.03]), "val_accuracy": base},
         {"test_accuracy": base, "val_accuracy": base},
     )
-    test, validation = comparison_text(plan, found).splitlines()[1:]
-    assert "83.00 ± 1.15 against 81.00 ± 0.58: +2.00 points (95 % interval −0.48 to 4.48, sign-flip p = 0.25)" in test
-    assert "0.00 points" in validation
+    _, table, sentence = comparison(plan, found)
+    told = ("test", "83.00 ± 1.15", "81.00 ± 0.58", "+2.00", "−0.48 to 4.48", ".250", "remains open")
+    assert table.rows[0] == told
+    assert table.rows[1][3] == "0.00"
+    assert sentence == "Whether the best beats the base remains open: +2.00 points of test accuracy, sign-flip p .250."
+    assert max(map(len, table.text().splitlines())) <= 80

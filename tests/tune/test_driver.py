@@ -7,9 +7,12 @@ import pytest
 from driver_bench import Bench
 
 from cluster.failures import Failure
+from cluster.limits import Spent
+from rambo.errors import InvalidInput
 from rambo.formats import json_bytes
+from rambo.home import Home
 from tune.driver import FAILURES_IN_A_ROW, MOST_ASIDE, Assignment, Limits
-from tune.records import ORPHANED, SeedOutcome, entries
+from tune.records import ORPHANED, SeedOutcome, entries, named_search
 from tune.space import BATCH, Choice, Space, Whole
 
 
@@ -179,7 +182,7 @@ def test_a_time_budget_that_ends_while_one_is_aside_leaves_it_to_the_next_comman
     aside = next(one for one in bench.search.attempts() if one.number not in {job.number for job in jobs})
     twin, other = sorted(jobs, key=lambda job: job.fields != aside.fields)
     bench.home.write("searches/test/spent.json", b'{"seconds": 1000.5}')
-    bench.spent.__init__(bench.home, "test")
+    bench.spent.__init__(named_search("test", bench.home))
     assert bench.driver.next(9) is None
     for job in (other, twin):
         assert not bench.driver.is_done
@@ -241,6 +244,15 @@ def test_the_spent_budget_survives_a_restart(tiny, tmp_path):
     bench.home.write("searches/test/spent.json", b'{"seconds": 1000.5, "collected": 10}')
     late = Bench(tiny, tmp_path, Limits(9, time_budget=1000))
     assert late.driver.why_over() == "The time budget of 1000 s is spent."
+
+
+def test_a_damaged_note_of_what_is_spent_is_one_sentence_whose_advice_works(tmp_path):
+    home = Home(tmp_path)
+    home.write("searches/s/spent.json", b'{"seconds": ')
+    with pytest.raises(InvalidInput, match=r"spent\.json must be whole and as this version writes it, .*; remove it: "):
+        Spent(named_search("s", home))
+    home.remove("searches/s/spent.json")
+    assert Spent(named_search("s", home)).collected == 0
 
 
 def test_accuracy_and_budget_give_a_front(tiny, tmp_path):

@@ -9,12 +9,13 @@ from made_searches import attempts, plan
 from PIL import Image
 
 from rambo import drawing
+from rambo.drawing import DPI, Drawn
 from tune import figures
 from tune.importances import Importance
 
 
-def pixels(content: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+def pixels(content: Drawn) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content.png)).convert("RGB")).astype(int)
 
 
 def num_like(picture: np.ndarray, red: int, green: int, blue: int) -> int:
@@ -46,7 +47,7 @@ def test_every_coordinate_has_a_panel_though_some_trials_lack_it(tiny):
     points = [plan(tiny).coordinates(one) for one in finished]
     assert len({len(point) for point in points}) == 2, "without OT there is no λ"
     picture = pixels(figures.slices(points, finished))
-    assert picture.shape[1] == 4 * 320
+    assert picture.shape[1] == 4 * 3.2 * DPI
     assert all(num_like(panel, *BLUE) > 20 for panel in np.array_split(picture, 4, axis=1))
 
 
@@ -70,7 +71,7 @@ def share(coordinate, value, null_mean=0.3, null_high=0.5):
 )
 def test_importances_have_a_bar_for_each_coordinate_and_their_null_in_orange(shares):
     picture = pixels(figures.importances(shares))
-    assert picture.shape[0] == round(100 * (1.2 + 0.45 * len(shares)))
+    assert picture.shape[0] == round(DPI * (1.2 + 0.45 * len(shares)))
     assert num_like(picture, *BLUE) > 1000
     assert num_like(picture, *ORANGE) > 50
 

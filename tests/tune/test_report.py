@@ -25,7 +25,9 @@ def test_the_report_is_the_same_bytes_again_and_the_best_can_be_run(tiny, tmp_pa
     files = render(plan(tiny), attempts())
     assert files == render(plan(tiny), attempts())
     figures = {name for name in files if name.startswith("figures/")}
-    assert figures == {f"figures/{name}.png" for name in ("history", "slices", "importances")}
+    assert figures == {
+        f"figures/{name}.{kind}" for name in ("history", "slices", "importances") for kind in ("png", "pdf")
+    }
     best = max((one for one in attempts() if one.state == "COMPLETE"), key=lambda one: one.val_accuracy)
     (tmp_path / "best.json").write_bytes(files["best.json"])
     assert read_config(tmp_path / "best.json") == plan(tiny).config(best.fields)

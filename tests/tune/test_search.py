@@ -160,6 +160,19 @@ def test_a_storage_that_cannot_be_opened_is_one_sentence_without_its_password(ur
     assert "secret" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_search_whose_database_is_damaged_begins_again_once_that_is_moved_away(tmp_path, cut):
+    file = tmp_path / "optuna.db"
+    url = file_url(file)
+    open_search(plan(), url, "tpe", 0)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if cut else b"spoilt" * 1000)
+    for opened in (lambda: open_search(plan(), url, "tpe", 0), lambda: read_search(plan(), url)):
+        with pytest.raises(InvalidInput, match=r"must be whole, got .*; bring back a copy, or move it away: tune run"):
+            opened()
+    file.rename(tmp_path / "away.db")
+    assert open_search(plan(), url, "tpe", 0).attempts() == []
+
+
 @pytest.mark.parametrize("attribute", [None, "{}", "no json", 3])
 def test_a_study_that_another_program_has_made_is_refused_and_left_as_it_is(tmp_path, attribute):
     theirs = optuna.create_study(study_name="test", storage=storage(tmp_path), direction="minimize")

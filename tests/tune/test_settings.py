@@ -3,6 +3,7 @@
 import pytest
 from made_searches import NOWHERE, RATE
 
+from cluster.databases import file_url
 from rambo.errors import InvalidInput
 from rambo.fields import override
 from rambo.home import Home
@@ -67,4 +68,11 @@ def test_a_home_that_is_a_url_needs_a_database_elsewhere_whatever_looks_at_the_s
         InvalidInput, match="--storage must name a database where --home is a URL, got none with memory"
     ):
         main([*command, "--study=test", f"--home={home.root}"])
-    assert storage_of("test", "postgresql://host/name", home) == "postgresql://host/name"
+    assert storage_of("test", "sqlite:////x/optuna.db", home) == file_url("/x/optuna.db")
+
+
+@pytest.mark.parametrize("storage", ["x.db", "~no-such-user/x.db", "redis://x", ""])
+def test_a_plan_refuses_the_storage_that_its_run_would_refuse(tmp_path, storage):
+    flags = ["--preset=quickstart", "--num-trials=3", "--seeds=0", f"--home={tmp_path}", f"--storage={storage}"]
+    with pytest.raises(InvalidInput, match=r"^--storage must be "):
+        main(["run", "--plan", *flags])

@@ -6,9 +6,10 @@ from made_searches import NOWHERE, RATE, attempts, plan
 from cluster.place import Place
 from rambo.home import Home
 from tune.driver import Limits
-from tune.records import named_search
-from tune.settings import Settings, make_plan, most_trainings
-from tune.show import plan_text, space_text, status_text
+from tune.records import SeedOutcome, named_search
+from tune.search import open_search
+from tune.settings import Settings, keep_plan, make_plan, most_trainings, storage_of
+from tune.show import list_table, plan_text, space_text, status_text
 from tune.space import BATCH, LAMBDA_OT, Choice, Range, Space, Whole
 
 
@@ -36,7 +37,8 @@ def test_the_status_counts_every_trial_once_and_names_the_best_and_why_others_fa
     assert "test: 14 complete, 6 stopped early, 0 running, 2 failed." in said
     assert "Spent: 90 s, 10 trainings." in said
     best = plan(tiny).best(attempts())
-    assert any(line.startswith(f"best: trial {best.number}, validation {best.val_accuracy:.4f}: ") for line in said)
+    begins = f"best: trial {best.number}, validation {100 * best.val_accuracy:.2f} %: "
+    assert any(line.startswith(begins) for line in said)
     assert "failed: trial 20: it broke, badly" in said
 
 
@@ -58,3 +60,17 @@ def test_the_space_is_a_line_for_each_dimension_in_words(tiny):
         "whole numbers from 4 to 9",
     ]
     assert sought == "Sought: mean validation accuracy, the larger the better; B, the smaller the better."
+
+
+def test_the_searches_of_a_home_are_listed_with_what_they_cost(tiny, tmp_path):
+    home, made = Home(tmp_path), plan(tiny)
+    keep_plan(made, home)
+    assert [row[:2] for row in list_table(home).rows] == [("test", "database elsewhere")]
+    memory = open_search(made, storage_of("test", None, home), "random", 0)
+    for value in (0.6, 0.8):
+        number = memory.ask().number
+        memory.report(number, [SeedOutcome(value, value, 5, 1.5)] * 2)
+        memory.complete(number, [value])
+    memory.ask()
+    home.write("searches/test/spent.json", b'{"seconds": 90.0, "collected": 10}')
+    assert list_table(home).rows == [("test", "2", "1", "0", "80.00", "6", "30")]

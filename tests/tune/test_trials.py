@@ -15,6 +15,7 @@ from cluster.place import Place, Share, described
 from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
+from rambo.progress import Units
 from rambo.result import read_result
 from tune.driver import Limits
 from tune.records import SeedOutcome
@@ -84,19 +85,19 @@ def test_a_trial_runs_its_next_seed_or_stops_as_the_driver_says(tiny, tmp_path):
 
 def test_only_finished_trials_count_and_a_death_has_its_reason(tiny, tmp_path):
     bench, counted = Bench(tiny, tmp_path, Limits(9)), []
-    tells = _Tells(bench.driver, lambda: None, counted.append)
+    tells = _Tells(bench.driver, lambda: None, Units("trials", 9, counted.append))
     first, second = (bench.driver.next(9) for _ in range(2))
     for place in (0, 1):
         bench.driver.heard(first.number, place, SeedOutcome(0.5, 0.5))
     tells.on_trial_complete(1, [], trial(first.number))
     (tmp_path / "error.txt").write_text("ray.exceptions.ActorDiedError: The actor died.\n")
     tells.on_trial_error(2, [], trial(second.number, error_file=str(tmp_path / "error.txt")))
-    assert counted == [1, 0]
+    assert counted == [1, 1]
     assert bench.states() == ["COMPLETE", "FAIL"]
     assert bench.search.attempts()[1].reason.endswith("(ray.exceptions.ActorDiedError: The actor died.)")
 
 
 def test_tune_keeps_nothing_of_the_search_in_its_folder(tiny, tmp_path):
     bench = Bench(tiny, tmp_path, Limits(9))
-    for part in (_Asks(bench.driver, 1), _Halves(bench.driver), _Tells(bench.driver, print, print)):
+    for part in (_Asks(bench.driver, 1), _Halves(bench.driver), _Tells(bench.driver, print, Units("trials", 9))):
         assert vars(pickle.loads(pickle.dumps(part))) == {}

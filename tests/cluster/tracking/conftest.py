@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_trials import QUIET, client, failed, publish
+from published_trials import QUIET, client, failed, ids, publish
 
 from cluster.databases import file_url
 from cluster.tracking.entries import Entry
@@ -49,6 +49,6 @@ def shown(migrated, tmp_path):
     home = Home(tmp_path / "a%20b?c#d::e")
     home.write("mlflow.db", migrated.read_bytes())
     board = publish(home, failed("one", "two"))
-    _, experiment, _, parent = board.parent_page().rsplit("/", 3)
+    experiment, parent = ids(board)
     assert [item.name for item in tmp_path.iterdir()] == ["a%20b?c#d::e"], "nothing lies beside it"
     return home, client(home), experiment, parent

@@ -1,19 +1,14 @@
-"""What a trial's run shows: what its folder holds, and a model that a fresh process loads."""
+"""What a trial's run shows: what its folder holds."""
 
 import json
 import os
-import subprocess
-import sys
 
-import numpy as np
 import pytest
-import torch
 from published_trials import children, client, publish
-from safetensors.torch import load
 
-from cluster.tracking.server import tracking_uri
+from cluster.tracking.content import TrialContent
+from cluster.tracking.entries import Entry
 from rambo.result import read_result
-from rambo.utility.deep_sets import SetUtilityModel
 
 
 def test_runs_show_what_the_folders_hold(trials, home):
@@ -22,8 +17,10 @@ def test_runs_show_what_the_folders_hold(trials, home):
     assert set(runs) == {"rambo", "random"}
     result = read_result(home, trials[1][0].folder)
     shown = runs["rambo"].data
-    assert shown.metrics["test_accuracy"] == result.test_accuracy
-    assert shown.metrics["pair_accuracy"] == result.pair_accuracy
+    assert shown.metrics["test_accuracy"] == round(result.test_accuracy, 4)
+    assert shown.metrics["pair_accuracy"] == round(result.pair_accuracy, 4)
+    assert any("/log_lambda/" in name for name in shown.metrics), "which are logarithms"
+    assert not any("/lambda/" in name for name in shown.metrics)
     assert shown.params["acquisition.budget"] == "40"
     assert shown.tags["config_id"] == result.config_id
     assert "pair_accuracy" not in runs["random"].data.metrics
@@ -37,36 +34,36 @@ def test_runs_show_what_the_folders_hold(trials, home):
     assert {"config.json", "selected.csv", "figures"} <= names
 
 
-LOAD = """
-import json, sys
-import mlflow, numpy as np, torch
-mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pytorch.load_model(sys.argv[2])
-served = mlflow.pyfunc.load_model(sys.argv[2])
-scores = {}
-for size in (1, 2, 30, 77):
-    images = np.random.default_rng(size).standard_normal((size, 1, 8, 8)).astype(np.float32)
-    scores[size] = [float(model(torch.from_numpy(images))), float(np.asarray(served.predict(images)).reshape(-1)[0])]
-print(json.dumps(scores))
-"""
+def test_a_run_has_the_fields_that_its_strategy_reads(trials, home):
+    publish(home, trials[1][1:])
+    [shown] = children(home).values()
+    assert (shown.data.params["strategy"], shown.data.params["acquisition.budget"]) == ("random", "40")
+    assert not [name for name in shown.data.params if name.startswith(("switches.", "utility_model."))]
+    assert not client(home).search_runs(["1"], "tags.kind = 'trial' AND params.`switches.ot` = 'True'")
+    commit = json.loads(home.read(f"{trials[1][1].folder}/environment.json"))["commit"]
+    assert shown.data.tags.get("mlflow.source.git.commit") == commit
 
 
-def test_a_logged_model_scores_sets_of_any_size_in_a_fresh_process(trials, home, tmp_path):
-    publish(home, trials[1])
-    assert "MLFLOW_TRACKING_URI" not in os.environ, "the next study of this process would go there"
-    [model] = client(home).search_logged_models(experiment_ids=["1"])
-    program = tmp_path / "load.py"
-    program.write_text(LOAD)
-    environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    command = [sys.executable, str(program), tracking_uri(home), f"models:/{model.model_id}"]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, cwd=tmp_path)
-    scores = json.loads(answer.stdout.splitlines()[-1])
-    folder = trials[1][0].folder
-    ours = SetUtilityModel.from_description(json.loads(home.read(f"{folder}/utility_model.json")))
-    ours.load_state_dict(load(home.read(f"{folder}/utility_model.safetensors")))
-    ours.eval()
-    for size in (1, 2, 30, 77):
-        images = np.random.default_rng(size).standard_normal((size, 1, 8, 8)).astype(np.float32)
-        with torch.no_grad():
-            expected = float(ours(torch.from_numpy(images)))
-        assert scores[str(size)] == pytest.approx([expected, expected], rel=1e-5)
+def test_a_run_begins_and_ends_when_its_trial_did(trials, home):
+    folder = trials[1][1].folder
+    result, environment = (json.loads(home.read(f"{folder}/{name}.json")) for name in ("result", "environment"))
+    content = TrialContent(None, "", home, trials[1][1])
+    took = 1000 * sum(result["seconds"].values())
+    started, ended = content.times()
+    assert started == int(1000 * environment["started"])
+    assert ended - started == pytest.approx(took, abs=2)
+    del environment["started"]
+    home.write(f"{folder}/environment.json", json.dumps(environment).encode())
+    os.utime(home.path(f"{folder}/result.json"), (1.7e9, 1.7e9))
+    started, ended = content.times()
+    assert ended == 1_700_000_000_000, "of older trials it is known when the result was written"
+    assert ended - started == pytest.approx(took, abs=2)
+
+
+def test_a_failed_trial_ends_when_its_failure_was_written(home):
+    home.write("trials/broken/failure.json", b"{}")
+    os.utime(home.path("trials/broken/failure.json"), (1.7e9, 1.7e9))
+    content = TrialContent(None, "", home, Entry("trials/broken", "broken", {}, "it broke"))
+    assert content.times() == (1_700_000_000_000, 1_700_000_000_000)
+    home.write("trials/broken/environment.json", b'{"started": 1699999990.5}')
+    assert content.times() == (1_699_999_990_500, 1_700_000_000_000)

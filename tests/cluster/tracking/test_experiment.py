@@ -47,3 +47,16 @@ def test_a_home_s_id_that_something_else_has_written_is_refused(tmp_path):
     (tmp_path / "id").write_text("42\n")
     with pytest.raises(InvalidInput, match="id must hold 32 hex digits, got a file of something else's"):
         publish(Home(tmp_path), failed("one"))
+
+
+def test_a_home_whose_id_was_lost_is_told_what_it_was(shown):
+    home, mlflow, experiment, _ = shown
+    first, owner = published_again(home, mlflow, experiment), home.read("id")
+    home.remove("id")
+    with pytest.raises(InvalidInput, match=r"must be of the home .*; where its id was lost, write ") as refusal:
+        publish(home, failed("one"))
+    place = home.path("id")
+    told = str(refusal.value).partition("was lost, write ")[2].partition(f" into {place}, else choose")[0]
+    assert told.encode() == owner
+    home.write("id", told.encode())
+    assert published_again(home, mlflow, experiment) == first

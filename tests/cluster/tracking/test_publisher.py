@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from free_ports import free_port
-from published_trials import QUIET, SUMMARY, children, client, publish
+from published_trials import CELLS, QUIET, SUMMARY, children, client, publish
 
 from cluster.tracking.board import Board
 from cluster.tracking.entries import Entry
@@ -55,7 +55,7 @@ def test_an_answer_that_is_lost_leaves_one_run_of_the_trial_and_none_running(tri
     everything = client(home).search_runs(["1"], run_view_type=ViewType.ALL)
     assert "RUNNING" not in {run.info.status for run in everything}
     active = [run for run in everything if run.info.lifecycle_stage == "active"]
-    assert len(active) == 3
+    assert len(active) == 3 + len(CELLS)
 
 
 @pytest.mark.parametrize("name", ["utility_model.safetensors", "utility_model.json"])
@@ -71,10 +71,10 @@ def test_a_trial_with_a_spoilt_file_is_named_and_keeps_no_other_back(trials, hom
         assert publisher.reason.startswith("rambo: ")
     everything = client(home).search_runs(["1"], run_view_type=ViewType.ALL)
     active = [run for run in everything if run.info.lifecycle_stage == "active"]
-    assert {(run.data.tags["cell"], run.info.status) for run in active} == {
-        ("(the study)", "FINISHED"),
-        ("random", "FINISHED"),
+    assert {(run.data.tags["kind"], run.info.status) for run in active} == {
+        (kind, "FINISHED") for kind in ("study", "trial", "cell")
     }
+    assert set(children(home)) == {"random"}
     assert "RUNNING" not in {run.info.status for run in everything}
 
 
@@ -152,7 +152,12 @@ def test_a_database_that_takes_nothing_stops_nothing_and_is_said_once(tmp_path, 
     assert publisher.close(SUMMARY) == 2
     holder.close()
     assert time.monotonic() - started < 20
-    words = {"locked": "is locked", "damaged": "not a database", "driver": "pip install", "another program's": "keeps"}
+    words = {
+        "locked": "is locked",
+        "damaged": "not a database: move that file away",
+        "driver": "pip install",
+        "another program's": "keeps",
+    }
     assert words[trouble] in publisher.reason
     said = capsys.readouterr().err
     assert said.count("does not take results now") == 1

@@ -99,3 +99,17 @@ def test_a_damaged_database_is_not_served(tmp_path, monkeypatch):
     (tmp_path / "mlflow.db").write_bytes(b"spoilt" * 1000)
     with pytest.raises(InvalidInput, match="must be a database that can be read, got: file is not a database; where"):
         serve(Home(tmp_path), 5000)
+
+
+def test_ui_says_what_it_shows_and_where(shown, monkeypatch, capsys):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home, _, experiment, parent = shown
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    serve(home, 5123)
+    first, name, page = capsys.readouterr().out.splitlines()
+    assert first == "http://127.0.0.1:5123 until Ctrl-C. It shows:"
+    assert name.strip() == "ablations/test"
+    report = f"/#/experiments/{experiment}/runs/{parent}/artifacts/report.html?workflowType=machine_learning"
+    assert page.strip() == f"http://127.0.0.1:5123{report}"
+    assert len(started) == 1

@@ -135,6 +135,20 @@ def test_links_are_followed_once(folder: Path, tmp_path: Path) -> None:
     assert files[3:] == ("dog/a.PNG", "dog/b.png", "dog/one.png", "dog/pups/p.png")
 
 
+def test_links_to_a_class_make_no_second_one(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_image(tmp_path / "disk/x.png")
+    save_image(folder / ".store/bird/y.png")
+    for name, target in (("eel", tmp_path / "disk"), ("fish", tmp_path / "disk"), ("a dog", folder / "dog")):
+        (folder / name).symlink_to(target)
+    (folder / "bird").symlink_to(folder / ".store/bird")
+
+    with caplog.at_level("INFO", "rambo"):
+        dataset = load(f"images:{folder}")
+
+    assert dataset.class_names == ("bird", "cat", "dog", "eel")
+    assert "2 links to folders that are read anyway (a dog, fish)" in caplog.text
+
+
 def test_what_is_changed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_image(tmp_path / "cat/a.png", mode="L", size=(6, 6))
     save_image(tmp_path / "cat/b.png", mode="RGBA", size=(6, 6))

@@ -109,8 +109,8 @@ INFINITE = np.where(GREY == 7, np.inf, GREY / 255)
         ({"x": GREY.reshape(4, 5, 3, 2), "y": LABELS}, "got shape (4, 5, 3, 2);"),
         ({"x": GREY[:0], "y": LABELS[:0]}, "at least one image, got shape (0, 5, 6);"),
         ({"x": GREY, "y": np.zeros((4, 5, 6))}, "must be one label an image, shape (N,), or one-hot, (N, C), got"),
-        ({"x": GREY, "y": np.array(1)}, "must be as long as x, 4, got 0;"),
-        ({"x": GREY, "y": LABELS[:3]}, "must be as long as x, 4, got 3;"),
+        ({"x": GREY, "y": np.array(1)}, "must be as long as x, 4, got shape ();"),
+        ({"x": GREY, "y": LABELS[:3]}, "must be as long as x, 4, got shape (3,);"),
         ({"x": GREY.astype(str), "y": LABELS}, "must hold integers or floats, got dtype <U3;"),
         ({"x": GREY.astype(complex), "y": LABELS}, "must hold integers or floats, got dtype complex128;"),
         ({"x": GREY.astype(int) + 200, "y": LABELS}, "must lie in 0..255, got 200..319;"),
@@ -293,3 +293,51 @@ def test_advice_on_images_is_right_when_followed(
 ) -> None:
     assert words in refusal(npz(x=x, y=LABELS))
     assert np.array_equal(load(npz(x=follow(x), y=LABELS)).images[:, 0], GREY)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words", "follow"),
+    [
+        (GREY, LABELS[None], "save y.reshape(-1).", lambda x, y: (x, y.reshape(-1))),
+        (
+            np.moveaxis(GREY, 0, 2),
+            LABELS,
+            "save numpy.moveaxis(x, 2, 0) where",
+            lambda x, y: (np.moveaxis(x, 2, 0), y),
+        ),
+        (GREY, LABELS[:3], "drop what has no partner.", lambda x, y: (x[:3], y)),
+    ],
+    ids=["row", "last axis", "short"],
+)
+def test_advice_on_lengths_is_right_when_followed(
+    npz: Callable[..., str],
+    x: np.ndarray,
+    y: np.ndarray,
+    words: str,
+    follow: Callable[..., tuple[np.ndarray, np.ndarray]],
+) -> None:
+    assert words in refusal(npz(x=x, y=y))
+    images, labels = follow(x, y)
+    dataset = load(npz(x=images, y=labels))
+    assert dataset.labels.tolist() == LABELS[: len(labels)].tolist()
+    assert np.array_equal(dataset.images[:, 0], GREY[: len(labels)])
+
+
+@pytest.mark.parametrize(
+    ("x", "words", "follow"),
+    [
+        (GREY.astype(float), "save x.astype(numpy.uint8).", lambda x: x.astype(np.uint8)),
+        (
+            GREY / GREY.max() * 2 - 1,
+            "save (x - x.min()) / (x.max() - x.min()).",
+            lambda x: (x - x.min()) / (x.max() - x.min()),
+        ),
+    ],
+    ids=["bytes", "around zero"],
+)
+def test_advice_on_scales_keeps_the_images(
+    npz: Callable[..., str], x: np.ndarray, words: str, follow: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    assert words in refusal(npz(x=x, y=LABELS))
+    images = load(npz(x=follow(x), y=LABELS)).images[:, 0].astype(float)
+    assert np.allclose(images / images.max(), GREY / GREY.max(), atol=1 / 255)

@@ -1,11 +1,16 @@
 """Which reader a source has, and digits."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from own_images import load, refusal
 from sklearn.datasets import load_digits
+
+from rambo.config import Config
+from rambo.errors import InvalidInput
+from rambo.fields import absolute_source, override
 
 GREY = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
 LABELS = np.array([0, 1, 0, 1])
@@ -44,3 +49,17 @@ def test_a_path_may_start_at_the_home_folder(tmp_path: Path, monkeypatch: pytest
     np.savez(tmp_path / "own.npz", x=GREY, y=LABELS)
 
     assert np.array_equal(load("npz:~/own.npz").labels, LABELS)
+
+
+@pytest.mark.parametrize("kind", ["npz", "images"])
+@pytest.mark.parametrize("path", ["~no-such-user/x", "a\0b", "\ud800", "x" * 300])
+def test_a_path_that_cannot_be_is_one_sentence(kind: str, path: str) -> None:
+    for source in (f"{kind}:{path}", f"{kind}:/tmp/{path}/y" if "~" not in path else f"{kind}:{path}/y"):
+        assert refusal(source).count("\n") == 0
+        with suppress(InvalidInput):
+            override(Config(), {"data.source": absolute_source(source)})
+
+
+@pytest.mark.parametrize("kind", ["npz", "images"])
+def test_no_path_is_not_the_folder_one_works_in(kind: str) -> None:
+    assert absolute_source(f"{kind}:") == f"{kind}:"
