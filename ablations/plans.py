@@ -44,6 +44,8 @@ class StudyPlan:
     """The study that this one repeats with cells that were retuned."""
     margin: Margin | None = None
     """Of equivalence, set when the study was planned; None in plans from before they had one."""
+    sweep: str | None = None
+    """The sweep that has made the study, and may take cells out of it again."""
 
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
@@ -52,6 +54,7 @@ class StudyPlan:
             {
                 "study": self.name,
                 **retuned,
+                **({} if self.sweep is None else {"sweep": self.sweep}),
                 "design": grid.design,
                 "factors": [{"field": factor.name, "levels": list(factor.levels)} for factor in grid.factors],
                 "cells": [_described(cell) for cell in grid.cells],
@@ -83,7 +86,7 @@ class StudyPlan:
         )
         folders = {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]}
         margin = Margin(**read["margin"]) if "margin" in read else None
-        return cls(read["study"], grid, folders, read.get("retunes"), margin)
+        return cls(read["study"], grid, folders, read.get("retunes"), margin, read.get("sweep"))
 
     def check_extends(self, old: "StudyPlan") -> None:
         """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
@@ -152,7 +155,7 @@ def with_margin(plan: StudyPlan, home: Home, value: float, reason: str | None) -
     for name in (plan.name, plan.fixed):
         old = None if name is None else read_plan(home, name)
         if old is not None:
-            return replace(plan, margin=old.margin)
+            return replace(plan, margin=old.margin, sweep=plan.sweep or old.sweep)
     finished = sum(read_result(home, folder) is not None for folder in set(plan.folders.values()))
     today = datetime.now(UTC).date().isoformat()
     return replace(plan, margin=Margin(value, reason_for(value, reason), today, finished))

@@ -133,7 +133,7 @@ def run_study(
             with progress.doing("writing tables and figures"):
                 marked = replace(reporting, allow_mixed=reporting.allow_mixed or meter.over is not None)
                 files = write_report(read_study(plan, home), home, marked)
-                ended = _conclude(plan, home, files, marked, showing, num_run=len(run))
+                ended = conclude(plan, home, files, marked, showing, num_run=len(run))
             return replace(ended, over=meter.over)
         except BaseException:  # an interrupt as well: what is done is shown, and nothing is left running
             with suppress(Exception):  # a disk that has gone away must not hide what came first
@@ -150,7 +150,7 @@ def sync_study(plan: StudyPlan, home: Home, reporting: Reporting, progress: Prog
         showing = show_study(plan, home, progress)
         for entry in plan.entries(home):
             showing.publish(entry)
-        return _conclude(plan, home, files, reporting, showing, num_run=0)
+        return conclude(plan, home, files, reporting, showing, num_run=0)
 
 
 def show_study(plan: StudyPlan, home: Home, progress: Progress) -> Showing:
@@ -160,7 +160,7 @@ def show_study(plan: StudyPlan, home: Home, progress: Progress) -> Showing:
     return Showing(named_study(plan.name, home), VIEWS, progress, cure=cure)
 
 
-def _conclude(
+def conclude(
     plan: StudyPlan,
     home: Home,
     files: Mapping[str, bytes],

@@ -48,6 +48,11 @@ def death(text: str, times: int) -> Failure:
     return Failure(cause, f"its process died {times} times ({lines[-1].strip()})")
 
 
+def written(path: str | None) -> str:
+    """What Ray has written of a trial's error into the file at `path`."""
+    return Path(path).read_text("utf-8", "replace") if path and Path(path).exists() else ""
+
+
 def unforeseen(error: Exception) -> Failure:
     """The failure of a trial that raised `error`, with the place where it did."""
     where = traceback.extract_tb(error.__traceback__)[-1]

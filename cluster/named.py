@@ -38,7 +38,8 @@ class Kind:
     folder: str
     """Its place in the home."""
     module: str
-    """`python -m` this; its experiments in MLflow begin with it."""
+    """`python -m` this; its experiments in MLflow begin with it unless they have a beginning of their own."""
+    experiments: str = ""
 
     def folder_of(self, name: str) -> str:
         """Where what is called `name` is kept, relative to the home.
@@ -134,7 +135,7 @@ class Named:
 
     def board(self, views: Sequence[View]) -> Board:
         """Its experiment in MLflow."""
-        return Board(self.home, f"{self.kind.module}/{self.name}", views)
+        return Board(self.home, f"{self.kind.experiments or self.kind.module}/{self.name}", views)
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,10 @@ class Showing:
     def publish(self, entry: Entry) -> None:
         """Show a trial soon."""
         self._publisher.publish(entry)
+
+    def update(self, summary: BoardSummary) -> None:
+        """Show how things stand above the trials soon."""
+        self._publisher.update(summary)
 
     def close(self, summary: BoardSummary, status: str = "FINISHED") -> Shown:
         """Show all that is left, and `summary` above it."""

@@ -14,10 +14,11 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cluster.failures import Failure, death, unforeseen
+from cluster.attempt import run_one
+from cluster.failures import Failure, death, unforeseen, written
 from cluster.place import Place, Share, described
+from cluster.pool import MAX_KILLED
 from cluster.runtime import count_no_callbacks, withhold_credentials
-from cluster.trials import MAX_KILLED, TRIALS_A_TUNER, run_one
 from rambo.config import Config
 from rambo.fields import override
 from rambo.home import Home
@@ -25,6 +26,9 @@ from rambo.progress import Units
 from rambo.result import read_result
 from tune.driver import Driver
 from tune.records import SeedOutcome
+
+TRIALS_A_TUNER = 500
+"""Ray's driver keeps some 300 KB a trial."""
 
 Evaluate = Callable[[str, Config, Mapping[str, str]], SeedOutcome | Failure]
 """Runs one seed in a trial's process: the folder, the configuration, and what `cluster.trials.described` says."""
@@ -146,7 +150,7 @@ class _Tells(_Disposable, TrialProgressCallback):
         self._count(trial, lambda: self._driver.ended(trial.config["number"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        reason = death(trial.error_file, MAX_KILLED + 1).reason
+        reason = death(written(trial.error_file), MAX_KILLED + 1).reason
         self._count(trial, lambda: self._driver.died(trial.config["number"], reason))
 
     def _count(self, trial: Any, tell: Callable[[], None]) -> None:

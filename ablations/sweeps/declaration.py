@@ -51,6 +51,8 @@ class DeclaredStudy:
     device: str = "auto"
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
+    given: frozenset[str] = frozenset()
+    """Fields that the file, or its recipe, names: others are the preset's or the code's."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,11 @@ class Sweep:
         return tuple(sorted(self.studies, key=lambda study: -study.priority))
 
 
-def read_file(path: Path) -> Sweep:
-    """The sweep that a TOML file declares; raises `InvalidInput` with the line of what is wrong."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not in UTF-8"
-        raise InvalidInput(f"A sweep's file must be readable text, got {path} ({reason}).") from None
-    return read_text(text, str(path), path.resolve().parent)
-
-
 def read_text(text: str, source: str, folder: Path) -> Sweep:
-    """The same of a file's content; `source` names it in sentences, relative paths are relative to `folder`."""
+    """The sweep that the TOML `text` declares; raises `InvalidInput` with the line of what is wrong.
+
+    `source` names the text in sentences; relative paths are relative to `folder`.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -216,7 +211,7 @@ class _Reader:
                 design=given.get("design", "factorial"),
             )
         own = {name: given[name] for name in _OWN if name in given}
-        return DeclaredStudy(name=given["name"], grid=grid, **own)
+        return DeclaredStudy(name=given["name"], grid=grid, given=frozenset({*changes, *levels}), **own)
 
     def _levels(self, name: str, values: Sequence[Any], place: Place) -> tuple[Value, ...]:
         with self._at((*place, "grid", name)):

@@ -136,6 +136,12 @@ class Board:
         self._show_above(summary)
         self._client.set_terminated(self._parent, status)
 
+    def update(self, summary: BoardSummary) -> None:
+        """Show how things stand on the parent run, which goes on."""
+        with as_files(summary.files) as folder:
+            self._client.log_artifacts(self._parent, folder)
+        self._show_above(summary)
+
     @property
     def pages(self) -> tuple[str, ...]:
         """Where in the user interface to look: the result at once, the table of runs in each view, the parent run."""

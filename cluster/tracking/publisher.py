@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cluster.databases import is_damaged, reason_of
 from cluster.tracking.board import Board
@@ -25,7 +26,7 @@ class Publisher:
 
     def __init__(self, board: Board, progress: Progress) -> None:
         self._board, self._progress = board, progress
-        self._queue: queue.Queue[Entry | None] = queue.Queue()
+        self._queue: queue.Queue[Entry | BoardSummary | None] = queue.Queue()
         self._left: list[Entry] = []
         self._refused: dict[str, str] = {}
         self._opened = False
@@ -49,6 +50,10 @@ class Publisher:
         """Show `entry` soon."""
         self._queue.put(entry)
 
+    def update(self, summary: BoardSummary) -> None:
+        """Show how things stand soon, unless MLflow is silent: the next one says more."""
+        self._queue.put(summary)
+
     def close(self, summary: BoardSummary, status: str = "FINISHED") -> int:
         """Show all that is left and `summary`; how many trials MLflow did not take."""
         self._queue.put(None)
@@ -62,7 +67,10 @@ class Publisher:
     def _work(self) -> None:
         self._flush()
         while (entry := self._queue.get()) is not None:
-            self._left.append(entry)
+            if isinstance(entry, Entry):
+                self._left.append(entry)
+            elif self._opened:
+                self._attempt(partial(self._board.update, entry))
             self._flush()
 
     def _flush(self) -> None:

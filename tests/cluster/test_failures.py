@@ -4,20 +4,20 @@ from typing import get_args
 
 import pytest
 
-from cluster.failures import Cause, Failure, death, keep_failure, read_failure, unforeseen
+from cluster.failures import Cause, Failure, death, keep_failure, read_failure, unforeseen, written
 from rambo.home import Home
 
 
 def test_what_ray_s_memory_monitor_kills_ran_out_of_memory(tmp_path):
     said = tmp_path / "error.txt"
     said.write_text("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.\n")
-    assert death(str(said), 4).cause == "memory"
+    assert death(written(str(said)), 4).cause == "memory"
     said.write_text("ray.exceptions.ActorDiedError: The actor died unexpectedly.\n")
-    found = death(str(said), 4)
+    found = death(written(str(said)), 4)
     assert found.cause == "killed"
     assert found.reason.startswith("its process died 4 times (")
     assert "The actor died unexpectedly." in found.reason
-    assert death(None, 4).cause == "killed"
+    assert death(written(None), 4).cause == "killed"
 
 
 @pytest.mark.parametrize("cause", get_args(Cause))

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from cluster.place import Place, Share
-from cluster.pool import TrialPool
-from cluster.runtime import connected
+from cluster.pool import TrialPool, fits
+from cluster.runtime import Resources, connected
 from rambo.fields import override
 from rambo.home import Home
 from rambo.preparation import prepare
@@ -27,9 +27,8 @@ def two_cpus():
 
 @pytest.fixture
 def pool(two_cpus, tmp_path):
-    found = TrialPool(Place(Home(tmp_path), Path("unused"), "cpu", LEDGER), Share(num_gpus=0.0))
-    yield found
-    found.close()
+    with TrialPool() as found:
+        yield found
 
 
 def started(tmp_path):
@@ -40,11 +39,12 @@ def test_actors_run_one_trial_after_another_and_one_that_dies_begins_anew(pool, 
     """Four trials on two actors; the first trial's process is killed, and its trial ends all the same."""
     random = override(tiny, {"strategy": "random"})
     waiting = [prepare(override(random, {"seed": seed}), Path("unused")) for seed in range(4)]
+    place, share = Place(Home(tmp_path), Path("unused"), "cpu", LEDGER), Share(num_gpus=0.0)
     ended, was_killed = [], False
     while len(ended) < 4:
-        while waiting and pool.room():
-            pool.start(waiting.pop(0))
-        assert len(pool.running) <= 2
+        while waiting and pool.has_room(share):
+            pool.start(waiting.pop(0), place, share)
+        assert len(pool.seconds) <= 2
         ended += pool.wait(0.2)
         if not was_killed and (processes := started(tmp_path)):
             os.kill(processes[0], signal.SIGKILL)
@@ -56,3 +56,20 @@ def test_actors_run_one_trial_after_another_and_one_that_dies_begins_anew(pool, 
     pool.close()
     psutil.wait_procs([psutil.Process(pid) for pid in set(started(tmp_path)) if psutil.pid_exists(pid)], timeout=10)
     assert not any(psutil.pid_exists(pid) for pid in started(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("held", "share", "nodes", "room"),
+    [
+        ([], Share(1, 0), ((2, 0),), True),
+        ([Share(1, 0)] * 2, Share(1, 0), ((2, 0),), False),
+        ([Share(1, 0)] * 2, Share(1, 0), ((2, 0), (1, 0)), True),
+        ([Share(1, 0)], Share(2, 0), ((2, 0), (1, 0)), False),
+        ([Share(1, 0.25)] * 4, Share(1, 0.25), ((8, 1),), False),
+        ([Share(1, 0.25)] * 3, Share(1, 0.25), ((8, 1),), True),
+        ([Share(2, 0), Share(1, 0)], Share(1, 0), ((2, 0),), False),
+        ([Share(1, 0)], Share(0.5, 0), ((1, 0), (1, 0)), True),
+    ],
+)
+def test_room_is_what_the_trials_that_run_leave_on_a_node(held, share, nodes, room):
+    assert fits(held, share, Resources(nodes)) is room

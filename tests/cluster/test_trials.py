@@ -1,4 +1,4 @@
-"""Experiments as Ray Tune trials: real ones, some of which fail in the ways that trials fail."""
+"""Experiments as trials on Ray: real ones, some of which fail in the ways that trials fail."""
 
 import json
 import os
@@ -16,10 +16,9 @@ from own_strategy import EXAMPLE
 from cluster.failures import Failure, read_failure
 from cluster.limits import Meter, Spending, Spent
 from cluster.named import Kind, Named
-from cluster.place import Place, Share, described
+from cluster.place import Place
 from cluster.runtime import connected
-from cluster.trials import _attempt, run_trials, unfinished
-from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
+from cluster.trials import run_trials, unfinished
 from rambo.fields import override
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -133,42 +132,6 @@ def test_a_fit_that_collapses_is_a_final_failure_that_stops_no_other(tiny, two_c
     assert ("collapsed", experiments[0].folder) in events(home)
 
 
-@pytest.mark.parametrize(
-    ("error", "cause", "final"),
-    [
-        (MemoryError("no room"), "memory", False),
-        (torch.OutOfMemoryError("CUDA out of memory"), "memory", False),
-        (FitCollapsed("all scores are equal"), "collapsed", True),
-        (StrategyFailed("it must pick 40 images"), "error", True),
-        (InvalidInput("the disk is full"), "refused", False),
-        (RuntimeError("a bug"), "error", True),
-    ],
-)
-def test_each_cause_of_failure_is_told_apart(prepared, tmp_path, monkeypatch, error, cause, final):
-    def broken(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr("cluster.trials.run", broken)
-    home = Home(tmp_path)
-    failure = _attempt(prepared.folder, prepared.config, Store(home), described(place(home), Share()))
-    assert failure is not None
-    assert (failure.cause, failure.is_final) == (cause, final)
-    assert str(error) in failure.reason
-
-
-def test_a_trial_that_reads_something_else_than_its_command_has_read_is_refused(tiny, prepared, tmp_path):
-    home = Home(tmp_path)
-    other = override(tiny, {"strategy": "random"})
-    failure = _attempt(prepared.folder, other, Store(home), described(place(home), Share()))
-    assert failure is not None
-    assert failure.cause == "refused"
-    assert failure.reason.startswith("A trial must read what its command has read, got other data, other weights or an")
-    assert failure.reason.endswith(
-        f"{prepare(other, Path('unused')).folder} instead of {prepared.folder}; give the command again."
-    )
-    assert read_result(home, prepared.folder) is None
-
-
 def test_a_strategy_of_a_folder_that_only_this_process_knows_runs_in_a_trial_s(tiny, two_cpus, modules, tmp_path):
     """Ray has started without that folder in its path, as a cluster has that is there before its users are."""
     path = modules.write(EXAMPLE, "a_file_outside")
@@ -199,3 +162,22 @@ def test_a_failure_that_may_pass_is_tried_again_by_the_next_command(prepared, tm
     for cause, waiting in (("killed", 1), ("memory", 1), ("refused", 1), ("collapsed", 0), ("error", 0)):
         home.write(f"{prepared.folder}/failure.json", json_bytes(vars(Failure(cause, "why"))))
         assert len(unfinished([prepared, prepared], home)) == waiting
+
+
+def test_trials_of_one_utility_model_wait_for_the_one_that_fits_it(tiny, tmp_path):
+    """Of three budgets of two seeds the first of each seed goes, then controls; the others once that has ended."""
+    cells = [{"acquisition.budget": 40}, {"acquisition.budget": 60}, {"strategy": "random"}]
+    configs = {(s, c): override(tiny, {**cell, "seed": s}) for s in (0, 1) for c, cell in enumerate(cells)}
+    one = {key: prepare(config, Path("unused")) for key, config in configs.items()}
+    line, begun = Line(one.values(), Store(Home(tmp_path))), []
+    while (first := line.first()) is not None:
+        line.begin(first)
+        begun.append(first)
+    assert begun == [one[0, 0], one[0, 2], one[1, 0], one[1, 2]]
+    line.end(one[1, 0])
+    assert line.first() is one[1, 1]
+    line.begin(one[1, 1])
+    assert line.first() is None
+    assert len(line) == 1
+    line.end(one[0, 0])
+    assert line.first() is one[0, 1]

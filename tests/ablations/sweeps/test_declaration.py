@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ablations.factors import Factor
-from ablations.sweeps.declaration import check_deadline, line_of, read_file, read_text
+from ablations.sweeps.declaration import check_deadline, line_of, read_text
+from ablations.sweeps.kept import Kept
 from rambo.errors import InvalidInput
 from rambo.fields import flatten
 
@@ -146,10 +147,10 @@ def test_a_deadline_that_is_past_is_refused():
 
 def test_a_file_that_is_not_there_or_no_text_is_one_sentence(tmp_path):
     with pytest.raises(InvalidInput, match=r"file must be readable text, got .*none.toml \(No such file"):
-        read_file(tmp_path / "none.toml")
+        Kept.of(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(InvalidInput, match=r"it is not in UTF-8"):
-        read_file(tmp_path / "bytes.toml")
+        Kept.of(tmp_path / "bytes.toml")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""What a sweep has had of a cluster, kept in steps as it goes: nothing is counted twice, and a kill loses a minute."""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+from ablations.sweeps.kept import named_sweep
+from cluster.place import Share
+from rambo.home import Home
+
+STEP_SECONDS = 60.0
+"""What of a trial that runs may not be written down yet."""
+
+
+@dataclass
+class Hours:
+    """The hours of one sweep, over all drivers that worked on it."""
+
+    home: Home
+    sweep: str
+    core_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    _counted: dict[str, float] = field(default_factory=dict)
+    """Of each trial that runs, what is written down."""
+
+    @classmethod
+    def kept(cls, home: Home, sweep: str) -> "Hours":
+        """As the drivers before have left them."""
+        found = cls(home, sweep)
+        for line in home.read_lines(found._ledger):
+            entry = json.loads(line)
+            found.core_seconds += entry["core_seconds"]
+            found.gpu_seconds += entry["gpu_seconds"]
+        return found
+
+    def running(self, folder: str, share: Share, seconds: float) -> None:
+        """A trial has held its share for so long and goes on."""
+        if seconds - self._counted.get(folder, 0.0) >= STEP_SECONDS:
+            self._add(folder, share, seconds - self._counted.get(folder, 0.0))
+            self._counted[folder] = seconds
+
+    def ended(self, folder: str, share: Share, seconds: float) -> None:
+        """A trial has held its share for so long and holds it no more."""
+        self._add(folder, share, seconds - self._counted.pop(folder, 0.0))
+
+    def open_seconds(self, folder: str, seconds: float) -> float:
+        """Of what a running trial has had, that which is not written down."""
+        return seconds - self._counted.get(folder, 0.0)
+
+    def _add(self, what: str, share: Share, seconds: float) -> None:
+        cores, gpus = share.num_cpus * seconds, (share.num_gpus or 0.0) * seconds
+        entry = {
+            "what": what,
+            "time": round(time.time(), 3),
+            "core_seconds": round(cores, 3),
+            "gpu_seconds": round(gpus, 3),
+        }
+        self.home.append(self._ledger, (json.dumps(entry) + "\n").encode())
+        self.core_seconds += cores
+        self.gpu_seconds += gpus
+
+    @property
+    def _ledger(self) -> str:
+        return f"{named_sweep(self.sweep, self.home).folder}/hours.jsonl"
