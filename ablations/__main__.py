@@ -23,6 +23,7 @@ from ablations.run import (
 from ablations.show import count_line, list_table, plan_text, status_text
 from ablations.statistics import analyse, check_versions
 from ablations.study import Study
+from ablations.sweeps.command import add_sweep, run_command_sweep
 from ablations.terminal import conclusion
 from ablations.verify import differences
 from cluster.limits import add_spending_flags, read_spending
@@ -78,6 +79,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     _add(commands, "ui", "start MLflow's pages on the home", reporting=False).add_argument(
         "--port", type=port, default=5000, help="on this machine alone (default %(default)s)"
     )
+    add_sweep(commands)
     return parse(parser, arguments)
 
 
@@ -180,6 +182,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "verify": run_command_verify,
     "sync": run_command_sync,
     "ui": run_command_ui,
+    "sweep": run_command_sweep,
 }
 
 

@@ -161,6 +161,11 @@ class Showing:
         """Show a trial soon."""
         self._publisher.publish(entry)
 
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """Where to look; nowhere before MLflow has answered."""
+        return self._board.pages if self._board.is_open else ()
+
     def update(self, summary: BoardSummary) -> None:
         """Show how things stand above the trials soon."""
         self._publisher.update(summary)

@@ -95,6 +95,14 @@ class TrialPool:
             running.ready, running.begun = None, time.monotonic()
         return [ended for call in done if call in self._running and (ended := self._end(call)) is not None]
 
+    def stop(self, folder: str) -> None:
+        """End a trial that runs; what it was about to write is lost."""
+        import ray
+
+        for call in [call for call, running in self._running.items() if running.one.folder == folder]:
+            ray.kill(self._running.pop(call).actor)
+            self._lost.pop(folder, None)
+
     def rest(self) -> None:
         """Give back what actors without a trial hold, such as for a collection."""
         import ray

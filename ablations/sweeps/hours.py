@@ -20,6 +20,8 @@ class Hours:
     sweep: str
     core_seconds: float = 0.0
     gpu_seconds: float = 0.0
+    _ends: list[float] = field(default_factory=list)
+    """When trials ended, in seconds since 1970."""
     _counted: dict[str, float] = field(default_factory=dict)
     """Of each trial that runs, what is written down."""
 
@@ -31,26 +33,34 @@ class Hours:
             entry = json.loads(line)
             found.core_seconds += entry["core_seconds"]
             found.gpu_seconds += entry["gpu_seconds"]
+            found._ends += [entry["time"]] if entry["is_end"] else []
         return found
+
+    def ended_in(self, seconds: float) -> float | None:
+        """Trials an hour that have ended in the last so many seconds; None where none has."""
+        since = time.time() - seconds
+        ended = [one for one in self._ends if one > since]
+        return len(ended) * 3600 / seconds if ended else None
 
     def running(self, folder: str, share: Share, seconds: float) -> None:
         """A trial has held its share for so long and goes on."""
         if seconds - self._counted.get(folder, 0.0) >= STEP_SECONDS:
-            self._add(folder, share, seconds - self._counted.get(folder, 0.0))
+            self._add(folder, share, seconds - self._counted.get(folder, 0.0), is_end=False)
             self._counted[folder] = seconds
 
-    def ended(self, folder: str, share: Share, seconds: float) -> None:
-        """A trial has held its share for so long and holds it no more."""
-        self._add(folder, share, seconds - self._counted.pop(folder, 0.0))
+    def ended(self, folder: str, share: Share, seconds: float, *, is_end: bool = True) -> None:
+        """A trial, or a collection, has held its share for so long and holds it no more; whether it `is_end` of one."""
+        self._add(folder, share, seconds - self._counted.pop(folder, 0.0), is_end=is_end)
 
     def open_seconds(self, folder: str, seconds: float) -> float:
         """Of what a running trial has had, that which is not written down."""
         return seconds - self._counted.get(folder, 0.0)
 
-    def _add(self, what: str, share: Share, seconds: float) -> None:
+    def _add(self, what: str, share: Share, seconds: float, *, is_end: bool) -> None:
         cores, gpus = share.num_cpus * seconds, (share.num_gpus or 0.0) * seconds
         entry = {
             "what": what,
+            "is_end": is_end,
             "time": round(time.time(), 3),
             "core_seconds": round(cores, 3),
             "gpu_seconds": round(gpus, 3),

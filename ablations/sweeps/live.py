@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from contextlib import ExitStack, suppress
-from dataclasses import replace
-from statistics import fmean
+from dataclasses import dataclass, replace
 
 from ablations.margin import MARGIN
 from ablations.plans import named_study, read_study, with_margin
@@ -13,6 +12,7 @@ from ablations.sweeps.choice import Candidate, Cost
 from ablations.sweeps.studies import SweepStudy, standing_of, with_owner
 from cluster.failures import Failure
 from cluster.place import Place, Share
+from cluster.tracking.server import server_address
 from rambo.errors import InvalidInput
 from rambo.progress import Progress
 from rambo.result import read_result
@@ -39,10 +39,12 @@ class LiveStudy:
         self.done, self.failed = set(now.folders("done")), set(now.folders("failed"))
         self.waiting = dict.fromkeys(folder for folder in now.folders("missing", "stale") if not self._has(folder))
         self.in_hand = set[str]()
-        self._cells = {folder: cell for (cell, _), folder in reversed(self.plan.folders.items())}
-        self._seconds = defaultdict[str, list[float]](list)
+        self._cells = {folder: cell for (cell, _), folder in reversed(list(self.plan.folders.items()))}
+        self._took = defaultdict[str, _Mean](_Mean)
+        self._took_any = _Mean()
         for folder in now.folders("done")[:TIMED]:
             self._time(folder)
+        self.is_closed = False
         self._showing = show_study(self.plan, self._home, progress)
         for entry in self.plan.entries(self._home):
             self._showing.publish(entry)
@@ -51,6 +53,12 @@ class LiveStudy:
     def name(self) -> str:
         """Of the study."""
         return self.study.name
+
+    @property
+    def page(self) -> str:
+        """Where its trials are seen: an address on a server, else its experiment."""
+        pages, server = self._showing.pages, server_address(self._home)
+        return f"{server}{pages[0]}" if server and pages else f"the experiment ablations/{self.name}"
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -66,10 +74,9 @@ class LiveStudy:
         return self._larger.get(folder, self.share)
 
     def cost(self, folder: str) -> Cost:
-        """What a trial is expected to take: as others of its cell did, else as any of the study; 0 if none has ended."""
-        known = self._seconds.get(self._cells[folder]) or [one for many in self._seconds.values() for one in many]
-        share = self.share_of(folder)
-        return Cost(fmean(known) if known else 0.0, share.num_cpus, share.num_gpus or 0.0)
+        """What a trial is expected to take: as others of its cell did, else as any of the study; 0 before one ends."""
+        share, known = self.share_of(folder), self._took.get(self._cells[folder], self._took_any)
+        return Cost(known.value, share.num_cpus, share.num_gpus or 0.0)
 
     def begin(self, folder: str) -> None:
         """A trial was started."""
@@ -92,14 +99,27 @@ class LiveStudy:
         for entry in self.plan.entries(self._home, folder):
             self._showing.publish(entry)
 
-    def try_again(self) -> None:
-        """Let those wait whose failure somebody has taken back."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of it waits or runs."""
+        return not self.waiting and not self.in_hand
+
+    def give_back(self, folder: str) -> None:
+        """A trial was ended before it had a result: it waits again."""
+        if folder in self.in_hand:
+            self.in_hand.discard(folder)
+            self.waiting[folder] = None
+
+    def try_again(self) -> bool:
+        """Let those wait whose failure somebody has taken back; whether there are any."""
         again = {folder for folder in self.failed if self._home.read(f"{folder}/failure.json") is None}
         self.failed -= again
         self.waiting |= dict.fromkeys(again)
+        return bool(again)
 
     def close(self, *, killed: bool = False) -> Ended | None:
         """Write its tables, as far as it is, show all in MLflow and let it go; what a killed driver has no time for."""
+        self.is_closed = True
         with self._held:
             if killed:
                 with suppress(Exception):  # a disk that has gone away must not hide what came first
@@ -124,4 +144,20 @@ class LiveStudy:
     def _time(self, folder: str) -> None:
         result = read_result(self._home, folder)
         if result is not None:
-            self._seconds[self._cells[folder]].append(sum(result.seconds.values()))
+            seconds = sum(result.seconds.values())
+            self._took[self._cells[folder]].add(seconds)
+            self._took_any.add(seconds)
+
+
+@dataclass
+class _Mean:
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1

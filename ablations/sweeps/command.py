@@ -1,0 +1,246 @@
+"""python -m ablations sweep: what is wanted in one file, planned, brought to completion, watched and steered."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ablations.sweeps.declaration import Sweep, check_deadline
+from ablations.sweeps.driver import Driver
+from ablations.sweeps.forecast import forecast, forecast_sentences, forecast_table
+from ablations.sweeps.kept import DRIVER_LOCK, Kept, State, existing, keep, keep_state, read_kept, read_state
+from ablations.sweeps.schema import schema
+from ablations.sweeps.show import SweepStatus, status_of
+from ablations.sweeps.studies import SweepStudy, prepare_sweep, retired, standing_of, with_owner
+from cluster.collect import device_here
+from cluster.costs import workers_here
+from cluster.runtime import connected, names_cluster
+from rambo import console as terminal
+from rambo.cli import Parser, add_lab_flags
+from rambo.errors import InvalidInput, require
+from rambo.home import Home
+from rambo.progress import Progress
+from rambo.result import read_result
+
+ABOUT = """\
+Bring many studies to completion: data sets × budgets × strategies × seeds, declared in one file.
+
+  python -m ablations sweep plan spring.toml       what is missing, what it takes, what the limits leave undone
+  python -m ablations sweep apply spring.toml      run it; edits of the file are seen while it runs
+  python -m ablations sweep status spring --watch  how far it is
+  python -m ablations sweep pause spring           and resume, cancel, retry
+
+One driver a home works on all its sweeps. The same command again finishes what is missing and repeats nothing.
+docs/sweeps.md says what a file may hold; `sweep schema` prints it for editors.
+"""
+
+WATCH_SECONDS = 5.0
+
+
+def add_sweep(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """The subcommand and those below it."""
+    text = "many studies, declared in one file, brought to completion within limits"
+    sweep = commands.add_parser(
+        "sweep",
+        help=text,
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    below = sweep.add_subparsers(dest="action", required=True, metavar="ACTION")
+    planning = _add(below, "plan", "what is missing, what it takes, and what the limits leave undone", "file")
+    planning.add_argument("--price", type=float, metavar="MONEY", help="of a core-hour, or of a GPU-hour on GPUs")
+    applying = _add(below, "apply", "make it what is wanted, and work on it unless a driver does", "file")
+    applying.add_argument(
+        "--rerun-outdated", action="store_true", help="run trials again that another training version has measured"
+    )
+    showing = _add(below, "status", "how far it is, what it has spent and what comes next", "name")
+    showing.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s")
+    showing.add_argument("--json", action="store_true", help="for programs")
+    _add(below, "pause", "start nothing more; what runs goes on to its end", "name")
+    _add(below, "resume", "go on with what was paused or cancelled", "name")
+    _add(below, "cancel", "start nothing more and end what runs; results stay", "name")
+    _add(below, "retry", "try the trials again that failed for good", "name")
+    below.add_parser("schema", help="the JSON schema of a sweep's file, for editors", allow_abbrev=False)
+
+
+def _add(below: "argparse._SubParsersAction[Parser]", name: str, text: str, what: str) -> Parser:
+    command = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+    if what == "file":
+        command.add_argument("file", type=Path, metavar="FILE", help="a sweep in TOML; docs/sweeps.md has examples")
+    else:
+        command.add_argument("name", metavar="NAME", help="of a sweep of the home")
+    add_lab_flags(command)
+    return command
+
+
+def run_command_sweep(options: argparse.Namespace) -> None:
+    """ablations sweep."""
+    ACTIONS[options.action](options)
+
+
+def run_plan(options: argparse.Namespace) -> None:
+    """ablations sweep plan."""
+    home, progress = Home(options.home), Progress(quiet=options.quiet)
+    require(options.price is None or 0 < options.price < 1e6, f"--price must be positive, got {options.price}.")
+    _, sweep = Kept.of(options.file)
+    studies = _prepared(sweep, options, progress)
+    for study in studies:
+        with_owner(study, home)
+    found = [forecast(study, study.place(home, options.data_dir), progress) for study in studies]
+    workers = _workers(options)
+    now = datetime.now(UTC)
+    terminal.show(
+        forecast_table(found),
+        *forecast_sentences(sweep, found, workers=workers, price=options.price, now=now),
+    )
+
+
+def _workers(options: argparse.Namespace) -> int:
+    """Of the cluster as it is now, else of this machine."""
+    if names_cluster():
+        with connected(None) as resources:
+            return max(1, resources.num_gpus or resources.num_cpus)
+    return workers_here(device_here(options.device))
+
+
+def _prepared(sweep: Sweep, options: argparse.Namespace, progress: Progress) -> list[SweepStudy]:
+    with progress.doing("reading data and drawing splits"):
+        return prepare_sweep(sweep, options.data_dir)
+
+
+def run_apply(options: argparse.Namespace) -> None:
+    """ablations sweep apply."""
+    home, progress = Home(options.home), Progress(quiet=options.quiet)
+    kept, sweep = Kept.of(options.file)
+    check_deadline(sweep, datetime.now(UTC))
+    home.check_writable()
+    studies = _prepared(sweep, options, progress)
+    for study in studies:
+        with_owner(study, home)
+    _settle_outdated(studies, home, rerun=options.rerun_outdated)
+    before = read_kept(home, sweep.name)
+    progress.say(_applied(sweep, studies, home, is_new=before is None))
+    keep(home, kept, sweep)
+    if before is None or read_state(home, sweep.name) == "cancelled":
+        keep_state(home, sweep.name, "running")
+    _drive(sweep.name, options, home, progress)
+
+
+def _settle_outdated(studies: list[SweepStudy], home: Home, *, rerun: bool) -> None:
+    """Take away results of other training versions, or refuse to mix them with new ones."""
+    for study in studies:
+        old = [one for one in standing_of(study, home).folders("stale") if read_result(home, one) is not None]
+        require(
+            not old or rerun,
+            f"The study {study.name} must have trials of one training version, got {len(old)} of another than this "
+            "code's; give --rerun-outdated to measure them again, or run the sweep with the code that measured them.",
+        )
+        for folder in old:
+            home.remove(f"{folder}/result.json")
+
+
+def _applied(sweep: Sweep, studies: list[SweepStudy], home: Home, *, is_new: bool) -> str:
+    standings = [standing_of(study, home) for study in studies]
+    done, failed = (sum(len(one.folders(state)) for one in standings) for state in ("done", "failed"))
+    waiting = sum(len(one.folders("missing", "stale")) for one in standings)
+    gone = sum(len(retired(study, home)) for study in studies)
+    left_out = f", {gone} are in it no more and stay in the home" if gone else ""
+    verb = "is new" if is_new else "is applied"
+    return f"{sweep.name} {verb}: {waiting} trials to run, {done} done, {failed} failed{left_out}."
+
+
+def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progress) -> None:
+    """Work on all sweeps of the home, unless a driver does."""
+    driver = Driver(home, options.data_dir, progress)
+    try:
+        with home.lock(DRIVER_LOCK, "busy"):
+            pass
+    except InvalidInput:
+        print(f"The driver that is at work sees {name} at its next choice: python -m ablations sweep status {name}")
+        return
+    driver.run()
+    terminal.show(f"{driver.num_run} trials were run now.")
+    _show(status_of(existing(home, name), home, options.data_dir))
+    for sweep in driver.sweeps.values():
+        for ended in sweep.ended.values():
+            if ended.unpublished is not None:
+                terminal.show(ended.unpublished)
+        for study in sweep.studies:
+            print(home.path(f"studies/{study}/report.html"))
+
+
+def run_status(options: argparse.Namespace) -> None:
+    """ablations sweep status."""
+    home = Home(options.home)
+    kept = existing(home, options.name)
+    while True:
+        status = status_of(kept, home, options.data_dir)
+        if options.json:
+            print(json.dumps(status.to_json(), ensure_ascii=False))
+        else:
+            _show(status)
+        if not options.watch:
+            return
+        time.sleep(WATCH_SECONDS)
+        kept = existing(home, options.name)
+
+
+def _show(status: SweepStatus) -> None:
+    terminal.show(status.table, *status.sentences())
+
+
+def run_pause(options: argparse.Namespace) -> None:
+    """ablations sweep pause."""
+    _steer(options, "paused", "Pausing {name}: the {running} trials that run go on to their end, none is started.")
+
+
+def run_cancel(options: argparse.Namespace) -> None:
+    """ablations sweep cancel."""
+    said = "Cancelling {name}: the {running} trials that run are ended and lose what they have in hand; results stay."
+    _steer(options, "cancelled", said)
+
+
+def run_resume(options: argparse.Namespace) -> None:
+    """ablations sweep resume."""
+    _steer(options, "running", "Resuming {name}: what is missing is started again; {running} trials run now.")
+    _drive(options.name, options, Home(options.home), Progress(quiet=options.quiet))
+
+
+def run_retry(options: argparse.Namespace) -> None:
+    """ablations sweep retry."""
+    home = Home(options.home)
+    studies = prepare_sweep(existing(home, options.name).declared(), options.data_dir)
+    failed = [folder for study in studies for folder in standing_of(study, home).folders("failed")]
+    print(f"Retrying {options.name}: the {len(failed)} trials that failed are tried again, what runs goes on.")
+    for folder in failed:
+        home.remove(f"{folder}/failure.json")
+    if failed:
+        _drive(options.name, options, home, Progress(quiet=options.quiet))
+
+
+def _steer(options: argparse.Namespace, state: State, sentence: str) -> None:
+    home = Home(options.home)
+    status = status_of(existing(home, options.name), home, options.data_dir)
+    running = sum(one.running for one in status.studies)
+    print(sentence.format(name=options.name, running=running), flush=True)
+    keep_state(home, options.name, state)
+
+
+def run_schema(options: argparse.Namespace) -> None:
+    """ablations sweep schema."""
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "plan": run_plan,
+    "apply": run_apply,
+    "status": run_status,
+    "pause": run_pause,
+    "resume": run_resume,
+    "cancel": run_cancel,
+    "retry": run_retry,
+    "schema": run_schema,
+}

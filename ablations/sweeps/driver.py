@@ -1,0 +1,379 @@
+"""The one driver of a home: brings all its sweeps to completion, highest priority first, within their limits.
+
+It reads anew what is wanted at each choice, so what is applied, edited, paused or taken back meanwhile is seen by the
+next one. All it knows stands in the home: another driver goes on where this one was.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ablations.run import Ended as EndedStudy
+from ablations.sweeps.choice import Candidate, Cost, Spent, Standing, in_order, obstacle
+from ablations.sweeps.declaration import Sweep
+from ablations.sweeps.hours import Hours
+from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, Kept, State, all_kept, keep, read_state
+from ablations.sweeps.live import LiveStudy
+from ablations.sweeps.studies import prepare_study
+from cluster.collect import collect, device_here, pilot
+from cluster.place import Share, settle
+from cluster.pool import Ended, TrialPool
+from cluster.runtime import check_nodes, connected, files_of, resources_now
+from rambo.errors import InvalidInput
+from rambo.formats import json_bytes
+from rambo.home import Home
+from rambo.preparation import Prepared
+from rambo.progress import Progress, Units
+from rambo.store import Store
+
+WAIT_SECONDS = 1.0
+"""How long a look at what runs lasts."""
+
+TELL_SECONDS = 5.0
+"""How often a driver says that it is there."""
+
+BUSY = "A home must have one driver at a time, got a second: the one at work sees what was applied at its next choice."
+
+
+@dataclass
+class LiveSweep:
+    """A sweep in the hands of the driver."""
+
+    kept: Kept
+    declared: Sweep
+    hours: Hours
+    state: State = "running"
+    studies: dict[str, LiveStudy] = field(default_factory=dict)
+    why: str | None = None
+    """What keeps its next trial from being started, one sentence."""
+    ended: dict[str, EndedStudy] = field(default_factory=dict)
+    """Studies that are complete, by name."""
+
+    @property
+    def name(self) -> str:
+        """Of the sweep."""
+        return self.declared.name
+
+
+@dataclass
+class _InHand:
+    sweep: str
+    share: Share
+    one: Prepared
+    cost: Cost
+    fit: str | None
+    """The û that it fits and others wait for."""
+
+
+class Driver:
+    """All sweeps of a home, from here to their completion."""
+
+    def __init__(self, home: Home, data_dir: Path, progress: Progress) -> None:
+        self._home, self._data_dir, self._progress = home, data_dir, progress
+        self.sweeps: dict[str, LiveSweep] = {}
+        self._in_hand: dict[str, _InHand] = {}
+        self._collected: set[str] = set()
+        self._fits: dict[str, str | None] = {}
+        self._fitted: set[str] = set()
+        self._said: set[str] = set()
+        self._order: list[Candidate] | None = None
+        self._told = float("-inf")
+        self.num_run = 0
+        """Trials that ended in these hands."""
+
+    def run(self) -> None:
+        """Until nothing is left that may be started; raises `InvalidInput` where another driver is at work."""
+        with self._home.lock(DRIVER_LOCK, BUSY), self._progress.units("trials", 1) as units:
+            with self._progress.doing("starting Ray"):
+                connection = connected(None)
+                resources = connection.__enter__()
+            try:
+                del resources
+                self._fitted = set(Store(self._home).known_utilities())
+                with TrialPool() as pool:
+                    self._loop(pool, units)
+            finally:
+                self._home.remove(DRIVER)
+                connection.__exit__(None, None, None)
+
+    def _loop(self, pool: TrialPool, units: Units) -> None:
+        try:
+            while True:
+                self._refresh(pool)
+                self._fill(pool, units)
+                if not pool.seconds:
+                    break
+                for ended in pool.wait(WAIT_SECONDS):
+                    self._end(ended, units)
+                self._tick(pool, units)
+        except BaseException:
+            self._note_hours(pool, is_end=True)
+            for live in self._live():
+                live.close(killed=True)
+            raise
+        for sweep in self.sweeps.values():
+            for live in list(sweep.studies.values()):
+                self._conclude(sweep, live)
+
+    # what is wanted
+
+    def _refresh(self, pool: TrialPool) -> None:
+        for kept in all_kept(self._home):
+            try:
+                self._see(self._as_edited(kept), pool)
+            except InvalidInput as error:
+                known = "goes on as it was" if kept.sweep in self.sweeps else "waits"
+                self._say_once(f"sweep {kept.sweep} {known}: {error}")
+
+    def _as_edited(self, kept: Kept) -> Kept:
+        edited = kept.edited()
+        if edited is None:
+            return kept
+        keep(self._home, edited, edited.declared())
+        return edited
+
+    def _see(self, kept: Kept, pool: TrialPool) -> None:
+        sweep, state = self.sweeps.get(kept.sweep), read_state(self._home, kept.sweep)
+        if state == "cancelled":
+            if sweep is not None and sweep.state != state:
+                self._cancel(sweep, pool)
+            if sweep is None:
+                return
+        if sweep is None or sweep.kept.text != kept.text:
+            sweep = self._take(kept, sweep)
+        self._retry(sweep)
+        if sweep.state != state:
+            sweep.state, sweep.why, self._order = state, None, None
+
+    def _take(self, kept: Kept, before: LiveSweep | None) -> LiveSweep:
+        """Make a sweep what it is now declared to be; a study that is as it was stays in hand."""
+        declared = kept.declared()
+        standing = {} if before is None else before.studies
+        new = []
+        for study in declared.by_priority:
+            live = standing.get(study.name)
+            if live is None or live.study.declared != study:
+                with self._progress.doing(f"reading data and drawing splits of {study.name}"):
+                    prepared = prepare_study(declared.name, study, self._data_dir)
+                place = prepared.place(self._home, self._data_dir)
+                share, _ = settle(place, self._progress)
+                check_nodes(self._home, files_of(one.config for one in prepared.prepared.values()))
+                new.append((prepared, place, share))
+        sweep = before or LiveSweep(kept, declared, Hours.kept(self._home, kept.sweep))
+        sweep.kept, sweep.declared = kept, declared
+        wanted = {study.name for study in declared.studies}
+        for name in [name for name in sweep.studies if name not in wanted]:
+            self._conclude(sweep, sweep.studies.pop(name))
+        for prepared, place, share in new:
+            if prepared.name in sweep.studies:
+                sweep.studies.pop(prepared.name).close()
+            sweep.studies[prepared.name] = LiveStudy(prepared, place, share, self._progress)
+            sweep.ended.pop(prepared.name, None)
+        self.sweeps[sweep.name], self._order = sweep, None
+        return sweep
+
+    def _retry(self, sweep: LiveSweep) -> None:
+        for name, live in sweep.studies.items():
+            if live.failed and live.try_again():
+                self._order = None
+                if live.is_closed:
+                    sweep.studies[name] = LiveStudy(live.study, live.place, live.share, self._progress)
+                    sweep.ended.pop(name, None)
+
+    def _cancel(self, sweep: LiveSweep, pool: TrialPool) -> None:
+        seconds = pool.seconds
+        for folder in [folder for folder, held in self._in_hand.items() if held.sweep == sweep.name]:
+            held = self._in_hand.pop(folder)
+            pool.stop(folder)
+            sweep.hours.ended(folder, held.share, seconds[folder], is_end=False)
+            for live in self._live():
+                live.give_back(folder)
+
+    # what is started
+
+    def _fill(self, pool: TrialPool, units: Units) -> None:
+        if self._order is None:
+            self._order = in_order(one for live in self._live() for one in live.candidates)
+        waiting = {one.folder for one in self._order if one.folder in self.sweeps[one.sweep].studies[one.study].waiting}
+        units.total = units.done + len(waiting | self._in_hand.keys())
+        for sweep in self.sweeps.values():
+            sweep.why = None
+        for candidate in list(self._order):
+            sweep = self.sweeps[candidate.sweep]
+            live = sweep.studies[candidate.study]
+            if sweep.state != "running" or candidate.folder in self._in_hand or candidate.folder not in live.waiting:
+                continue
+            if not pool.has_room(live.share_of(candidate.folder)):
+                return
+            if not self._may_start(candidate, sweep, live, pool):
+                continue
+            self._start(candidate, live, pool, units)
+
+    def _may_start(self, candidate: Candidate, sweep: LiveSweep, live: LiveStudy, pool: TrialPool) -> bool:
+        cost = live.cost(candidate.folder)
+        why = self._obstacle(sweep, cost, pool)
+        if why is not None:
+            sweep.why = why
+            return False
+        one, _ = live.trials[candidate.folder]
+        if one.known_id not in self._collected and not self._collect(candidate, sweep, live, pool):
+            return False
+        return self._fit_of(one) not in {held.fit for held in self._in_hand.values()} - {None}
+
+    def _start(self, candidate: Candidate, live: LiveStudy, pool: TrialPool, units: Units) -> None:
+        folder, share = candidate.folder, live.share_of(candidate.folder)
+        one, _ = live.trials[folder]
+        live.begin(folder)
+        self._in_hand[folder] = _InHand(candidate.sweep, share, one, live.cost(folder), self._fit_of(one))
+        assert self._order is not None
+        self._order.remove(candidate)
+        units.begin(folder)
+        pool.start(one, live.place, share)
+
+    def _obstacle(self, sweep: LiveSweep, cost: Cost, pool: TrialPool) -> str | None:
+        resources = resources_now()
+        return obstacle(
+            self._standing(sweep, pool), cost, now=datetime.now(UTC), cluster_cpus=float(resources.num_cpus)
+        )
+
+    def _standing(self, sweep: LiveSweep, pool: TrialPool) -> Standing:
+        seconds = pool.seconds
+        running, open_cores, open_gpus = [], 0.0, 0.0
+        for folder, held in self._in_hand.items():
+            if held.sweep == sweep.name:
+                so_far = seconds.get(folder, 0.0)
+                running.append(Cost(max(0.0, held.cost.seconds - so_far), held.cost.cpus, held.cost.gpus))
+                not_noted = sweep.hours.open_seconds(folder, so_far)
+                open_cores += not_noted * held.cost.cpus
+                open_gpus += not_noted * held.cost.gpus
+        spent = Spent(
+            sweep.hours.core_seconds + open_cores,
+            sweep.hours.gpu_seconds + open_gpus,
+            sum(len(live.failed) for live in sweep.studies.values()),
+        )
+        return Standing(sweep.declared.limits, sweep.declared.on_failure, spent, running)
+
+    def _fit_of(self, one: Prepared) -> str | None:
+        """The û that the store lacks and this trial will fit."""
+        if one.folder not in self._fits:
+            self._fits[one.folder] = one.utility_key
+        key = self._fits[one.folder]
+        return None if key in self._fitted else key
+
+    # what is measured first
+
+    def _collect(self, candidate: Candidate, sweep: LiveSweep, live: LiveStudy, pool: TrialPool) -> bool:
+        """Measure what the sweep's trials of this priority are known to need; of this seed alone where all is too much.
+
+        Whether the trial may now be started.
+        """
+        alike = [one for one in self._order or [] if (one.sweep, one.priority) == (sweep.name, candidate.priority)]
+        for group in (alike, [one for one in alike if one.seed_place == candidate.seed_place]):
+            if self._collected_for(group, sweep, live, pool):
+                return True
+        return False
+
+    def _collected_for(self, group: Iterable[Candidate], sweep: LiveSweep, live: LiveStudy, pool: TrialPool) -> bool:
+        device = live.study.declared.device
+        trials = [sweep.studies[one.study].trials[one.folder][0] for one in group if one.study in sweep.studies]
+        missing = [one for one in trials if one.known_id not in self._collected]
+        with self._progress.doing("looking up what the store has"):
+            work = live.place.known_work(missing)
+        if work.num_trainings or work.num_ot:
+            limits = sweep.declared.limits
+            if limits.core_hours is not None or limits.gpu_hours is not None or limits.deadline is not None:
+                estimate = pilot(work, Store(self._home), device_here(device))
+                why = self._obstacle(sweep, Cost(estimate.seconds(1), 1.0), pool)
+                if why is not None:
+                    sweep.why = f"measuring what the next trials need: {why}"
+                    return False
+            pool.rest()
+            held = sum(held.share.num_cpus for held in self._in_hand.values())
+            cpus = max(1.0, resources_now().num_cpus - held)
+            told = f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances of {sweep.name}"
+            self._progress.say(told)
+            start = time.monotonic()
+            collect(work, self._home, num_workers=None, device=device, progress=self._progress)
+            sweep.hours.ended("collection", Share(cpus, 0.0), time.monotonic() - start, is_end=False)
+        self._collected |= {one.known_id for one in missing}
+        return True
+
+    # what has ended
+
+    def _end(self, ended: Ended, units: Units) -> None:
+        folder, held = ended.one.folder, self._in_hand.pop(ended.one.folder)
+        sweep = self.sweeps[held.sweep]
+        sweep.hours.ended(folder, held.share, ended.seconds)
+        larger = None
+        if ended.failure is not None and ended.failure.cause == "memory":
+            larger = held.share.doubled(resources_now())
+        if ended.failure is None and held.fit is not None:
+            self._fitted.add(held.fit)
+        for live in self._live():
+            live.end(folder, ended.failure, larger)
+        if larger is not None:
+            self._order = None
+        else:
+            self.num_run += 1
+            units.advance(1)
+        units.end(folder)
+        for other in self.sweeps.values():
+            for live in other.studies.values():
+                if live.is_complete and not live.is_closed:
+                    self._conclude(other, live)
+
+    def _conclude(self, sweep: LiveSweep, live: LiveStudy) -> None:
+        if not live.is_closed:
+            ended = live.close()
+            if ended is not None:
+                sweep.ended[live.name] = ended
+
+    def _live(self) -> list[LiveStudy]:
+        return [live for sweep in self.sweeps.values() for live in sweep.studies.values() if not live.is_closed]
+
+    # what is said
+
+    def _tick(self, pool: TrialPool, units: Units) -> None:
+        now = time.monotonic()
+        if now - self._told < TELL_SECONDS:
+            return
+        self._told = now
+        self._note_hours(pool, is_end=False)
+        with suppress(InvalidInput):
+            self._home.write(DRIVER, json_bytes(self._described(pool)))
+
+    def _note_hours(self, pool: TrialPool, *, is_end: bool) -> None:
+        for folder, seconds in pool.seconds.items():
+            held = self._in_hand[folder]
+            hours = self.sweeps[held.sweep].hours
+            if is_end:
+                hours.ended(folder, held.share, seconds, is_end=False)
+            else:
+                hours.running(folder, held.share, seconds)
+
+    def _described(self, pool: TrialPool) -> dict[str, object]:
+        resources = resources_now()
+        seconds = pool.seconds
+        return {
+            "host": platform.node(),
+            "process": os.getpid(),
+            "time": round(time.time(), 3),
+            "cpus": resources.num_cpus,
+            "gpus": resources.num_gpus,
+            "running": {
+                folder: {"sweep": held.sweep, "seconds": round(seconds.get(folder, 0.0), 1)}
+                for folder, held in self._in_hand.items()
+            },
+            "pages": {sweep.name: [live.page for live in sweep.studies.values()] for sweep in self.sweeps.values()},
+            "why": {sweep.name: sweep.why for sweep in self.sweeps.values() if sweep.why is not None},
+        }
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._progress.say(sentence)

@@ -1,0 +1,134 @@
+"""What a sweep would take before it starts: what is missing, its hours and price, and what the limits leave undone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ablations.show import fit_seconds, num_tests
+from ablations.statistics import power_text
+from ablations.sweeps.declaration import Limits, Sweep
+from ablations.sweeps.studies import Standing, SweepStudy, retired, standing_of
+from cluster.costs import Cost, duration, hours
+from cluster.place import Place
+from cluster.trials import missing_fits
+from rambo.console import Table
+from rambo.inference import attainable
+from rambo.progress import Progress
+from rambo.store import Store
+
+
+@dataclass(frozen=True)
+class StudyForecast:
+    """One study: where it stands, and what the rest of it costs."""
+
+    study: SweepStudy
+    standing: Standing
+    num_retired: int
+    num_trainings: int
+    """Known in advance, that the store lacks."""
+    cost: Cost | None
+    """None where nothing is missing."""
+
+    @property
+    def to_run(self) -> int:
+        """Trials."""
+        return len(self.standing.folders("missing", "stale"))
+
+
+def forecast(study: SweepStudy, place: Place, progress: Progress) -> StudyForecast:
+    """By what the store lacks and a few trainings that are timed here; of trials that have ended their own times."""
+    standing = standing_of(study, place.home)
+    waits = set(standing.folders("missing", "stale"))
+    waiting = [one for folder, (one, _) in study.trials.items() if folder in waits]
+    gone = len(retired(study, place.home))
+    if not waiting:
+        return StudyForecast(study, standing, gone, 0, None)
+    with progress.doing(f"looking up what the store has for {study.name}"):
+        work, fits = place.known_work(waiting), missing_fits(waiting, Store(place.home))
+    later = sum(one.num_later_trainings for one in waiting)
+    known = fit_seconds([one for one, _ in study.trials.values()], place.home)
+    cost = place.cost(work, (later, waiting[0]), list(fits.values()), known, progress)
+    return StudyForecast(study, standing, gone, work.num_trainings, cost)
+
+
+def forecast_table(found: Sequence[StudyForecast]) -> Table:
+    """A row a study, then all of them."""
+    header = ("study", "cells", "seeds", "done", "missing", "failed", "stale", "trainings", "hours", "95 % interval")
+    rows = [_row(one) for one in found]
+    if len(found) > 1:
+        counts = [sum(one.standing.counts[state] for one in found) for state in ("done", "missing", "failed", "stale")]
+        trainings = str(sum(one.num_trainings for one in found))
+        rows.append(("all", "", "", *map(str, counts), trainings, hours(seconds_of(found)), _interval(found)))
+    return Table(header, rows, leaving=("seeds", "cells", "95 % interval", "trainings"))
+
+
+def _row(one: StudyForecast) -> tuple[str, ...]:
+    grid, counts = one.study.plan.grid, one.standing.counts
+    states = [str(counts[state]) for state in ("done", "missing", "failed", "stale")]
+    cost = ("0", "") if one.cost is None else (hours(one.cost.seconds), _interval([one]))
+    return (one.study.name, str(len(grid.variants)), str(len(grid.seeds)), *states, str(one.num_trainings), *cost)
+
+
+def seconds_of(found: Sequence[StudyForecast]) -> float:
+    """On one core or GPU."""
+    return sum(one.cost.seconds for one in found if one.cost is not None)
+
+
+def interval_of(found: Sequence[StudyForecast]) -> tuple[float, float]:
+    """About 95 %; errors of studies are their own."""
+    seconds = seconds_of(found)
+    error = math.hypot(*(one.cost.seconds - one.cost.interval[0] for one in found if one.cost is not None), 0.0)
+    return max(0.0, seconds - error), seconds + error
+
+
+def _interval(found: Sequence[StudyForecast]) -> str:
+    return " to ".join(map(hours, interval_of(found)))
+
+
+def forecast_sentences(
+    sweep: Sweep, found: Sequence[StudyForecast], *, workers: int, price: float | None, now: datetime
+) -> list[str]:
+    """When it would end on so many workers, what it costs, what limits leave undone, why results no longer count."""
+    seconds, on_gpu = seconds_of(found), any(one.cost is not None and one.cost.on_gpu for one in found)
+    noun = "GPU" if on_gpu else "core"
+    lines = []
+    if seconds:
+        low, high = interval_of(found)
+        end = (now + timedelta(seconds=seconds / workers)).astimezone(UTC)
+        lines.append(
+            f"About {duration(seconds / workers)} ({duration(low / workers)} to {duration(high / workers)}) on "
+            f"{workers} {noun}{'s' if workers > 1 else ''}, until {end:%Y-%m-%d %H:%M} UTC."
+        )
+        if price is not None:
+            money = " to ".join(f"{price * value / 3600:.2f}" for value in (low, high))
+            lines.append(f"At {price:g} a {noun}-hour: {price * seconds / 3600:.2f} ({money}).")
+        undone = left_undone(sweep.limits, found, workers=workers, on_gpu=on_gpu, now=now)
+        lines += [f"The limits leave about {undone} trials undone."] if undone else []
+    for one in found:
+        lines += [f"{one.study.name}: {count} stale: {why}." for why, count in one.standing.why_stale.items()]
+        if one.num_retired:
+            lines.append(f"{one.study.name}: {one.num_retired} trials are in it no more; their results stay.")
+        grid = one.study.plan.grid
+        power = power_text(attainable(len(grid.seeds), max(1, num_tests(one.study.plan))))
+        lines.append(f"{one.study.name}: {power}")
+    return lines
+
+
+def left_undone(limits: Limits, found: Sequence[StudyForecast], *, workers: int, on_gpu: bool, now: datetime) -> int:
+    """Trials for which, in order of priority and at the mean cost of their study, no room is left."""
+    budgets = [math.inf]
+    if limits.deadline is not None:
+        budgets.append((limits.deadline - now).total_seconds() * workers)
+    most = limits.gpu_hours if on_gpu else limits.core_hours
+    if most is not None:
+        budgets.append(3600 * most)
+    left, undone = min(budgets), 0
+    for one in found:
+        if one.cost is None:
+            continue
+        each = one.cost.seconds / one.to_run
+        fitting = one.to_run if one.cost.seconds <= left else math.floor(max(0.0, left) / each)
+        undone += one.to_run - fitting
+        left -= one.cost.seconds
+    return undone

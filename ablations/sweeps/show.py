@@ -1,0 +1,209 @@
+"""How far a sweep is, as text, as JSON and as its page in MLflow: all from the home, whoever drives it."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ablations.sweeps.choice import Candidate, Cost, in_order
+from ablations.sweeps.declaration import Limits
+from ablations.sweeps.hours import Hours
+from ablations.sweeps.kept import DRIVER, Kept, State, read_state
+from ablations.sweeps.studies import Standing, SweepStudy, prepare_study, standing_of
+from cluster.costs import duration
+from rambo.console import Table
+from rambo.home import Home
+from rambo.result import read_result
+
+SILENT_SECONDS = 60.0
+"""A driver that has said nothing for so long is gone."""
+
+MOST_REASONS = 5
+"""Failures that a status lists."""
+
+MOST_NEXT = 5
+
+TIMED = 200
+"""Finished trials of a study that tell how long others take."""
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How far one study of a sweep is, in trials."""
+
+    name: str
+    priority: int
+    trials: int
+    done: int
+    running: int
+    waiting: int
+    failed: int
+    stale: int
+    """Of those that wait: such as had a result that no longer counts."""
+    reasons: Sequence[str] = ()
+    """Of those that failed."""
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """The same of a whole sweep."""
+
+    name: str
+    state: State
+    driver: str | None
+    """Where one is at work, None where none is."""
+    why: str | None
+    """What keeps the next trial from being started."""
+    studies: Sequence[StudyStatus]
+    core_hours: float
+    gpu_hours: float
+    limits: Limits
+    seconds_left: tuple[float, float] | None
+    """An interval, None where nothing is known of how long a trial takes."""
+    trials_an_hour: float | None
+    """Over the last hour; None where none has ended in it."""
+    next: Sequence[str] = ()
+    """The trials that come next."""
+    pages: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def table(self) -> Table:
+        """A row a study."""
+        header = ("study", "priority", "trials", "done", "running", "waiting", "failed", "stale")
+        rows = [(one.name, *map(str, _numbers(one))) for one in self.studies]
+        if len(self.studies) > 1:
+            totals = [sum(_numbers(one)[place] for one in self.studies) for place in range(1, 7)]
+            rows.append(("all", "", *map(str, totals)))
+        return Table(header, rows, leaving=("priority", "stale", "trials"))
+
+    def sentences(self) -> list[str]:
+        """What stands beside the table."""
+        lines = [f"{self.name}: {self._stands()}."]
+        if self.why is not None:
+            lines.append(f"Nothing more is started: {self.why}.")
+        lines.append(self._spent())
+        lines += [f"failed: {reason}" for one in self.studies for reason in one.reasons[:MOST_REASONS]]
+        if self.seconds_left is not None and any(one.waiting or one.running for one in self.studies):
+            low, high = map(duration, self.seconds_left)
+            rate = "" if self.trials_an_hour is None else f", {self.trials_an_hour:.0f} trials in the last hour"
+            lines.append(f"About {low} to {high} are left{rate}.")
+        if self.pages:
+            lines.append("In MLflow: " + " ".join(self.pages))
+        if self.next:
+            lines.append(f"Next: {'; '.join(self.next)}.")
+        return lines
+
+    def _stands(self) -> str:
+        if not any(one.waiting or one.running for one in self.studies):
+            failed = sum(one.failed for one in self.studies)
+            return "complete" if not failed else f"complete but for {failed} trials that failed"
+        return f"{self.state}, " + (f"driven on {self.driver}" if self.driver else "no driver is at work")
+
+    def _spent(self) -> str:
+        limits = self.limits
+        cores = f"{self.core_hours:.3g}" + (f" of {limits.core_hours:g}" if limits.core_hours is not None else "")
+        parts = [f"{cores} core-hours"]
+        if self.gpu_hours or limits.gpu_hours is not None:
+            gpus = f"{self.gpu_hours:.3g}" + (f" of {limits.gpu_hours:g}" if limits.gpu_hours is not None else "")
+            parts.append(f"{gpus} GPU-hours")
+        until = "" if limits.deadline is None else f", until {limits.deadline:%Y-%m-%d %H:%M %Z}"
+        return f"Spent: {', '.join(parts)}{until}."
+
+    def to_json(self) -> dict[str, object]:
+        """All of it in JSON's types."""
+        found = asdict(self)
+        deadline = self.limits.deadline
+        found["limits"]["deadline"] = None if deadline is None else deadline.isoformat()
+        return found
+
+
+def _numbers(one: StudyStatus) -> tuple[int, ...]:
+    return one.priority, one.trials, one.done, one.running, one.waiting, one.failed, one.stale
+
+
+def status_of(kept: Kept, home: Home, data_dir: Path) -> SweepStatus:
+    """How far a sweep is, by its trial folders and by what its driver said last."""
+    declared, driver = kept.declared(), _driver(home)
+    running = {folder for folder, one in driver.get("running", {}).items() if one["sweep"] == kept.sweep}
+    studies = [prepare_study(kept.sweep, study, data_dir) for study in declared.by_priority]
+    standings = [standing_of(study, home) for study in studies]
+    times = [_times(study, now, home) for study, now in zip(studies, standings, strict=True)]
+    hours = Hours.kept(home, kept.sweep)
+    waiting = [_waiting(study, now, running) for study, now in zip(studies, standings, strict=True)]
+    at_once = max(1, len(running) or int(driver.get("cpus", 1)))
+    ahead = in_order(one for many in waiting for one in many)
+    return SweepStatus(
+        kept.sweep,
+        read_state(home, kept.sweep),
+        f"{driver['host']} (process {driver['process']})" if driver else None,
+        driver.get("why", {}).get(kept.sweep),
+        [_study(study, now, running) for study, now in zip(studies, standings, strict=True)],
+        hours.core_seconds / 3600,
+        hours.gpu_seconds / 3600,
+        declared.limits,
+        _left([(len(many), found) for many, found in zip(waiting, times, strict=True)], at_once),
+        hours.ended_in(3600.0),
+        [_named(studies, one) for one in ahead[:MOST_NEXT]],
+        driver.get("pages", {}).get(kept.sweep, ()),
+    )
+
+
+def _driver(home: Home) -> dict[str, Any]:
+    found = home.record(DRIVER, lambda content: dict(json.loads(content)), "remove it")
+    return found if found and time.time() - float(found["time"]) < SILENT_SECONDS else {}
+
+
+def _study(study: SweepStudy, now: Standing, running: set[str]) -> StudyStatus:
+    counts, trials = now.counts, set(now.states)
+    waits = [folder for folder in now.folders("missing", "stale") if folder not in running]
+    reasons = [f"{_label(study, folder)}: {now.reasons[folder]}" for folder in now.folders("failed")]
+    return StudyStatus(
+        study.name,
+        study.declared.priority,
+        len(trials),
+        counts["done"],
+        len(trials & running),
+        len(waits),
+        counts["failed"],
+        counts["stale"],
+        reasons,
+    )
+
+
+def _waiting(study: SweepStudy, now: Standing, running: set[str]) -> list[Candidate]:
+    priority, seeds = study.declared.priority, {folder: place for folder, (_, place) in study.trials.items()}
+    waits = [folder for folder in now.folders("missing", "stale") if folder not in running]
+    return [Candidate(study.sweep, study.name, folder, priority, seeds[folder], Cost(0, 0)) for folder in waits]
+
+
+def _label(study: SweepStudy, folder: str) -> str:
+    cell, seed = study.plan.keys_of(folder)[0]
+    return f"{study.name}, {cell}, seed {seed}"
+
+
+def _named(studies: Sequence[SweepStudy], one: Candidate) -> str:
+    return next(_label(study, one.folder) for study in studies if study.name == one.study)
+
+
+def _times(study: SweepStudy, now: Standing, home: Home) -> list[float]:
+    results = (read_result(home, folder) for folder in now.folders("done")[:TIMED])
+    return [sum(result.seconds.values()) for result in results if result is not None]
+
+
+def _left(ahead: Sequence[tuple[int, list[float]]], at_once: int) -> tuple[float, float] | None:
+    """About 95 % of what the trials of each study that wait take, so many at once; by those that have ended."""
+    known = [one for _, times in ahead for one in times]
+    if not known:
+        return None
+    mean, variance = 0.0, 0.0
+    for count, times in ahead:
+        found = times or known
+        spread = stdev(found) if len(found) > 1 else found[0]
+        mean += count * fmean(found)
+        variance += count * spread**2 + (count * spread) ** 2 / len(found)
+    error = 2 * math.sqrt(variance)
+    return max(0.0, mean - error) / at_once, (mean + error) / at_once

@@ -1,0 +1,211 @@
+"""The driver of a home: real trials on a Ray of two CPUs, with files that change while it works."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sweep_files import study_text
+
+from ablations.plans import make_plan, read_plan, read_study
+from ablations.run import Again, Reporting, run_study
+from ablations.sweeps.driver import BUSY, Driver
+from ablations.sweeps.hours import Hours
+from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, Kept, keep_state
+from ablations.sweeps.studies import prepare_study
+from cluster.place import Place
+from rambo.errors import InvalidInput
+from rambo.home import Home
+from rambo.progress import Progress
+from rambo.result import read_result
+
+UNUSED = Path("unused")
+
+BROKEN = "def pick(request):\n    raise ValueError('no')\n"
+
+
+class Heard(Progress):
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def drive(home, progress=None):
+    driver = Driver(home, UNUSED, progress or Heard())
+    driver.run()
+    return driver
+
+
+def starts(home):
+    """Folders in the order in which trials of any study were started."""
+    found = []
+    for study in home.folders("studies"):
+        entries = map(json.loads, home.read_lines(f"studies/{study}/ledger.jsonl"))
+        found += [(entry["time"], study, entry["trial"]) for entry in entries if entry["event"] == "start"]
+    return [(study, trial) for _, study, trial in sorted(found)]
+
+
+def results(home):
+    folders = set(read_plan(home, "digits").folders.values())
+    return [result for folder in folders if (result := read_result(home, folder)) is not None]
+
+
+def during(call, *, when, home):
+    """Do `call` as soon as `when` trials have a result."""
+
+    def watch():
+        while len(list(Path(home.root).glob("trials/*/*/*/result.json"))) < when:
+            time.sleep(0.02)
+        call()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_two_sweeps_end_higher_priority_first_each_trial_once_with_the_tables_of_a_run_by_hand(
+    write, wanted, two_cpus, tmp_path
+):
+    """The second sweep comes first; both have random selection of seed 0, which runs once."""
+    wanted(write("later", study_text("low", strategy=["random", "entropy"], seeds="0")))
+    home = wanted(write("sooner", study_text("high", priority=5)))
+    driver = drive(home)
+    order = starts(home)
+    assert [study for study, _ in order] == ["high"] * 4 + ["low"]
+    assert len(set(order)) == 5 == driver.num_run
+    seeds = [int(trial.rsplit("/", 1)[1]) for study, trial in order if study == "high"]
+    assert seeds == sorted(seeds), "whole seeds first"
+    assert home.read(DRIVER) is None
+    assert drive(home).num_run == 0, "the same again repeats nothing"
+    by_hand = Home(tmp_path / "by hand")
+    study = prepare_study("none", Kept.of(tmp_path / "sooner.toml")[1].studies[0], UNUSED)
+    plan, place = make_plan("high", study.plan.grid, study.prepared), Place(by_hand, UNUSED, "cpu", "ledger.jsonl")
+    run_study(plan, study.prepared, place, Reporting(), again=Again(), progress=Progress(quiet=True))
+    for name in ("table.md", "table.csv", "trials.csv", "effects.csv", "sentences.txt"):
+        assert home.read(f"studies/high/{name}") == by_hand.read(f"studies/high/{name}"), name
+
+
+def test_an_edited_file_adds_and_retires_cells_while_the_driver_works_and_loses_no_result(write, wanted, two_cpus):
+    path = write("spring", study_text("digits", seeds="0-2", acquisition__budget=[40, 60]))
+    home = wanted(path)
+    edited = study_text("digits", seeds="0-2", strategy=["random", "margin", "entropy"], acquisition__budget=[60])
+    during(lambda: write("spring", edited), when=2, home=home)
+    drive(home)
+    plan = read_plan(home, "digits")
+    assert {cell.name for cell in plan.grid.cells} == {"strategy=random", "strategy=margin", "strategy=entropy"}
+    study = read_study(plan, home)
+    assert not study.missing
+    assert len(study.outcomes) == 9
+    stored = len(list(Path(home.root).glob("trials/*/*/*/result.json")))
+    assert stored > 9, "what was done at another budget stays"
+    assert len(starts(home)) == stored
+
+
+def test_a_file_that_becomes_invalid_is_said_once_and_the_old_state_goes_on(write, wanted, two_cpus):
+    path, heard = write("spring", study_text("digits", seeds="0-3")), Heard()
+    home = wanted(path)
+    during(lambda: path.write_text(path.read_text().replace("priority", "priorty")), when=1, home=home)
+    drive(home, heard)
+    told = [one for one in heard.said if "goes on as it was" in one]
+    assert len(told) == 1
+    assert "line 5: study 1 must have keys among" in told[0]
+    assert told[0].endswith("got 'priorty'; did you mean priority?")
+    assert not read_study(read_plan(home, "digits"), home).missing
+
+
+def test_a_core_hour_limit_stops_new_starts_says_so_and_goes_on_when_raised(write, wanted, two_cpus):
+    study = study_text("digits", seeds="0-9")
+    home = wanted(write("spring", study, limits="core_hours = 0.0004"))
+    driver = drive(home)
+    assert 0 < driver.num_run < 20
+    assert driver.sweeps["spring"].why.startswith("limits.core_hours of 0.0004 leaves ")
+    spent = Hours.kept(home, "spring").core_seconds
+    longest = (
+        max(sum(one.seconds.values()) for one in read_study(read_plan(home, "digits"), home).outcomes.values())
+        if False
+        else 5
+    )
+    assert spent < 3600 * 0.0004 + 2 * longest, "within one trial's length"
+    wanted(write("spring", study, limits="core_hours = 1"))
+    drive(home)
+    assert not read_study(read_plan(home, "digits"), home).missing
+    assert Hours.kept(home, "spring").core_seconds > spent, "the ledger goes on"
+
+
+def test_a_failed_trial_stops_a_sweep_that_wants_that_and_no_other(write, wanted, two_cpus, modules):
+    modules.write(BROKEN, "a_broken_one")
+    broken = study_text("broken", strategy=["a_broken_one:pick", "random", "margin"], seeds="0-3", priority=1)
+    home = wanted(write("spring", broken, policy='on_failure = "stop"'))
+    wanted(write("other", study_text("whole", seeds="0")))
+    driver = drive(home)
+    assert driver.sweeps["spring"].why == "policy.on_failure is stop, and 1 trial failed"
+    assert len(read_study(read_plan(home, "broken"), home).failures) == 1
+    assert not read_study(read_plan(home, "whole"), home).missing
+    wanted(write("spring", broken))
+    assert drive(home).sweeps["spring"].why is None
+    study = read_study(read_plan(home, "broken"), home)
+    assert (len(study.failures), len(study.outcomes)) == (4, 8)
+
+
+def test_pause_lets_what_runs_end_and_cancel_ends_it(write, wanted, two_cpus):
+    slow = {"training.max_epochs": 60, "training.learning_rate": 1e-6, "evaluation.repeats": 20}
+    home = wanted(write("spring", study_text("digits", seeds="0-4", fields=slow)))
+    during(lambda: keep_state(home, "spring", "paused"), when=1, home=home)
+    driver = drive(home)
+    paused = driver.num_run
+    assert 1 <= paused < 10
+    assert len(starts(home)) == paused
+    keep_state(home, "spring", "running")
+    during(lambda: keep_state(home, "spring", "cancelled"), when=paused + 1, home=home)
+    driver = drive(home)
+    ended = len(list(Path(home.root).glob("trials/*/*/*/result.json")))
+    assert ended < 10
+    assert len(starts(home)) > ended, "what ran was ended"
+    keep_state(home, "spring", "running")
+    drive(home)
+    assert not read_study(read_plan(home, "digits"), home).missing
+
+
+def test_a_failure_that_is_taken_back_is_tried_again(write, wanted, two_cpus, tmp_path):
+    home = wanted(write("spring", study_text("digits", seeds="0")))
+    study = prepare_study("spring", Kept.of(tmp_path / "spring.toml")[1].studies[0], UNUSED)
+    first = next(iter(study.trials))
+    home.write(f"{first}/failure.json", b'{"cause": "error", "reason": "a bug of yesterday"}')
+    assert drive(home).num_run == 1
+    assert read_result(home, first) is None
+    home.remove(f"{first}/failure.json")
+    assert drive(home).num_run == 1
+    assert read_result(home, first) is not None
+
+
+def test_a_home_has_one_driver(write, wanted, two_cpus):
+    home = wanted(write())
+    with home.lock(DRIVER_LOCK), pytest.raises(InvalidInput, match=BUSY[:30]):
+        drive(home)
+
+
+def test_a_study_that_another_command_runs_waits_and_is_said(write, wanted, two_cpus):
+    home, heard = wanted(write()), Heard()
+    with home.lock("studies/digits/lock"):
+        assert drive(home, heard).num_run == 0
+    assert heard.said == [
+        "sweep spring waits: The study digits must be run by one command at a time, got a second; wait for the first "
+        "to end."
+    ]
+    assert drive(home).num_run == 4
+
+
+def test_a_study_made_by_hand_keeps_its_trials(write, wanted, two_cpus, tmp_path):
+    home, heard = wanted(write()), Heard()
+    study = prepare_study("none", Kept.of(tmp_path / "spring.toml")[1].studies[0], UNUSED)
+    smaller = replace(study.plan, sweep=None)
+    home.write("studies/digits/plan.json", smaller.to_bytes())
+    wanted(write("spring", study_text("digits", strategy=["random", "entropy"])))
+    drive(home, heard)
+    assert "must keep its 4 trials" in heard.said[0]
+    assert read_plan(home, "digits") == smaller
