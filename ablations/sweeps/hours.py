@@ -66,6 +66,7 @@ class Hours:
             "gpu_seconds": round(gpus, 3),
         }
         self.home.append(self._ledger, (json.dumps(entry) + "\n").encode())
+        self._ends += [time.time()] if is_end else []
         self.core_seconds += cores
         self.gpu_seconds += gpus
 

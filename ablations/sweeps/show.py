@@ -133,7 +133,10 @@ def status_of(kept: Kept, home: Home, data_dir: Path) -> SweepStatus:
     standings = [standing_of(study, home) for study in studies]
     times = [_times(study, now, home) for study, now in zip(studies, standings, strict=True)]
     hours = Hours.kept(home, kept.sweep)
-    waiting = [_waiting(study, now, running) for study, now in zip(studies, standings, strict=True)]
+    waiting, seen = [], set(running)
+    for study, now in zip(studies, standings, strict=True):  # a trial that studies share runs once
+        waiting.append(_waiting(study, now, seen))
+        seen |= set(now.states)
     at_once = max(1, len(running) or int(driver.get("cpus", 1)))
     ahead = in_order(one for many in waiting for one in many)
     return SweepStatus(
@@ -174,9 +177,9 @@ def _study(study: SweepStudy, now: Standing, running: set[str]) -> StudyStatus:
     )
 
 
-def _waiting(study: SweepStudy, now: Standing, running: set[str]) -> list[Candidate]:
+def _waiting(study: SweepStudy, now: Standing, seen: set[str]) -> list[Candidate]:
     priority, seeds = study.declared.priority, {folder: place for folder, (_, place) in study.trials.items()}
-    waits = [folder for folder in now.folders("missing", "stale") if folder not in running]
+    waits = [folder for folder in now.folders("missing", "stale") if folder not in seen]
     return [Candidate(study.sweep, study.name, folder, priority, seeds[folder], Cost(0, 0)) for folder in waits]
 
 

@@ -90,6 +90,7 @@ def test_two_sweeps_end_higher_priority_first_each_trial_once_with_the_tables_of
         assert home.read(f"studies/high/{name}") == by_hand.read(f"studies/high/{name}"), name
 
 
+@pytest.mark.long
 def test_an_edited_file_adds_and_retires_cells_while_the_driver_works_and_loses_no_result(write, wanted, two_cpus):
     path = write("spring", study_text("digits", seeds="0-2", acquisition__budget=[40, 60]))
     home = wanted(path)
@@ -106,6 +107,7 @@ def test_an_edited_file_adds_and_retires_cells_while_the_driver_works_and_loses_
     assert len(starts(home)) == stored
 
 
+@pytest.mark.long
 def test_a_file_that_becomes_invalid_is_said_once_and_the_old_state_goes_on(write, wanted, two_cpus):
     path, heard = write("spring", study_text("digits", seeds="0-3")), Heard()
     home = wanted(path)
@@ -137,6 +139,7 @@ def test_a_core_hour_limit_stops_new_starts_says_so_and_goes_on_when_raised(writ
     assert Hours.kept(home, "spring").core_seconds > spent, "the ledger goes on"
 
 
+@pytest.mark.long
 def test_a_failed_trial_stops_a_sweep_that_wants_that_and_no_other(write, wanted, two_cpus, modules):
     modules.write(BROKEN, "a_broken_one")
     broken = study_text("broken", strategy=["a_broken_one:pick", "random", "margin"], seeds="0-3", priority=1)
@@ -152,6 +155,7 @@ def test_a_failed_trial_stops_a_sweep_that_wants_that_and_no_other(write, wanted
     assert (len(study.failures), len(study.outcomes)) == (4, 8)
 
 
+@pytest.mark.long
 def test_pause_lets_what_runs_end_and_cancel_ends_it(write, wanted, two_cpus):
     slow = {"training.max_epochs": 60, "training.learning_rate": 1e-6, "evaluation.repeats": 20}
     home = wanted(write("spring", study_text("digits", seeds="0-4", fields=slow)))
@@ -171,6 +175,7 @@ def test_pause_lets_what_runs_end_and_cancel_ends_it(write, wanted, two_cpus):
     assert not read_study(read_plan(home, "digits"), home).missing
 
 
+@pytest.mark.long
 def test_a_failure_that_is_taken_back_is_tried_again(write, wanted, two_cpus, tmp_path):
     home = wanted(write("spring", study_text("digits", seeds="0")))
     study = prepare_study("spring", Kept.of(tmp_path / "spring.toml")[1].studies[0], UNUSED)

@@ -1,0 +1,84 @@
+"""What a home keeps of sweeps, and whose it takes for which."""
+
+import re
+
+import pytest
+from sweep_files import study_text
+
+from ablations.sweeps.kept import CONTROL, Kept, all_kept, existing, keep, keep_state, read_kept, read_state
+from rambo.errors import InvalidInput
+from rambo.home import Home
+
+
+def test_a_sweep_is_read_as_it_was_kept(write, wanted):
+    path = write("spring", limits="running = 3")
+    home = wanted(path)
+    kept = existing(home, "spring")
+    assert kept == read_kept(home, "spring")
+    assert kept.declared() == Kept.of(path)[1]
+    assert [one.sweep for one in all_kept(home)] == ["spring"]
+    assert kept.edited() is None
+
+
+def test_relative_paths_are_the_files_folder_s_wherever_it_is_read(write, wanted, tmp_path, monkeypatch):
+    home = wanted(write("spring", study_text("own", fields={"data.source": "npz:images.npz"})))
+    monkeypatch.chdir("/")
+    assert existing(home, "spring").declared().studies[0].grid.base.data.source == f"npz:{tmp_path}/images.npz"
+
+
+def test_an_edited_file_is_seen_on_the_machine_that_has_it_alone(write, wanted):
+    from dataclasses import replace
+
+    path = write("spring")
+    kept = existing(wanted(path), "spring")
+    write("spring", study_text("digits", priority=4))
+    assert kept.edited().declared().studies[0].priority == 4
+    assert replace(kept, host="elsewhere").edited() is None
+    path.unlink()
+    assert kept.edited() is None
+
+
+def test_an_edited_file_keeps_its_name(write, wanted):
+    path = write("spring")
+    kept = existing(wanted(path), "spring")
+    path.write_text(path.read_text().replace('name = "spring"', 'name = "summer"'))
+    with pytest.raises(InvalidInput, match=r"must keep the name spring, got summer; apply it as a sweep of its own\.$"):
+        kept.edited()
+
+
+def test_another_sweep_of_that_name_is_refused_and_one_that_moved_is_not(write, wanted, tmp_path):
+    home = wanted(write("spring", study_text("digits"), study_text("more")))
+    moved = tmp_path / "moved.toml"
+    moved.write_text((tmp_path / "spring.toml").read_text())
+    keep(home, *Kept.of(moved))
+    other = tmp_path / "other.toml"
+    other.write_text(moved.read_text().replace('"digits"', '"letters"', 1).replace('"more"', '"less"'))
+    text = rf"{re.escape(str(other))} must declare a study of the sweep spring .*digits, more, got less, letters; give"
+    with pytest.raises(InvalidInput, match=text):
+        keep(home, *Kept.of(other))
+    assert existing(home, "spring").source == str(moved)
+
+
+def test_two_sweeps_may_share_a_study_that_is_the_same_and_no_other(write, wanted):
+    wanted(write("spring", study_text("digits"), study_text("more")))
+    wanted(write("summer", study_text("digits", priority=7)))
+    with pytest.raises(InvalidInput, match=r"The study digits of autumn must be as the sweep s\w+ has it, got other"):
+        wanted(write("autumn", study_text("digits", seeds="0-4")))
+
+
+def test_what_is_there_is_named_where_a_name_is_not(write, wanted):
+    with pytest.raises(InvalidInput, match=r"got sprin; there: spring\.$"):
+        existing(wanted(write("spring")), "sprin")
+
+
+def test_a_sweep_runs_until_it_is_told_otherwise_and_a_damaged_word_is_one_sentence_whose_advice_works(tmp_path):
+    home = Home(tmp_path)
+    assert read_state(home, "spring") == "running"
+    keep_state(home, "spring", "paused")
+    assert read_state(home, "spring") == "paused"
+    for content in (b"{", b'{"state": "asleep"}', b"[]"):
+        home.write(f"sweeps/spring/{CONTROL}", content)
+        with pytest.raises(InvalidInput, match=r"control\.json must be whole .*; remove it: the sweep then runs\.$"):
+            read_state(home, "spring")
+    home.remove(f"sweeps/spring/{CONTROL}")
+    assert read_state(home, "spring") == "running"
