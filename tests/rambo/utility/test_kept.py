@@ -130,6 +130,7 @@ def test_experiments_that_differ_in_their_budgets_fit_once(tiny, tmp_path, monke
         assert home.read(f"{second.folder}/{name}") == Home(tmp_path / "alone").read(f"{second.folder}/{name}"), name
 
 
+@pytest.mark.long
 def test_two_that_begin_at_once_fit_once(tiny, tmp_path, monkeypatch):
     home, learn, fits = Home(tmp_path / "home"), UtilityLearner.learn, []
 
