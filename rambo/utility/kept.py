@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from rambo.data.features import FEATURES_VERSION
 from rambo.identity import described
 from rambo.store import Store
 from rambo.utility.ot_distance import OT_VERSION
@@ -45,6 +46,8 @@ def utility_key(seed_set_key: str, plan: SamplePlan, fields: Mapping[str, Any], 
     """
     read = sorted((name, value) for name, value in fields.items() if name.startswith(READ))
     common = [("version", UTILITY_VERSION), ("ot_version", OT_VERSION), ("seed", seed), ("f", seed_set_key)]
+    if fields["utility_model.extractor"] == "resnet18":
+        common.append(("features_version", FEATURES_VERSION))
     digest = hashlib.sha256(described("UtilityModel", [*common, *read]).encode())
     digest.update(plan.digest)
     return digest.hexdigest()[:32]

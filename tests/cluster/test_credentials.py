@@ -38,4 +38,6 @@ def test_a_password_is_refused_with_the_variables_that_hold_it_instead(word):
 
 
 def test_a_command_without_passwords_is_let_through():
-    refuse_credentials(["--home=s3://bucket/runs", "--storage=postgresql://ann@db:5432/x", "--data.source=npz:a@b.npz"])
+    words = ["--home=s3://bucket/runs", "--storage=postgresql://ann@db:5432/x", "--data.source=npz:a@b.npz"]
+    refuse_credentials(words)
+    assert [masked(word) for word in words] == words

@@ -251,8 +251,8 @@ def test_mistakes_are_one_sentence(site):
     ):
         answer = site.cluster(*arguments, check=False, **changes)
         assert answer.returncode == 2
-        assert len(answer.stderr.strip().splitlines()) == 1, answer.stderr
-        assert answer.stderr.startswith("cluster: ")
+        assert len(sentences(answer.stderr)) == 1, answer.stderr
+        assert sentences(answer.stderr)[0].startswith("cluster: ")
         assert sentence in answer.stderr
 
 

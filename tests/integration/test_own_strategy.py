@@ -82,7 +82,7 @@ def test_it_is_called_what_was_typed_in_tables_and_in_mlflow(finished):
         assert "mine:pick" in (folder / name).read_text(), name
     client = MlflowClient(f"sqlite:///{root}/home/mlflow.db")
     [experiment] = [one for one in client.search_experiments() if one.name == "ablations/own"]
-    runs = client.search_runs([experiment.experiment_id], "tags.cell = 'strategy=mine:pick'")
+    runs = client.search_runs([experiment.experiment_id], "tags.cell = 'strategy=mine:pick' AND tags.kind = 'trial'")
     assert [run.data.params["strategy"] for run in runs] == ["mine:pick"] * 2
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert "strategy.py" in [file.path for file in client.list_artifacts(runs[0].info.run_id)]

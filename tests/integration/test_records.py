@@ -28,8 +28,10 @@ from tune.report import importances_csv
 from tune.search import read_search
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
-TABLE4 = RECORDS / "table4"
+TABLE4, STRATEGIES = RECORDS / "table4", RECORDS / "strategies"
 NOWHERE = Path("unused")
+
+RECORDED_STUDIES = [*TABLE4.glob("studies/table4/plan.json"), *STRATEGIES.glob("studies/*/plan.json")]
 
 REPLACED = 39
 """Final trainings of 13 trials that were run again before they were recorded: the store keeps what was measured."""
@@ -54,8 +56,18 @@ def mnist():
 @pytest.fixture(scope="module")
 def trials(mnist):
     """The folder of every trial in the home of Table 4, and the experiment that its config.json stands for."""
+    return trials_of(TABLE4)
+
+
+@pytest.fixture(scope="module")
+def bought(mnist):
+    """The same of the study of strategies, of whose measurements those after the purchase are recorded."""
+    return trials_of(STRATEGIES)
+
+
+def trials_of(home):
     found = {}
-    for path in sorted(TABLE4.glob("trials/*/*/*/config.json"), key=lambda path: int(path.parent.name)):
+    for path in sorted(home.glob("trials/*/*/*/config.json"), key=lambda path: int(path.parent.name)):
         config = from_nested(json.loads(path.read_text()))
         found[path.parent] = prepare(config, NOWHERE)
     return found
@@ -77,14 +89,31 @@ def test_every_measurement_has_the_key_that_its_trial_asks_for(trials):
     for folder, prepared in trials.items():
         if folder in failed:
             continue
-        with (folder / "selected.csv").open() as file:
-            picks = np.array([int(row["index"]) for row in csv.DictReader(file)])
-        after = reveal(prepared.pool, prepared.split, picks)
-        problem = prepared.problem(after)
-        keys |= {problem.key(spec) for spec in prepared.repeats(after)}
+        keys |= final_keys(folder, prepared)
     kept = kept_keys("measurements")
     assert keys <= kept
     assert len(kept) == len(keys) + REPLACED == 14982 + 60 + 69
+
+
+def final_keys(folder, prepared):
+    """Of the trainings on what was bought, with S_val as well where the trial has those."""
+    with (folder / "selected.csv").open() as file:
+        picks = np.array([int(row["index"]) for row in csv.DictReader(file)])
+    after = reveal(prepared.pool, prepared.split, picks)
+    problem, specs = prepared.problem(after), prepared.repeats(after)
+    if prepared.config.evaluation.with_validation:
+        specs = [*specs, *prepared.repeats(after, with_validation=True)]
+    return {problem.key(spec) for spec in specs}
+
+
+def test_every_trial_of_the_strategies_has_its_folder_and_the_keys_of_what_it_bought(bought):
+    assert len(bought) == 17 * 10
+    keys = set()
+    for folder, prepared in bought.items():
+        assert prepared.folder == str(folder.relative_to(STRATEGIES))
+        keys |= final_keys(folder, prepared)
+    assert keys == kept_keys("measurements", STRATEGIES)
+    assert len(keys) == 170 * 6
 
 
 def test_every_ot_value_has_the_key_that_its_trial_asks_for(trials):
@@ -145,7 +174,7 @@ def test_the_recorded_search_says_again_what_stands_beside_it():
     assert importances_csv(importances(plan, attempts)) == (folder / "importances.csv").read_bytes()
 
 
-@pytest.mark.parametrize("plan", [TABLE4 / "studies/table4/plan.json", RECORDS / "search/lambda_ot/plan.json"], ids=str)
+@pytest.mark.parametrize("plan", [*RECORDED_STUDIES, RECORDS / "search/lambda_ot/plan.json"], ids=str)
 def test_every_trial_of_the_studies_lies_where_its_cell_says(plan):
     study = StudyPlan.from_bytes(plan.read_bytes())
     for cell, seed, config in study.grid.trials():
@@ -153,9 +182,9 @@ def test_every_trial_of_the_studies_lies_where_its_cell_says(plan):
     assert StudyPlan.from_bytes(study.to_bytes()) == study
 
 
-def kept_keys(table):
-    """All keys of a table of the store."""
-    store = Store(Home(TABLE4), compact=False)
+def kept_keys(table, home=TABLE4):
+    """All keys of a table of a home's store."""
+    store = Store(Home(home), compact=False)
     kept = {"measurements": store._measurements, "ot": store._ot}[table]
     kept.lookup([], [])
     return set(kept._index)

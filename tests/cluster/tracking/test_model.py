@@ -40,6 +40,7 @@ def modelled(trials, migrated, tmp_path_factory):
     return home, folder, json.loads(home.read(f"{folder}/utility_model.json"))
 
 
+@pytest.mark.long
 def test_the_example_of_the_guide_runs_and_takes_raw_pixels_of_sets_of_any_size(modelled, tmp_path):
     home, folder, description = modelled
     assert "MLFLOW_TRACKING_URI" not in os.environ, "the next study of this process would go there"

@@ -17,6 +17,7 @@ def test_mlflow_takes_every_name(text):
 
     metric = Metric(metric_name(text), 0.5, 1, 0)
     _validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
+    assert 0 < len(metric.key) <= LONGEST
 
 
 def test_names_stay_apart_and_good_ones_as_they_are():

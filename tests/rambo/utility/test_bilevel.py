@@ -136,7 +136,7 @@ def test_pairs_of_copies_do_not_make_a_fit_collapse():
     assert np.isfinite(result.inner_losses).all()
 
 
-@pytest.mark.parametrize(("level", "rate"), [(True, 1.0), (False, 0.03)])
+@pytest.mark.parametrize(("level", "rate"), [pytest.param(True, 1.0, marks=pytest.mark.long), (False, 0.03)])
 def test_a_fit_whose_steps_are_too_long_begins_anew_with_shorter_ones(level, rate, monkeypatch):
     def fit():
         settings = UtilityModel(num_outer_steps=10, learning_rate=rate, inner_learning_rate=rate)

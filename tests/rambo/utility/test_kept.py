@@ -55,6 +55,14 @@ def test_what_a_fit_reads_moves_the_key(name, tiny, tmp_path):
     assert key(tiny, {name: READ[name]}, tmp_path) != key(tiny, {}, tmp_path)
 
 
+def test_frozen_features_count_by_their_version_where_fits_read_them_alone(tiny, tmp_path, monkeypatch):
+    frozen = {"utility_model.extractor": "resnet18", "utility_model.weights": "random"}
+    before = key(tiny, frozen, tmp_path), key(tiny, {}, tmp_path)
+    monkeypatch.setattr("rambo.utility.kept.FEATURES_VERSION", 2)
+    after = key(tiny, frozen, tmp_path), key(tiny, {}, tmp_path)
+    assert (before[0] != after[0], before[1] == after[1]) == (True, True)
+
+
 def test_a_strategy_without_a_utility_model_has_no_key(tiny, tmp_path):
     assert key(tiny, {"strategy": "margin"}, tmp_path) is None
 
@@ -122,6 +130,7 @@ def test_experiments_that_differ_in_their_budgets_fit_once(tiny, tmp_path, monke
         assert home.read(f"{second.folder}/{name}") == Home(tmp_path / "alone").read(f"{second.folder}/{name}"), name
 
 
+@pytest.mark.long
 def test_two_that_begin_at_once_fit_once(tiny, tmp_path, monkeypatch):
     home, learn, fits = Home(tmp_path / "home"), UtilityLearner.learn, []
 
