@@ -172,8 +172,9 @@ class _Reader:
         """Raise `InvalidInput` for the first thing, by line, that the schema does not allow."""
         from jsonschema import Draft202012Validator
 
-        errors = Draft202012Validator(schema()).iter_errors(_as_json(content))
-        wrong = [found for error in errors for found in _sentences(error)]
+        errors = list(Draft202012Validator(schema()).iter_errors(_as_json(content)))
+        there = [error for error in errors if error.validator != "required"]  # a key that is missing may be misspelt
+        wrong = [found for error in there or errors for found in _sentences(error)]
         if wrong:
             place, sentence = min(wrong, key=lambda found: line_of(self.text, found[0]))
             with self._at(place):

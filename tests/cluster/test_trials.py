@@ -18,7 +18,7 @@ from cluster.limits import Meter, Spending, Spent
 from cluster.named import Kind, Named
 from cluster.place import Place
 from cluster.runtime import connected
-from cluster.trials import run_trials, unfinished
+from cluster.trials import Line, run_trials, unfinished
 from rambo.fields import override
 from rambo.formats import json_bytes
 from rambo.home import Home
