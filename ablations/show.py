@@ -38,7 +38,8 @@ def plan_text(
     progress = progress or Progress(quiet=True)
     with progress.doing("looking up what the store has"):
         waiting = unfinished(list(prepared.values()), place.home)
-        work, fits = place.known_work(waiting), missing_fits(waiting, Store(place.home))
+        store = Store(place.home)
+        work, fits = place.known_work(waiting, store), missing_fits(waiting, store)
     repeats = sum(one.num_later_trainings for one in waiting)
     lines = [
         grid_text(plan, place.home),
