@@ -57,7 +57,7 @@ def headline(analysis: Analysis) -> str:
     crossed = level_error(analysis.study, cell) if analysis.metric == "test_accuracy" else None
     if crossed is None:
         return f"{said}."
-    ends = f"{100 * crossed.low:.2f} to {100 * crossed.high:.2f}"
+    ends = formats.interval(crossed.low, crossed.high)
     return f"{said}; for other test images too it is ± {100 * crossed.se:.2f} (95 % interval {ends})."
 
 

@@ -38,7 +38,8 @@ def plan_text(
     progress = progress or Progress(quiet=True)
     with progress.doing("looking up what the store has"):
         waiting = unfinished(list(prepared.values()), place.home)
-        work, fits = place.known_work(waiting), missing_fits(waiting, Store(place.home))
+        store = Store(place.home)
+        work, fits = place.known_work(waiting, store), missing_fits(waiting, store)
     repeats = sum(one.num_later_trainings for one in waiting)
     lines = [
         grid_text(plan, place.home),
@@ -92,17 +93,18 @@ def status_text(plan: StudyPlan, home: Home) -> str:
 def list_table(home: Home) -> Table:
     """What `ablations list` prints: the studies of a home, how far they are and what they have cost so far."""
     header = ("study", "trials", "done", "missing", "failed", "core-seconds", "trainings")
-    return Table(header, [_listed(name, home) for name in home.folders(STUDY.folder)], leaving=("trials",))
+    leaving = ("trials", "trainings", "core-seconds")
+    return Table(header, [_listed(name, home) for name in home.folders(STUDY.folder)], leaving=leaving)
 
 
 def _listed(name: str, home: Home) -> tuple[str, ...]:
     try:
         plan = read_plan(home, name)
         if plan is None:
-            return (name, "no plan", *[""] * 5)
+            return (name, "", "no plan", *[""] * 4)
         study, spent = read_study(plan, home), Spent(named_study(name, home))
     except InvalidInput:
-        return (name, "not readable", *[""] * 5)
+        return (name, "", "not readable", *[""] * 4)
     results = [result for one in set(plan.folders.values()) if (result := read_result(home, one)) is not None]
     total, done, failed = len(study.grid.variants) * len(study.grid.seeds), len(study.outcomes), len(study.failures)
     seconds = sum(sum(result.seconds.values()) for result in results)

@@ -56,7 +56,7 @@ def effects(analysis: Analysis) -> Table:
     """A row an effect, in points of the metric, and what is shown of it in two words."""
     header = ("effect", "points", "95 % interval", "p after Holm", "verdict")
     rows = [_row(effect) for effect in (*analysis.tested, *analysis.controls)]
-    return Table(header, rows, styles=STYLES, wide=("verdict",))
+    return Table(header, rows, leaving=("p after Holm", "95 % interval"), styles=STYLES, wide=("verdict",))
 
 
 def verdict(effect: Effect) -> str:

@@ -223,7 +223,7 @@ def _add_collect(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def _add_submit(commands: "argparse._SubParsersAction[Parser]") -> None:
     submitting = _add_job_command(commands, "submit", "run a command of this project as a job", SUBMIT)
-    submitting.usage = "python -m cluster submit [--address URL] [--name NAME] -- python -m ablations run …"
+    submitting.usage = "python -m cluster submit [flags] -- python -m ablations run …"
     submitting.add_argument("--name", metavar="NAME", help="begins the job's id (default: the study)")
     submitting.add_argument("--again", action="store_true", help="run it once more where it has succeeded")
     submitting.add_argument(

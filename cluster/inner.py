@@ -95,7 +95,8 @@ def read_inner(words: Sequence[str]) -> Inner:
 def try_plan(words: Sequence[str]) -> None:
     """Run the command's own --plan here; raises `InvalidInput` with the sentence that it ends in, if it does."""
     words = _by_module(words)
-    command = [sys.executable, *words[1:], "--plan", "--device=auto"]  # the GPU that it asks for may be the cluster's
+    # the GPU that it asks for may be the cluster's, and a sign of life must not be its last word
+    command = [sys.executable, *words[1:], "--plan", "--device=auto", "--quiet"]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or [f"{shlex.join(words)} --plan must end well, got no word of why."]

@@ -171,8 +171,8 @@ class Jobs:
         return self.get(job_id), True
 
     def position(self, job: Job) -> Position:
-        """How far `job` is, or was when it was stopped or failed; nothing where its node does not answer."""
-        if job.status in ("RUNNING", "STOPPED", "FAILED"):
+        """How far `job` is, or was when it ended; nothing where its node does not answer."""
+        if job.status != "PENDING":
             with suppress(InvalidInput):
                 position = read_position(self._log(job.id))
                 return replace(position, seconds_left=None) if job.has_ended else position

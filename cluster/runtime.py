@@ -86,8 +86,7 @@ def connected(num_cpus: int | None = None) -> Iterator[Resources]:
 
     Without RAY_ADDRESS a local Ray is started with `num_cpus` logical CPUs, at least as many as the machine has cores.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(ENVIRONMENT | os.environ)
     import ray
 
     own = not ray.is_initialized()
@@ -176,6 +175,7 @@ def wait_for(check: Callable[[Resources], Answer], progress: Progress) -> Answer
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that works on after a stop would start Ray anew, and die in a dump
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would save checkpoints; ours is the store, at all times
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # an end, or a worker's death, is seen after a second else

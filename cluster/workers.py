@@ -135,6 +135,7 @@ def _watch(fit: Callable[[], object], lend: Lend, queue: Any, total: int, progre
         with progress.doing("starting Ray Train workers"):
             lend(lambda: ended.is_set() or _state(queue).has_begun)
         _tell(queue, Pace(total), ended, progress)
+        progress.say(f"measuring: {_state(queue).num_done}/{total} sets")
     except BaseException:
         queue.fail.remote("stopped")
         raise

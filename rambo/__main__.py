@@ -85,7 +85,7 @@ def print_plan(prepared: Sequence[Prepared], home: Home) -> None:
         later = experiment.num_later_trainings
         rows.append((name, "final trainings", str(later), "", str(0 if done else later), experiment.config_id))
     header = ("run", "stage", "needed", "stored", "missing", "configuration")
-    terminal.show(terminal.Table(header, rows, leaving=("configuration",), wide=("stage",)))
+    terminal.show(terminal.Table(header, rows, leaving=("configuration", "stored", "needed"), wide=("stage",)))
     print(f"{len(seen)} trainings known in advance are missing from {home.path('store')}.")
 
 

@@ -41,8 +41,8 @@ class Heart:
         self._is_beating = False
 
     @contextmanager
-    def during(self, line: Line) -> Iterator[None]:
-        """Tell `line` from time to time while what is inside goes on."""
+    def during(self, line: Line, last: Line = lambda: None) -> Iterator[None]:
+        """Tell `line` from time to time while what is inside goes on, and `last` at its end if it was told of."""
         one = _Going(line, time.monotonic())
         with self._lock:
             self._going.append(one)
@@ -54,6 +54,9 @@ class Heart:
         finally:
             with self._lock:
                 self._going.remove(one)
+                said = last() if one.is_known else None
+                if said is not None:
+                    self.say(said)
 
     def say(self, line: str) -> None:
         """One line on standard error, whoever says it: silence is counted from there."""

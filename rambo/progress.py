@@ -54,9 +54,13 @@ class Units:
         if begun is not None:
             self._took.append(time.monotonic() - begun)
 
+    def count(self) -> str:
+        """How many of how many are done."""
+        return f"{self.what}: {self.done}/{self.total}"
+
     def line(self) -> str:
         """All of it in one line of a log."""
-        return ", ".join([f"{self.what}: {self.done}/{self.total}", *filter(None, [self.note()])])
+        return ", ".join([self.count(), *filter(None, [self.note()])])
 
     def note(self) -> str:
         """The rate and the time left; of units in hand how long they have been so, and what they count for."""
@@ -106,7 +110,7 @@ class Progress:
                 yield units
         else:
             units = Units(what, total)
-            with HEART.during(units.line):
+            with HEART.during(units.line, units.count):  # the last word, also of what was stopped
                 yield units
 
     @contextmanager

@@ -1,7 +1,7 @@
 """What a command and its terminal owe each other, from the first import to the last line.
 
-Ctrl-C ends it in one line at any time; output that nobody reads, or whose letters the terminal's encoding lacks, never
-ends work. Imports nothing that takes time: every room's `__init__` calls `answer_while_loading`.
+Ctrl-C and SIGTERM end it in one line at any time; output that nobody reads, or whose letters the terminal's encoding
+lacks, never ends work. Imports nothing that takes time: every room's `__init__` calls `answer_while_loading`.
 """
 
 import codecs
@@ -31,10 +31,10 @@ _loading = ExitStack()
 
 
 def answer_while_loading() -> None:
-    """Say that it loads where that takes long, and end on Ctrl-C in one line, while a command imports what it needs.
+    """Say that it loads where that takes long, and end on Ctrl-C or SIGTERM in one line, while a command imports.
 
     A command is `python -m ROOM` or its script. Nothing is open yet that could be ended well, and what is imported may
-    take an exception for its own. As a library, or where Ctrl-C is ignored or handled by somebody else, nothing
+    take an exception for its own. As a library, or where a signal is ignored or handled by somebody else, nothing
     changes.
     """
     program = _program()
@@ -43,15 +43,15 @@ def answer_while_loading() -> None:
     if "--quiet" not in sys.orig_argv:
         _loading.close()  # of a room that has imported this one
         _loading.enter_context(HEART.during(doing(f"{program}: loading")))
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return
 
     def stop(number: int, frame: object) -> None:
         os.write(2, f"{program}: {STOPPED}\n".encode())
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGINT, stop)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is usual:
+            signal.signal(number, stop)
 
 
 def _program() -> str | None:

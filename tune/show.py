@@ -103,7 +103,8 @@ def status_text(plan: SearchPlan, attempts: Sequence[Attempt], home: Home) -> st
 def list_table(home: Home) -> Table:
     """What `tune list` prints: the searches of a home, how far they are and what they have cost so far."""
     header = ("search", "done", "running", "failed", "best validation %", "core-seconds", "trainings")
-    return Table(header, [_listed(name, home) for name in home.folders(SEARCH.folder)], leaving=("running",))
+    leaving = ("running", "trainings", "core-seconds", "best validation %")
+    return Table(header, [_listed(name, home) for name in home.folders(SEARCH.folder)], leaving=leaving)
 
 
 def _listed(name: str, home: Home) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def _importances(plan: SearchPlan, attempts: Sequence[Attempt]) -> Table:
         for one in importances(plan, attempts)
     ]
     header = ("coordinate", "importance", "by chance, up to", "p", "verdict")
-    return Table(header, rows, leaving=("by chance, up to",), styles=STYLES, wide=("verdict",))
+    return Table(header, rows, leaving=("by chance, up to", "p"), styles=STYLES, wide=("verdict",))
 
 
 def _front(plan: SearchPlan, attempts: Sequence[Attempt]) -> Table:

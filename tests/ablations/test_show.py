@@ -97,9 +97,12 @@ def test_the_studies_of_a_home_are_listed_with_what_is_done_and_what_it_cost(tin
     home.write("studies/other/plan.json", b'{"study": 1}')
     total = 2 + len(rest)
     assert list_table(home).rows == [
-        ("other", "not readable", "", "", "", "", ""),
+        ("other", "", "not readable", "", "", "", ""),
         ("study", str(total), "1", str(total - 2), "1", "4", "14"),
     ]
+    narrow = list_table(home).text(50)
+    assert max(map(len, narrow.splitlines())) <= 50
+    assert "not readable" in narrow
 
 
 @pytest.mark.parametrize("margin", [0, -1, 100, 150, float("nan")])

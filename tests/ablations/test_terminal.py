@@ -39,7 +39,7 @@ def test_every_cell_and_every_effect_is_a_row_and_no_line_is_too_long(study):
     found = analyse(study)
     for table, number in ((cells(found), len(study.grid.cells)), (effects(found), len(found.tested + found.controls))):
         assert len(table.rows) == number
-        for columns in (80, 120, 200):
+        for columns in (60, 80, 120, 200):
             lines = table.text(columns).splitlines()
             assert max(map(len, lines)) <= columns
     assert "93." in cells(found).text()

@@ -67,10 +67,16 @@ def test_mistakes_are_told_before_the_cluster_is_asked(folder):
         main(["submit", "--address", "http://127.0.0.1:1", "--", "python", "train.py"])
 
 
-def test_a_wrong_inner_command_is_told_before_the_cluster_is_asked(folder, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    wrong = ["python", "-m", "rambo", "--preset=quickstart", "--home=home", "--acquisition.budget=many"]
-    with pytest.raises(InvalidInput, match=r"acquisition\.budget must be int, got 'many'"):
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--acquisition.budget=many", r"acquisition\.budget must be int, got 'many'"),
+        ("--acquisition.budget=99900", r"budget \(B\) must be at most the \d+ images of the pool, got 99900"),
+    ],
+)
+def test_a_wrong_inner_command_is_told_before_the_cluster_is_asked(folder, flag, sentence):
+    wrong = ["python", "-m", "rambo", "--preset=quickstart", "--home=home", flag]
+    with pytest.raises(InvalidInput, match=sentence):
         main(["submit", "--address", "http://127.0.0.1:1", "--", *wrong])
 
 
@@ -163,6 +169,14 @@ def test_one_job_at_a_time_works_on_a_study(at_work, tmp_path):
     job, is_new = jobs.submit(other, code, Reservation())
     assert is_new
     jobs.stop(job.id)
+
+
+def test_a_job_that_has_succeeded_still_shows_how_far_it_got(three_nodes, tmp_path):
+    words = ("sh", "-c", "echo trials: 3/4, 2 s left; echo trials: 4/4; echo stopped by its limit", "run")
+    jobs = Jobs(three_nodes)
+    job, _ = jobs.submit(Inner(words, "short", Home(tmp_path), None, ()), Shipment({}), Reservation())
+    ended = jobs.follow(job.id, lambda text: None, until_end=True)
+    assert (ended.status, jobs.position(ended)) == ("SUCCEEDED", Position("trials 4/4", None))
 
 
 def collecting(inner: Inner) -> Inner:

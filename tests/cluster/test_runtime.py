@@ -182,9 +182,9 @@ def test_the_file_of_a_strategy_is_read_as_data_are_unless_it_travels_with_a_job
     "started", [pytest.param("connected(1)", marks=pytest.mark.long), "connected_beside(1, lambda connected: None)"]
 )
 def test_after_sigterm_there_is_time_to_end_well(started):
-    """Ray's handler would abort the process after 3 s, whatever was still to be shown."""
+    """Ray's handler would abort the process after 3 s, and threads that it has left behind would start Ray anew."""
     script = f"""
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 from cluster.runtime import connected, connected_beside
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 try:
@@ -193,7 +193,10 @@ try:
         time.sleep(60)
 finally:
     time.sleep(4)
-    print("shown")
+    import ray
+    with contextlib.suppress(Exception):
+        ray.put("of a thread that works on")
+    print("shown, with Ray" if ray.is_initialized() else "shown")
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (143, "shown\n"), ended.stderr

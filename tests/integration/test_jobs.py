@@ -160,7 +160,8 @@ def test_what_has_succeeded_is_not_run_again_unless_asked(site, finished):
     assert "has succeeded already and is not run again; --again does." in answer.stdout
     listed = site.cluster("jobs").stdout.splitlines()
     assert listed[0].split() == ["ID", "STUDY", "STATUS", "PROGRESS", "TIME", "LEFT", "STARTED"]
-    assert [line.split()[:3] for line in listed if line.startswith("tiny-")] == [[job, "tiny", "SUCCEEDED"]]
+    rows = [line.split()[:5] for line in listed if line.startswith("tiny-")]
+    assert rows == [[job, "tiny", "SUCCEEDED", "trials", "6/6"]]
 
 
 def test_a_stopped_job_is_killed_in_mlflow_and_goes_on_where_it_was(site):

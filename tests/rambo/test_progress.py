@@ -34,7 +34,22 @@ def test_in_a_log_there_is_a_line_only_now_and_then(clock, capsys):
         "sets: 4/100, 2.0/s, 48 s left",
         "sets: 24/100, 2.0/s, 38 s left",
         "sets: 44/100, 2.0/s, 28 s left",
+        "sets: 50/100",
     ]
+
+
+def test_what_is_stopped_says_how_far_it_got_unless_nobody_has_heard_of_it(clock, capsys):
+    def stopped_after(seconds):
+        with Progress().task("sets", 3) as advance:
+            clock(seconds)
+            advance(1)
+            advance(1)
+            raise KeyboardInterrupt
+
+    for seconds, expected in ((FIRST_SECONDS, "sets: 1/3, 0.5/s, 4 s left\nsets: 2/3\n"), (0, "")):
+        with pytest.raises(KeyboardInterrupt):
+            stopped_after(seconds)
+        assert capsys.readouterr().err == expected
 
 
 def test_what_nothing_is_done_of_has_no_rate_yet(clock, capsys):
@@ -44,7 +59,7 @@ def test_what_nothing_is_done_of_has_no_rate_yet(clock, capsys):
         assert capsys.readouterr().err == "sets: 0/3, 20 s so far\n"
         clock(2 * LOG_SECONDS)
         advance(1)
-    assert capsys.readouterr().err == "sets: 1/3, 40 s each, 80 s left\n"
+    assert capsys.readouterr().err == "sets: 1/3, 40 s each, 80 s left\nsets: 1/3\n"
 
 
 def test_what_is_in_hand_counts_towards_the_time_left(clock):
@@ -82,7 +97,8 @@ def test_a_prefix_tells_whose_line_it_is(clock, capsys):
     with told.task("sets", 2) as advance:
         clock(LOG_SECONDS)
         advance(1)
-    assert capsys.readouterr().err == "[trial 3] It begins.\n[trial 3] sets: 1/2, 0.1/s, 10 s left\n"
+    said = ["It begins.", "sets: 1/2, 0.1/s, 10 s left", "sets: 1/2"]
+    assert capsys.readouterr().err.splitlines() == [f"[trial 3] {line}" for line in said]
 
 
 @pytest.mark.parametrize("quiet", [True, False])

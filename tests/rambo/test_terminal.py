@@ -1,4 +1,4 @@
-"""Ctrl-C while a room loads, and output that cannot be written: real processes, of which none loads anything large."""
+"""Stops while a room loads, and output that cannot be written: real processes, of which none loads anything large."""
 
 import os
 import signal
@@ -40,15 +40,16 @@ def answer(script, **options):
     return process.returncode, said, errors
 
 
-def test_ctrl_c_while_a_room_loads_is_one_line_and_the_status_of_an_interrupt(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_a_room_loads_is_one_line_and_the_status_of_its_signal(number, tmp_path):
     (tmp_path / "room").mkdir()
     (tmp_path / "room/__init__.py").write_text(LOADING)
     (tmp_path / "room/__main__.py").write_text("")
     with python("-m", "room", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "loading\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGINT, "which a shell shows as 130"
+    assert process.returncode == -number, "which a shell shows as 130 or 143"
     assert errors == "room: stopped; the same command goes on from here.\n"
 
 
@@ -70,8 +71,9 @@ def test_the_scripts_of_an_installation_are_those_that_we_answer_for():
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_answers_before_it_loads_anything_and_none_as_a_library(room):
     script = f"import sys, signal; sys.argv[:] = sys.argv[1:]; import {room}; "
-    script += "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, 'numpy' in sys.modules)"
-    for words, expected in (("-m", "False False"), ("", "True False")):
+    script += "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, "
+    script += "signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, 'numpy' in sys.modules)"
+    for words, expected in (("-m", "False False False"), ("", "True True False")):
         with python("-c", script, words, stdout=subprocess.PIPE) as process:
             assert process.stdout.read().strip() == expected
 

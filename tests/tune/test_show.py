@@ -1,5 +1,7 @@
 """What a plan and a status print of a search."""
 
+from dataclasses import replace
+
 import pytest
 from made_searches import NOWHERE, RATE, attempts, plan
 
@@ -73,4 +75,7 @@ def test_the_searches_of_a_home_are_listed_with_what_they_cost(tiny, tmp_path):
         memory.complete(number, [value])
     memory.ask()
     home.write("searches/test/spent.json", b'{"seconds": 90.0, "collected": 10}')
-    assert list_table(home).rows == [("test", "2", "1", "0", "80.00", "6", "30")]
+    listed = list_table(home)
+    assert listed.rows == [("test", "2", "1", "0", "80.00", "6", "30")]
+    long = replace(listed, rows=[("quickstart.bilevel=on,OT=off,RankNet=on.search-2", *listed.rows[0][1:])])
+    assert max(map(len, long.text(80).splitlines())) <= 80
