@@ -3,24 +3,28 @@
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from cluster.credentials import refuse_credentials
 from cluster.databases import database_url
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, flatten, override, read_config, with_absolute_paths
-from rambo.formats import path_of
+from rambo.formats import first_line, path_of
 from rambo.home import Home
 from rambo.presets import PRESETS, preset
 from rambo.strategies.own import is_own
 from rambo.terminal import SCRIPTS
 
-RUNNABLE = {"ablations": ["run"], "tune": ["run"], "cluster": ["collect"], "rambo": []}
-"""Modules that a job may run, and the subcommand that does their work."""
+RUNNABLE = {"ablations": (["run"], ["sweep", "apply"]), "tune": (["run"],), "cluster": (["collect"],), "rambo": ([],)}
+"""Modules that a job may run, and the subcommands that do their work."""
+
+SWEEP = ["ablations", "sweep", "apply"]
 
 PATHS = ("data.source", "utility_model.weights")
 """Fields that may name a file."""
@@ -59,13 +63,10 @@ def read_inner(words: Sequence[str]) -> Inner:
     words = _by_module(words)
     flags = _flags(words)
     refuse_credentials(words)
+    if list(words[2:5]) == SWEEP:
+        return _read_sweep(words, flags[2:])
     given = dict(_pairs(flags))
-    require(
-        "--home" in given,
-        "A submitted command must say where its results stay, got no --home; give a path that every node of the "
-        "cluster can reach, or a URL.",
-    )
-    home = Home(given["--home"])
+    home = _home(given)
     config = Path(given["--config"]) if "--config" in given else None
     readers: dict[str, Callable[[str], str]] = {
         "--home": lambda text: home.root,
@@ -92,23 +93,70 @@ def read_inner(words: Sequence[str]) -> Inner:
     )
 
 
+def _home(given: Mapping[str, str]) -> Home:
+    require(
+        "--home" in given,
+        "A submitted command must say where its results stay, got no --home; give a path that every node of the "
+        "cluster can reach, or a URL.",
+    )
+    return Home(given["--home"])
+
+
+def _read_sweep(words: Sequence[str], flags: Sequence[str]) -> Inner:
+    """A sweep whose file travels, and whose paths stay relative to the folder that it lies in here."""
+    given, home = dict(_pairs(flags)), _home(dict(_pairs(flags)))
+    file = Path(flags[0]) if flags and not flags[0].startswith("--") else None
+    if file is None:
+        raise InvalidInput("A submitted sweep must begin with its file, got a flag; write it behind apply.")
+    shipped, folder = shipped_name(file, "A sweep's file"), path_of(file, "A sweep's file").resolve().parent
+    content = _toml(file)
+    studies = [study for study in content.get("study", []) if isinstance(study, dict)]
+    levels = [value for study in studies for part in ("fields", "grid") for value in study.get(part, {}).items()]
+    named = [(name, one) for name, value in levels for one in (value if isinstance(value, list) else [value])]
+    data = [str(one).partition(":")[2] for name, one in named if name == "data.source" and ":" in str(one)]
+    readers: dict[str, Callable[[str], str]] = {
+        "--home": lambda text: home.root,
+        "--data-dir": lambda text: str(path_of(text, "--data-dir").resolve()),
+    }
+    stays = [folder / Path(one).expanduser() for one in data]
+    stays += [Path(home.root)] if home.is_local else []
+    stays += [Path(given["--data-dir"]).resolve()] if "--data-dir" in given else []
+    return Inner(
+        ("python", *words[1:5], shipped, f"--paths-from={folder}", *_changed(flags[1:], readers)),
+        f"{content.get('name', file.stem)}-{Path(shipped).parent.name[:6]}",  # an edited file is another job's
+        home,
+        file,
+        tuple(stays),
+        tuple(sorted({str(one) for name, one in named if name == "strategy" and is_own(str(one))})),
+    )
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path_of(file, "A sweep's file").read_bytes().decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"A sweep's file must be readable TOML, got {file} ({first_line(error)}).") from None
+
+
 def try_plan(words: Sequence[str]) -> None:
     """Run the command's own --plan here; raises `InvalidInput` with the sentence that it ends in, if it does."""
     words = _by_module(words)
     # the GPU that it asks for may be the cluster's, and a sign of life must not be its last word
     command = [sys.executable, *words[1:], "--plan", "--device=auto", "--quiet"]
+    if list(words[2:5]) == SWEEP:
+        command = [sys.executable, *words[1:4], "plan", *(word for word in words[5:] if word != "--rerun-outdated")]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or [f"{shlex.join(words)} --plan must end well, got no word of why."]
         raise InvalidInput(said[-1].removeprefix(f"{words[2]}: "))
 
 
-def shipped_name(config: Path) -> str:
-    """Where a --config file is in a job's working folder."""
+def shipped_name(config: Path, name: str = "--config") -> str:
+    """Where a file that a command names, as by --config, is in a job's working folder."""
     try:
-        digest = sha256(path_of(config, "--config").read_bytes()).hexdigest()[:12]
+        digest = sha256(path_of(config, name).read_bytes()).hexdigest()[:12]
     except OSError as error:
-        raise InvalidInput(f"--config must name a file that can be read, got {config} ({error.strerror}).") from None
+        raise InvalidInput(f"{name} must name a file that can be read, got {config} ({error.strerror}).") from None
     return f"submitted/{digest}/{config.name}"
 
 
@@ -120,10 +168,11 @@ def _by_module(words: Sequence[str]) -> list[str]:
 
 def _flags(words: Sequence[str]) -> list[str]:
     """What follows `python -m MODULE`; refused where a job is not for that."""
-    choices = ", ".join(" ".join(["python -m", module, *command]) for module, command in RUNNABLE.items())
+    known = [(module, command) for module, commands in RUNNABLE.items() for command in commands]
+    choices = ", ".join(" ".join(["python -m", module, *command]) for module, command in known)
     is_ours = len(words) > 2 and Path(words[0]).name.startswith("python") and words[1] == "-m" and words[2] in RUNNABLE
     require(
-        is_ours and list(words[3 : 3 + len(RUNNABLE[words[2]])]) == RUNNABLE[words[2]],
+        is_ours and any(list(words[3 : 3 + len(command)]) == command for command in RUNNABLE[words[2]]),
         f"A submitted command must be one of {choices}, got {shlex.join(words) or 'nothing'}; write it after --.",
     )
     require("--plan" not in words, "A submitted command must do its work, got --plan; run that here, without submit.")

@@ -56,6 +56,9 @@ def add_sweep(commands: "argparse._SubParsersAction[Parser]") -> None:
     applying.add_argument(
         "--rerun-outdated", action="store_true", help="run trials again that another training version has measured"
     )
+    applying.add_argument(
+        "--paths-from", type=Path, metavar="DIR", help="what paths in the file are relative to (default: its folder)"
+    )
     showing = _add(below, "status", "how far it is, what it has spent and what comes next", "name")
     showing.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s")
     showing.add_argument("--json", action="store_true", help="for programs")
@@ -114,7 +117,7 @@ def _prepared(sweep: Sweep, options: argparse.Namespace, progress: Progress) -> 
 def run_apply(options: argparse.Namespace) -> None:
     """ablations sweep apply."""
     home, progress = Home(options.home), Progress(quiet=options.quiet)
-    kept, sweep = Kept.of(options.file)
+    kept, sweep = Kept.of(options.file, options.paths_from)
     check_deadline(sweep, datetime.now(UTC))
     home.check_writable()
     studies = _prepared(sweep, options, progress)

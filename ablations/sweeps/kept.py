@@ -43,9 +43,12 @@ class Kept:
     """When, in seconds since 1970."""
 
     @classmethod
-    def of(cls, path: Path) -> tuple["Kept", Sweep]:
-        """What the file at `path` declares, checked whole; raises `InvalidInput` with the line of what is wrong."""
-        text, folder = _text_of(path), path.resolve().parent
+    def of(cls, path: Path, folder: Path | None = None) -> tuple["Kept", Sweep]:
+        """What the file at `path` declares, checked whole; raises `InvalidInput` with the line of what is wrong.
+
+        `folder`: what relative paths in it are relative to, its own unless given.
+        """
+        text, folder = _text_of(path), folder or path.resolve().parent
         sweep = read_text(text, str(path), folder)
         return cls(sweep.name, text, str(path.resolve()), str(folder), platform.node(), time.time()), sweep
 
@@ -61,7 +64,7 @@ class Kept:
         path = Path(self.source)
         if self.host != platform.node() or not path.is_file() or _text_of(path) == self.text:
             return None
-        found, _ = Kept.of(path)
+        found, _ = Kept.of(path, Path(self.folder))
         require(
             found.sweep == self.sweep,
             f"{self.source} must keep the name {self.sweep}, got {found.sweep}; apply it as a sweep of its own.",

@@ -49,6 +49,64 @@ def test_each_way_of_naming_a_path(folder, flags, expected):
     assert expected.format(folder) in read_inner([*RUN, "--preset=quickstart", *flags, *home]).words
 
 
+SWEEP = """\
+name = "spring"
+[[study]]
+name = "digits"
+preset = "quickstart"
+seeds = "0"
+[study.grid]
+strategy = ["random", "mine:pick"]
+"data.source" = ["npz:own.npz", "digits"]
+"""
+
+
+def test_a_sweep_s_file_travels_and_its_paths_stay_where_they_are(folder):
+    file = write(folder / "sweeps" / "spring.toml", SWEEP.encode())
+    command = ["python", "-m", "ablations", "sweep", "apply", "sweeps/spring.toml", "--home=kept", "--rerun-outdated"]
+    inner = read_inner(command)
+    assert inner.words[3:] == (
+        "sweep",
+        "apply",
+        shipped_name(file),
+        f"--paths-from={folder}/sweeps",
+        f"--home={folder}/kept",
+        "--rerun-outdated",
+    )
+    assert inner.config == Path("sweeps/spring.toml")
+    assert inner.strategies == ("mine:pick",)
+    assert set(inner.stays) == {folder / "kept", folder / "sweeps" / "own.npz"}
+    file.write_text(SWEEP.replace('"0"', '"0-1"'))
+    edited = read_inner(command)
+    assert edited.study != inner.study, "a job that works does not keep an edit from being applied"
+    assert {inner.study[:7], edited.study[:7]} == {"spring-"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--home=kept"], "must begin with its file"),
+        (["none.toml", "--home=kept"], "A sweep's file must name a file that can be read, got none.toml"),
+        (["bad.toml", "--home=kept"], "A sweep's file must be readable TOML, got bad.toml"),
+        (["bad.toml"], "must say where its results stay, got no --home"),
+    ],
+)
+def test_a_sweep_that_cannot_travel_is_refused(folder, words, sentence):
+    write(folder / "bad.toml", b"name = ")
+    with pytest.raises(InvalidInput, match=sentence):
+        read_inner(["python", "-m", "ablations", "sweep", "apply", *words])
+
+
+@pytest.mark.long
+def test_a_sweep_is_tried_by_its_plan(folder):
+    write(folder / "spring.toml", SWEEP.replace('"mine:pick"', '"margin"').replace('"npz:own.npz", ', "").encode())
+    command = ["python", "-m", "ablations", "sweep", "apply", "spring.toml", "--home=kept", "--rerun-outdated"]
+    try_plan(command)
+    write(folder / "spring.toml", SWEEP.replace("seeds", "seds").encode())
+    with pytest.raises(InvalidInput, match=r"line 5: study 1 must have keys among .*did you mean seeds\?$"):
+        try_plan(command)
+
+
 def test_an_installed_script_is_taken_for_its_module(folder):
     flags = ["run", "--preset=quickstart", "--home=kept"]
     for script in ("rambo-ablations", "/opt/lab/bin/rambo-ablations"):
@@ -118,7 +176,7 @@ def test_a_study_is_called_by_its_name_else_by_what_it_runs(folder):
     ],
 )
 def test_other_commands_are_refused(words):
-    with pytest.raises(InvalidInput, match="must be one of python -m ablations run, python -m tune run, python -m cl"):
+    with pytest.raises(InvalidInput, match="must be one of python -m ablations run, python -m ablations sweep apply, python -m tune run, python -m cl"):
         read_inner(words)
 
 
