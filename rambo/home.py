@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.request import url2pathname
@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rambo.errors import InvalidInput, require
 from rambo.formats import first_line
+from rambo.lease import lease
 
 Names = list[str]
 
@@ -186,11 +187,12 @@ class Home:
     def lock(self, name: str, held: str | None = None, *, patience: float | None = None) -> Iterator[None]:
         """Hold `name` for this process alone; where another has it, raise `InvalidInput` with `held`, at once.
 
-        Without `held` wait for it, for `patience` seconds at most, by default LOCK_SECONDS. A URL takes no locks: there
-        the caller must see to it that nobody else is at work.
+        Without `held` wait for it, for `patience` seconds at most, by default LOCK_SECONDS. Of URLs those of s3:// alone
+        take locks, with `held`: elsewhere the caller must see to it that nobody else is at work.
         """
         if not self.is_local:
-            yield
+            with lease(self._fs, self._place(name), held) if held and "s3" in self._fs.protocol else nullcontext():
+                yield
             return
         with self._refusing(name):
             path = Path(self._place(name))

@@ -4,28 +4,23 @@ It reads anew what is wanted at each choice, so what is applied, edited, paused 
 next one. All it knows stands in the home: another driver goes on where this one was.
 """
 
-import os
-import platform
 import time
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ablations.run import Ended as EndedStudy
 from ablations.sweeps.choice import Candidate, Cost, Spent, Standing, in_order, obstacle
-from ablations.sweeps.declaration import Sweep
 from ablations.sweeps.hours import Hours
-from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, Kept, State, all_kept, keep, read_state
-from ablations.sweeps.live import LiveStudy
+from ablations.sweeps.kept import DRIVER_LOCK, Kept, all_kept, keep, read_state
+from ablations.sweeps.live import InHand, LiveStudy, LiveSweep
 from ablations.sweeps.studies import prepare_study
+from ablations.sweeps.telling import Teller
 from cluster.collect import collect, device_here, pilot
 from cluster.place import Share, settle
 from cluster.pool import Ended, TrialPool
 from cluster.runtime import check_nodes, connected, files_of, resources_now
 from rambo.errors import InvalidInput
-from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress, Units
@@ -34,40 +29,7 @@ from rambo.store import Store
 WAIT_SECONDS = 1.0
 """How long a look at what runs lasts."""
 
-TELL_SECONDS = 5.0
-"""How often a driver says that it is there."""
-
 BUSY = "A home must have one driver at a time, got a second: the one at work sees what was applied at its next choice."
-
-
-@dataclass
-class LiveSweep:
-    """A sweep in the hands of the driver."""
-
-    kept: Kept
-    declared: Sweep
-    hours: Hours
-    state: State = "running"
-    studies: dict[str, LiveStudy] = field(default_factory=dict)
-    why: str | None = None
-    """What keeps its next trial from being started, one sentence."""
-    ended: dict[str, EndedStudy] = field(default_factory=dict)
-    """Studies that are complete, by name."""
-
-    @property
-    def name(self) -> str:
-        """Of the sweep."""
-        return self.declared.name
-
-
-@dataclass
-class _InHand:
-    sweep: str
-    share: Share
-    one: Prepared
-    cost: Cost
-    fit: str | None
-    """The û that it fits and others wait for."""
 
 
 class Driver:
@@ -76,30 +38,25 @@ class Driver:
     def __init__(self, home: Home, data_dir: Path, progress: Progress) -> None:
         self._home, self._data_dir, self._progress = home, data_dir, progress
         self.sweeps: dict[str, LiveSweep] = {}
-        self._in_hand: dict[str, _InHand] = {}
+        self._in_hand: dict[str, InHand] = {}
         self._collected: set[str] = set()
         self._fits: dict[str, str | None] = {}
         self._fitted: set[str] = set()
-        self._said: set[str] = set()
         self._order: list[Candidate] | None = None
-        self._told = float("-inf")
+        self._teller = Teller(home, progress)
         self.num_run = 0
         """Trials that ended in these hands."""
 
     def run(self) -> None:
         """Until nothing is left that may be started; raises `InvalidInput` where another driver is at work."""
-        with self._home.lock(DRIVER_LOCK, BUSY), self._progress.units("trials", 1) as units:
+        with ExitStack() as inside:
+            inside.enter_context(self._home.lock(DRIVER_LOCK, BUSY))
+            units = inside.enter_context(self._progress.units("trials", 1))
             with self._progress.doing("starting Ray"):
-                connection = connected(None)
-                resources = connection.__enter__()
-            try:
-                del resources
-                self._fitted = set(Store(self._home).known_utilities())
-                with TrialPool() as pool:
-                    self._loop(pool, units)
-            finally:
-                self._home.remove(DRIVER)
-                connection.__exit__(None, None, None)
+                inside.enter_context(connected(None))
+            self._fitted = set(Store(self._home).known_utilities())
+            inside.callback(self._teller.leave)
+            self._loop(inside.enter_context(TrialPool()), units)
 
     def _loop(self, pool: TrialPool, units: Units) -> None:
         try:
@@ -110,15 +67,17 @@ class Driver:
                     break
                 for ended in pool.wait(WAIT_SECONDS):
                     self._end(ended, units)
-                self._tick(pool, units)
+                self._tick(pool)
         except BaseException:
             self._note_hours(pool, is_end=True)
             for live in self._live():
                 live.close(killed=True)
+            self._teller.close(self.sweeps, self._in_hand, "KILLED")
             raise
         for sweep in self.sweeps.values():
             for live in list(sweep.studies.values()):
                 self._conclude(sweep, live)
+        self._teller.close(self.sweeps, self._in_hand)
 
     # what is wanted
 
@@ -128,7 +87,7 @@ class Driver:
                 self._see(self._as_edited(kept), pool)
             except InvalidInput as error:
                 known = "goes on as it was" if kept.sweep in self.sweeps else "waits"
-                self._say_once(f"sweep {kept.sweep} {known}: {error}")
+                self._teller.say_once(f"sweep {kept.sweep} {known}: {error}")
 
     def _as_edited(self, kept: Kept) -> Kept:
         edited = kept.edited()
@@ -229,7 +188,7 @@ class Driver:
         folder, share = candidate.folder, live.share_of(candidate.folder)
         one, _ = live.trials[folder]
         live.begin(folder)
-        self._in_hand[folder] = _InHand(candidate.sweep, share, one, live.cost(folder), self._fit_of(one))
+        self._in_hand[folder] = InHand(candidate.sweep, share, one, live.cost(folder), self._fit_of(one))
         assert self._order is not None
         self._order.remove(candidate)
         units.begin(folder)
@@ -336,16 +295,9 @@ class Driver:
     def _live(self) -> list[LiveStudy]:
         return [live for sweep in self.sweeps.values() for live in sweep.studies.values() if not live.is_closed]
 
-    # what is said
-
-    def _tick(self, pool: TrialPool, units: Units) -> None:
-        now = time.monotonic()
-        if now - self._told < TELL_SECONDS:
-            return
-        self._told = now
+    def _tick(self, pool: TrialPool) -> None:
         self._note_hours(pool, is_end=False)
-        with suppress(InvalidInput):
-            self._home.write(DRIVER, json_bytes(self._described(pool)))
+        self._teller.tell(self.sweeps, self._in_hand, pool.seconds)
 
     def _note_hours(self, pool: TrialPool, *, is_end: bool) -> None:
         for folder, seconds in pool.seconds.items():
@@ -355,25 +307,3 @@ class Driver:
                 hours.ended(folder, held.share, seconds, is_end=False)
             else:
                 hours.running(folder, held.share, seconds)
-
-    def _described(self, pool: TrialPool) -> dict[str, object]:
-        resources = resources_now()
-        seconds = pool.seconds
-        return {
-            "host": platform.node(),
-            "process": os.getpid(),
-            "time": round(time.time(), 3),
-            "cpus": resources.num_cpus,
-            "gpus": resources.num_gpus,
-            "running": {
-                folder: {"sweep": held.sweep, "seconds": round(seconds.get(folder, 0.0), 1)}
-                for folder, held in self._in_hand.items()
-            },
-            "pages": {sweep.name: [live.page for live in sweep.studies.values()] for sweep in self.sweeps.values()},
-            "why": {sweep.name: sweep.why for sweep in self.sweeps.values() if sweep.why is not None},
-        }
-
-    def _say_once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self._progress.say(sentence)

@@ -2,18 +2,23 @@
 
 from collections import defaultdict
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ablations.margin import MARGIN
 from ablations.plans import named_study, read_study, with_margin
 from ablations.run import Ended, conclude, kept_reporting, show_study, standing, write_report
 from ablations.summary import summary_of
 from ablations.sweeps.choice import Candidate, Cost
+from ablations.sweeps.declaration import Sweep
+from ablations.sweeps.hours import Hours
+from ablations.sweeps.kept import Kept, State
 from ablations.sweeps.studies import SweepStudy, standing_of, with_owner
 from cluster.failures import Failure
+from cluster.named import Showing
 from cluster.place import Place, Share
 from cluster.tracking.server import server_address
 from rambo.errors import InvalidInput
+from rambo.preparation import Prepared
 from rambo.progress import Progress
 from rambo.result import read_result
 
@@ -161,3 +166,37 @@ class _Mean:
     def add(self, value: float) -> None:
         self.total += value
         self.count += 1
+
+
+@dataclass
+class LiveSweep:
+    """A sweep in the hands of the driver."""
+
+    kept: Kept
+    declared: Sweep
+    hours: Hours
+    state: State = "running"
+    studies: dict[str, LiveStudy] = field(default_factory=dict)
+    why: str | None = None
+    """What keeps its next trial from being started, one sentence."""
+    ended: dict[str, Ended] = field(default_factory=dict)
+    """Studies that are complete, by name."""
+    showing: Showing | None = None
+    """Its page in MLflow."""
+
+    @property
+    def name(self) -> str:
+        """Of the sweep."""
+        return self.declared.name
+
+
+@dataclass
+class InHand:
+    """A trial that runs."""
+
+    sweep: str
+    share: Share
+    one: Prepared
+    cost: Cost
+    fit: str | None
+    """The û that it fits and others wait for."""

@@ -15,9 +15,12 @@ from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import DRIVER, Kept, State, read_state
 from ablations.sweeps.studies import Standing, SweepStudy, prepare_study, standing_of
 from cluster.costs import duration
+from cluster.tracking.content import source_tags
+from cluster.tracking.entries import BoardSummary
 from rambo.console import Table
+from rambo.formats import json_bytes
 from rambo.home import Home
-from rambo.result import read_result
+from rambo.result import commit, read_result
 
 SILENT_SECONDS = 60.0
 """A driver that has said nothing for so long is gone."""
@@ -112,6 +115,22 @@ class SweepStatus:
             parts.append(f"{gpus} GPU-hours")
         until = "" if limits.deadline is None else f", until {limits.deadline:%Y-%m-%d %H:%M %Z}"
         return f"Spent: {', '.join(parts)}{until}."
+
+    @property
+    def summary(self) -> BoardSummary:
+        """Its page in MLflow: the table, what stands beside it, the whole as JSON."""
+        table = self.table
+        rows = ["| " + " | ".join(row) + " |" for row in (table.header, ["---"] * len(table.header), *table.rows)]
+        metrics = {
+            f"trials_{name}": float(sum(getattr(one, name) for one in self.studies))
+            for name in ("done", "running", "waiting", "failed")
+        }
+        return BoardSummary(
+            "\n".join([f"# {self.name}", "", *rows, "", *(f"{sentence}\n" for sentence in self.sentences())]),
+            {"status.json": json_bytes(self.to_json())},
+            {**metrics, "core_hours": self.core_hours, "gpu_hours": self.gpu_hours},
+            tags={"sweep": self.name, "state": self.state, **source_tags("python -m ablations", commit() or "")},
+        )
 
     def to_json(self) -> dict[str, object]:
         """All of it in JSON's types."""
