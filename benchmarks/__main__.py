@@ -4,6 +4,7 @@
   collection    one and two bare processes against one and two Ray Train workers; the second run
   growth        the store at 1e3 and 1e5 records; every strategy for pools of 1e4 to 1e6; memory over 1e2 to 1e4 sets
   search        what a search costs beside its work; TPE and a Gaussian process against random choice
+  sweeps        what a sweep costs beside its trials; twenty kills of driver, workers, nodes and MLflow
   gpu           one by one against stacked on one device, K swept; needs torch, numpy and this checkout alone
   all           all but gpu, on the embedded digits: what make bench runs
 
@@ -15,7 +16,7 @@ from importlib import import_module
 
 from rambo.errors import InvalidInput
 
-NAMES = ("training", "collection", "growth", "search", "gpu")
+NAMES = ("training", "collection", "growth", "search", "sweeps", "gpu")
 
 
 def main(arguments: list[str]) -> None:
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> None:
     if name in ("-h", "--help"):
         print(__doc__)
     elif name == "all":
-        for each in NAMES[:4]:
+        for each in NAMES[:5]:
             import_module(f"benchmarks.{each}").main(arguments[1:])
     elif name in NAMES:
         import_module(f"benchmarks.{name}").main(arguments[1:])

@@ -187,8 +187,8 @@ class Home:
     def lock(self, name: str, held: str | None = None, *, patience: float | None = None) -> Iterator[None]:
         """Hold `name` for this process alone; where another has it, raise `InvalidInput` with `held`, at once.
 
-        Without `held` wait for it, for `patience` seconds at most, by default LOCK_SECONDS. Of URLs those of s3:// alone
-        take locks, with `held`: elsewhere the caller must see to it that nobody else is at work.
+        Without `held` wait for it, for `patience` seconds at most, by default LOCK_SECONDS. Of URLs those of s3://
+        alone take locks, with `held`: elsewhere the caller must see to it that nobody else is at work.
         """
         if not self.is_local:
             with lease(self._fs, self._place(name), held) if held and "s3" in self._fs.protocol else nullcontext():
