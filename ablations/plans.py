@@ -111,18 +111,25 @@ class StudyPlan:
     def entries(self, home: Home, folder: str | None = None) -> list[Entry]:
         """What MLflow shows: each trial folder that has ended, or only `folder`, once for all cells that rest on it."""
         found, short = [], short_names(self.grid)
-        for one in dict.fromkeys(self.folders.values()) if folder is None else [folder]:
+        known = self._keys_by_folder() if folder is None else {folder: self.keys_of(folder)}
+        for one in known:
             finished = read_result(home, one) is not None
             failure = None if finished else read_failure(home, one)
             if not finished and failure is None:
                 continue
-            keys = self.keys_of(one)
+            keys = known[one]
             cells, seed = [cell for cell, _ in keys], keys[0][1]
             equal = f" and {len(cells) - 1} equal to it" if len(cells) > 1 else ""
             name = f"{short[cells[0]]}{equal}"
             tags = {"cell": CELL_SEPARATOR.join(cells), "name": name, "seed": str(seed), "study": self.name}
             reason = None if failure is None else failure.reason
             found.append(Entry(one, f"seed {seed}, {name}", tags, reason))
+        return found
+
+    def _keys_by_folder(self) -> dict[str, list[Key]]:
+        found: dict[str, list[Key]] = {}
+        for key, folder in self.folders.items():
+            found.setdefault(folder, []).append(key)
         return found
 
     def keys_of(self, folder: str) -> list[Key]:

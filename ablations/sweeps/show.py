@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from ablations.plans import StudyPlan, read_plan
 from ablations.sweeps.choice import Candidate, Cost, in_order
-from ablations.sweeps.declaration import Limits
+from ablations.sweeps.declaration import DeclaredStudy, Limits
 from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import DRIVER, Kept, State, read_state
-from ablations.sweeps.studies import Standing, SweepStudy, prepare_study, standing_of
+from ablations.sweeps.studies import Standing, prepare_study, standing_by_plan, standing_of
 from cluster.costs import duration
 from cluster.tracking.content import source_tags
 from cluster.tracking.entries import BoardSummary
@@ -148,14 +149,13 @@ def status_of(kept: Kept, home: Home, data_dir: Path) -> SweepStatus:
     """How far a sweep is, by its trial folders and by what its driver said last."""
     declared, driver = kept.declared(), _driver(home)
     running = {folder for folder, one in driver.get("running", {}).items() if one["sweep"] == kept.sweep}
-    studies = [prepare_study(kept.sweep, study, data_dir) for study in declared.by_priority]
-    standings = [standing_of(study, home) for study in studies]
-    times = [_times(study, now, home) for study, now in zip(studies, standings, strict=True)]
+    studies = [_seen(kept.sweep, study, home, data_dir) for study in declared.by_priority]
+    times = [_times(study, home) for study in studies]
     hours = Hours.kept(home, kept.sweep)
-    waiting, seen = [], set(running)
-    for study, now in zip(studies, standings, strict=True):  # a trial that studies share runs once
-        waiting.append(_waiting(study, now, seen))
-        seen |= set(now.states)
+    waiting, taken = [], set(running)
+    for study in studies:  # a trial that studies share runs once
+        waiting.append(_waiting(study, taken))
+        taken |= set(study.standing.states)
     at_once = max(1, len(running) or int(driver.get("cpus", 1)))
     ahead = in_order(one for many in waiting for one in many)
     return SweepStatus(
@@ -163,7 +163,7 @@ def status_of(kept: Kept, home: Home, data_dir: Path) -> SweepStatus:
         read_state(home, kept.sweep),
         f"{driver['host']} (process {driver['process']})" if driver else None,
         driver.get("why", {}).get(kept.sweep),
-        [_study(study, now, running) for study, now in zip(studies, standings, strict=True)],
+        [_study(study, running) for study in studies],
         hours.core_seconds / 3600,
         hours.gpu_seconds / 3600,
         declared.limits,
@@ -179,40 +179,64 @@ def _driver(home: Home) -> dict[str, Any]:
     return found if found and time.time() - float(found["time"]) < SILENT_SECONDS else {}
 
 
-def _study(study: SweepStudy, now: Standing, running: set[str]) -> StudyStatus:
+@dataclass(frozen=True)
+class _Seen:
+    """A study as far as it is seen from its plan and its trial folders."""
+
+    sweep: str
+    declared: DeclaredStudy
+    plan: StudyPlan
+    standing: Standing
+
+    @property
+    def name(self) -> str:
+        return self.declared.name
+
+    def label(self, folder: str) -> str:
+        cell, seed = self.plan.keys_of(folder)[0]
+        return f"{self.name}, {cell}, seed {seed}"
+
+
+def _seen(sweep: str, declared: DeclaredStudy, home: Home, data_dir: Path) -> _Seen:
+    """By the plan that the driver has kept, where the file still says the same: no data are read for that."""
+    plan = read_plan(home, declared.name)
+    if plan is not None and plan.grid == declared.grid:
+        return _Seen(sweep, declared, plan, standing_by_plan(plan, home))
+    study = prepare_study(sweep, declared, data_dir)
+    return _Seen(sweep, declared, study.plan, standing_of(study, home))
+
+
+def _study(study: _Seen, running: set[str]) -> StudyStatus:
+    now = study.standing
     counts, trials = now.counts, set(now.states)
-    waits = [folder for folder in now.folders("missing", "stale") if folder not in running]
-    reasons = [f"{_label(study, folder)}: {now.reasons[folder]}" for folder in now.folders("failed")]
     return StudyStatus(
         study.name,
         study.declared.priority,
         len(trials),
         counts["done"],
         len(trials & running),
-        len(waits),
+        len([folder for folder in now.folders("missing", "stale") if folder not in running]),
         counts["failed"],
         counts["stale"],
-        reasons,
+        [f"{study.label(folder)}: {now.reasons[folder]}" for folder in now.folders("failed")],
     )
 
 
-def _waiting(study: SweepStudy, now: Standing, seen: set[str]) -> list[Candidate]:
-    priority, seeds = study.declared.priority, {folder: place for folder, (_, place) in study.trials.items()}
-    waits = [folder for folder in now.folders("missing", "stale") if folder not in seen]
+def _waiting(study: _Seen, taken: set[str]) -> list[Candidate]:
+    """Trials in no `taken` folder that wait."""
+    places = {seed: place for place, seed in enumerate(study.plan.grid.seeds)}
+    seeds = {folder: places[seed] for (_, seed), folder in study.plan.folders.items()}
+    waits = [folder for folder in study.standing.folders("missing", "stale") if folder not in taken]
+    priority = study.declared.priority
     return [Candidate(study.sweep, study.name, folder, priority, seeds[folder], Cost(0, 0)) for folder in waits]
 
 
-def _label(study: SweepStudy, folder: str) -> str:
-    cell, seed = study.plan.keys_of(folder)[0]
-    return f"{study.name}, {cell}, seed {seed}"
+def _named(studies: Sequence[_Seen], one: Candidate) -> str:
+    return next(study.label(one.folder) for study in studies if study.name == one.study)
 
 
-def _named(studies: Sequence[SweepStudy], one: Candidate) -> str:
-    return next(_label(study, one.folder) for study in studies if study.name == one.study)
-
-
-def _times(study: SweepStudy, now: Standing, home: Home) -> list[float]:
-    results = (read_result(home, folder) for folder in now.folders("done")[:TIMED])
+def _times(study: _Seen, home: Home) -> list[float]:
+    results = (read_result(home, folder) for folder in study.standing.folders("done")[:TIMED])
     return [sum(result.seconds.values()) for result in results if result is not None]
 
 

@@ -119,6 +119,20 @@ def standing_of(study: SweepStudy, home: Home) -> Standing:
     return Standing(states, reasons)
 
 
+def standing_by_plan(plan: StudyPlan, home: Home) -> Standing:
+    """The same of a kept plan, by its folders alone: whether results still count is not asked."""
+    states, reasons = dict[str, State](), dict[str, str]()
+    for folder in dict.fromkeys(plan.folders.values()):
+        failure = None
+        if read_result(home, folder) is not None:
+            states[folder] = "done"
+        elif (failure := read_failure(home, folder)) is not None and failure.is_final:
+            states[folder], reasons[folder] = "failed", failure.reason
+        else:
+            states[folder] = "missing"
+    return Standing(states, reasons)
+
+
 def _state_of(one: Prepared, before: str | None, given: frozenset[str], home: Home) -> tuple[State, str | None]:
     if read_result(home, one.folder) is not None:
         version = _environment(home, one.folder).get("training_version", 0)
