@@ -248,10 +248,9 @@ def show(ended: Ended, home: Home) -> None:
     named = named_study(study.name, home)
     if ended.over is not None:
         terminal.show(f"{ended.over} {count_line(study)} The same command with more goes on.")
-    look = where_to_look(named, ended.pages)
-    terminal.show(" ".join([f"{ended.num_run} trials were run now.", *look[:1]]))
-    for page in look[1:]:
-        print(page)
+    terminal.show(f"{ended.num_run} trials were run now.")
+    for line in where_to_look(named, ended.pages):  # commands and addresses stay whole
+        print(line)
     print(named.path("report.html"))
     if study.failures or (study.fixed is not None and study.fixed.failures):
         sys.exit(1)

@@ -29,8 +29,14 @@ from rambo.strategies.own import FORM, facts_of, is_own
 MOST_ITERATIONS = 8
 """τ1 at most."""
 
+USUAL_START = 20
+"""k1 of ten classes."""
+
 MOST_TRIED = 10_000
 """Values of b that are looked at for those that fit, at most."""
+
+MOST_STEPS = 200
+"""How far from B, and beyond k, others are looked for."""
 
 
 @dataclass(frozen=True)
@@ -143,22 +149,38 @@ class Config:
         return self.data.num_seed_labels - self.num_pretraining_iterations * self.acquisition.batch_size
 
     def fitting_sizes(self, least_start: int = 1) -> str:
-        """Which b the budget, its rounds and, where û is learned, k allow, in words; `least_start` is the least k1."""
-        budget, known = self.acquisition.budget, self.data.num_seed_labels
+        """Which b the budget, its rounds and, where û is learned, k allow, in words; `least_start` is the least k1.
+
+        Where none does, the nearest B, else the next larger k, with a b that fits.
+        """
+        budget, known, given = self.acquisition.budget, self.data.num_seed_labels, self.acquisition.batch_size
+        careful = max(least_start, USUAL_START, known // 5)  # before the data are read, classes are not counted
+        for least in (careful, least_start):
+            if sizes := self._fitting(budget, known, least):
+                some = sizes if len(sizes) <= 3 else [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
+                return f"acquisition.batch_size {' or '.join(map(str, some))} fits"
+        steps = range(1, MOST_STEPS + 1)
+        budgets = [("acquisition.budget", near, known) for step in steps for near in (budget - step, budget + step)]
+        starts = [("data.num_seed_labels", budget, known + step) for step in steps]
+        for name, other_budget, other_known in (*budgets, *starts):
+            if sizes := self._fitting(other_budget, other_known, careful):
+                size = min(sizes, key=lambda size: abs(size - given))
+                value = other_budget if name == "acquisition.budget" else other_known
+                return f"no other b fits: {name} {value} with acquisition.batch_size {size} does"
+        return "no other b fits: change acquisition.budget and data.num_seed_labels"
+
+    def _fitting(self, budget: int, known: int, least_start: int) -> list[int]:
+        """Each b that B = `budget` and k = `known` allow."""
 
         def fits(size: int) -> bool:
-            if budget % (size * self.num_rounds) or budget // size < 2:
+            if budget % (size * self.num_rounds):
                 return False
             iterations = (known - 1) // size
             return not self.needs_utility_model or (
                 1 <= iterations <= MOST_ITERATIONS and known - iterations * size >= least_start
             )
 
-        sizes = [str(size) for size in range(1, min(budget // 2, MOST_TRIED) + 1) if fits(size)]
-        if sizes:
-            some = sizes if len(sizes) <= 3 else [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
-            return f"acquisition.batch_size {' or '.join(some)} fits"
-        return "no other b fits: change acquisition.budget or data.num_seed_labels"
+        return [size for size in range(1, min(budget // 2, MOST_TRIED) + 1) if fits(size)]
 
     def _check_rounds(self) -> None:
         """R divides B and, where batches are picked and b divides B, the batches."""

@@ -363,7 +363,7 @@ def test_a_server_that_refuses_stops_nothing_and_loses_nothing(finished, tmp_pat
     assert len(sentences(refused.stderr)) == 2, "what happens, then one sentence"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     ablations("sync", "--study=tiny", "--home=home", cwd=tmp_path)
-    assert len(active(tmp_path)) == 11
+    assert len(active(tmp_path)) == 16, "ten trials, five cells and the study"
 
 
 STAGES = {"collection": "collecting ", "trials": "running ", "writing": "writing "}
@@ -411,7 +411,7 @@ def test_killed_at_every_stage_a_study_ends_as_if_nothing_had_happened(tmp_path)
     assert hit == order
     assert files(killed) == files(undisturbed)
     assert "RUNNING" not in {one.info.status for one in shown(killed)}
-    assert len(active(killed)) == 11
+    assert len(active(killed)) == 16, "ten trials, five cells and the study"
     done: set[str] = set()
     for event, trial in ledger(killed):
         assert not (event == "start" and trial in done), f"{trial} was run again after it had finished"

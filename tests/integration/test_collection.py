@@ -363,8 +363,8 @@ def test_a_full_disk_is_one_sentence_and_room_is_all_it_takes(tiny, task, small_
     assert stored
     fill(folder, 24 * 1024)  # room for the probe and the pilot, not for all
     status, _, err = finish(start(task, home, *flags))
-    assert (status, len(sentences(err))) == (2, 1), err
-    assert sentences(err)[0].startswith("cluster: ")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert err.startswith("cluster: ")
     assert "No space left on device; nothing kept before is lost" in err
     assert stored <= set(task.measured(Home(home)))
     stored, began = set(task.measured(Home(home))), len(begun(home))
@@ -397,8 +397,8 @@ def test_a_full_disk_ends_the_workers_with_one_sentence(slow_task, small_disk, f
 
 def test_bad_numbers_of_workers_are_one_sentence(task, tmp_path):
     status, _, err = finish(start(task, tmp_path / "home", "--num-workers", "8-2"))
-    assert (status, len(sentences(err))) == (2, 1)
-    assert sentences(err)[0].startswith(
+    assert status == 2
+    assert sentences(err) == [
         "cluster: --num-workers must be a number from 1, or a range of them such as 2-8, got '8-2'."
-    )
+    ]
     assert not (tmp_path / "home").exists()

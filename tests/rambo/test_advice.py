@@ -58,9 +58,23 @@ def test_every_number_of_rounds_that_is_advised_can_be(changes):
         override(preset(QUICK), {**changes, "acquisition.rounds": number})
 
 
-@pytest.mark.parametrize("changes", [{"acquisition.budget": 7}, {"data.num_seed_labels": 110}])
-def test_where_no_batch_size_can_be_none_is_advised(changes):
-    assert "no other b fits: change acquisition.budget or data.num_seed_labels." in refusal(changes)
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"acquisition.budget": 7}, "acquisition.budget"),
+        ({"acquisition.budget": 53}, "acquisition.budget"),
+        ({"acquisition.budget": 1}, "acquisition.budget"),
+        ({"data.num_seed_labels": 110}, "acquisition.budget"),
+    ],
+    ids=str,
+)
+def test_where_no_batch_size_can_be_a_budget_or_a_number_of_labels_is_advised_with_one(changes, field):
+    said = refusal(changes)
+    advised = re.search(r"; no other b fits: ([\w.]+) (\d+) with acquisition\.batch_size (\d+) does\.", said)
+    assert advised, said
+    assert advised[1] == field
+    followed = {**changes, field: advised[2], "acquisition.batch_size": advised[3]}
+    prepare(override(preset(QUICK), followed), Path("unused"))
 
 
 def test_a_budget_beyond_the_pool_is_helped_by_smaller_parts():
