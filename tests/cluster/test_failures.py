@@ -48,4 +48,4 @@ def test_what_nobody_foresaw_is_told_in_one_line_with_its_place():
 
 
 def test_a_death_of_which_nothing_is_written_says_so(tmp_path):
-    assert death(str(tmp_path / "gone.txt"), 2).reason == "its process died 2 times (no message)"
+    assert death(written(str(tmp_path / "gone.txt")), 2).reason == "its process died 2 times (no message)"

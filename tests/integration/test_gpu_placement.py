@@ -10,11 +10,12 @@ import psutil
 import pytest
 import torch
 
+from cluster.attempt import run_one
 from cluster.collect import collect_with_workers
 from cluster.failures import read_failure
 from cluster.place import Place, Share
 from cluster.runtime import ENVIRONMENT, connected
-from cluster.trials import run_one, run_trials
+from cluster.trials import run_trials
 from cluster.work import missing_work
 from cluster.workers import measure_batches, trainer_of
 from rambo.config import Config
