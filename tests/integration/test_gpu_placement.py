@@ -1,6 +1,5 @@
 """Where workers go in a cluster that says it has GPUs; those of this one are invented, so the device is the CPU."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ import torch
 
 from cluster.attempt import run_one
 from cluster.collect import collect_with_workers
-from cluster.failures import read_failure
+from cluster.failures import Failure, read_failure
 from cluster.place import Place, Share
 from cluster.runtime import ENVIRONMENT, connected
 from cluster.trials import run_trials
@@ -92,23 +91,24 @@ def test_trials_share_gpus_and_one_without_enough_memory_gets_more(tiny, two_gpu
     notes = tmp_path / "notes"
     notes.mkdir()
 
-    def noting(config, *, configs, place):
-        import ray
+    class Noting:
+        def is_ready(self):
+            return True
 
-        (gpu,) = ray.get_gpu_ids()
-        share = ray.get_runtime_context().get_assigned_resources()["GPU"]
-        name = f"{share} {gpu} {place['device']} {time.time_ns()}"
-        Path(notes, name).touch()
-        if share < 0.5:
-            failure = {"cause": "memory", "reason": "it ran out of memory"}
-            Home(place["home"]).write(f"{config['folder']}/failure.json", json.dumps(failure).encode())
-        else:
+        def run(self, folder, values, place):
+            import ray
+
+            (gpu,) = ray.get_gpu_ids()
+            share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+            Path(notes, f"{share} {gpu} {place['device']} {time.time_ns()}").touch()
+            if share < 0.5:
+                return Failure("memory", "it ran out of memory")
             until = time.monotonic() + 120  # a worker may take its time to start, and one at a time needs one GPU only
             while len(list(notes.glob("0.5 *"))) < 3 and time.monotonic() < until:
                 time.sleep(0.1)
-            run_one(config["folder"], override(Config(), configs[config["folder"]]), place)
+            return run_one(folder, override(Config(), values), place)
 
-    monkeypatch.setattr("cluster.trials._trial", noting)
+    monkeypatch.setattr("cluster.pool._Worker", Noting)
     experiments = [prepare(override(tiny, {"strategy": "random", "seed": n}), Path("unused")) for n in range(4)]
     home, told = Home(tmp_path / "home"), []
     place = Place(home, Path("unused"), "auto", "ledger.jsonl", share=Share(1))
