@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ablations.factors import Factor, level_text, switches
 from ablations.statistics import seeds_text
 from ablations.study import Study
+from cluster.costs import duration
 from rambo.fields import Value, flatten
 from rambo.presets import PRESETS, preset
 from rambo.strategies.facts import CONTROLS
@@ -54,17 +55,6 @@ def command(study: Study) -> str:
     called = study.name if fixed is None else fixed.name
     words += ["--study", called] if called != name else []
     return shlex.join(words) + (" --retune …" if fixed is not None else "")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(40), duration(400), duration(20_000)
-    ('40 s', '6.7 min', '5.6 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _preset(study: Study) -> tuple[str, Mapping[str, str]]:

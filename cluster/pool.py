@@ -156,7 +156,9 @@ class TrialPool:
 def fits(held: Iterable[Share], share: Share, resources: Resources) -> bool:
     """Whether a trial of `share` has room beside those of `held`, each laid on the first node that takes it."""
     left = [[float(cpus), float(gpus)] for cpus, gpus in resources.nodes]
-    return all([_lay(one, left) for one in (*sorted(held, key=_size, reverse=True), share)][-1:])
+    for one in sorted(held, key=_size, reverse=True):
+        _lay(one, left)
+    return _lay(share, left)
 
 
 def _size(share: Share) -> tuple[float, float]:
@@ -164,6 +166,7 @@ def _size(share: Share) -> tuple[float, float]:
 
 
 def _lay(share: Share, left: list[list[float]]) -> bool:
+    """Take `share` out of the first node that has it; whether one has."""
     for node in left:
         if node[0] >= share.num_cpus - 1e-9 and node[1] >= (share.num_gpus or 0.0) - 1e-9:
             node[0] -= share.num_cpus

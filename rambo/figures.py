@@ -1,7 +1,7 @@
 """The pictures of a run folder, drawn from what is written there."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -127,29 +127,40 @@ def _fits(rows: Sequence[Row]) -> Figure:
     """One column a fit: the inner loss and E above, λ of each weight tensor below where there is one."""
     stages = list(dict.fromkeys(str(row["stage"]) for row in rows))
     names = sorted({name for row in rows for name in row if name.startswith("lambda/")})
-    width, height = 3.1 * len(stages) + (2.2 if names else 0.3), 5.4
+    width, height = 3.1 * len(stages) + (2.2 if names else 0.3), 5.4 if names else 2.95
     figure = sheet(width, height, layout=None)  # a layout engine would take as long again as all the drawing
     right = 1 - (2.0 if names else 0.1) / width
     margins = {"left": 0.75 / width, "right": right, "bottom": 0.5 / height, "top": 1 - 0.3 / height}
-    panels = figure.subplots(2, len(stages), squeeze=False, gridspec_kw={**margins, "wspace": 0.28, "hspace": 0.2})
-    looks = _looks(names)
-    for column, stage in enumerate(stages):
+    shape = (2 if names else 1, len(stages))
+    panels = figure.subplots(*shape, squeeze=False, gridspec_kw={**margins, "wspace": 0.28, "hspace": 0.2})
+    for axes, stage in zip(panels[0], stages, strict=True):
         mine = [row for row in rows if row["stage"] == stage]
-        losses, hyper = panels[:, column]
-        losses.set_title(stage, fontsize=9)
+        axes.set_title(stage, fontsize=9)
         for name, label in (("inner_loss", "L, inner"), ("outer_loss", "E, outer")):
-            _curve(losses, _points(mine, name), label=label)
-        losses.legend(fontsize=8)
+            _curve(axes, _points(mine, name), label=label)
+        axes.legend(fontsize=8)
+    panels[0, 0].set_ylabel("loss")
+    if names:
+        _penalties(panels[1], stages, rows, names)
+    else:
+        for axes in panels[0]:
+            axes.set_xlabel("step")
+    return figure
+
+
+def _penalties(panels: Iterable[Axes], stages: Sequence[str], rows: Sequence[Row], names: Sequence[str]) -> None:
+    """λ of each weight tensor, a panel a fit; empty where a fit has none."""
+    looks, drawn = _looks(names), []
+    for axes, stage in zip(panels, stages, strict=True):
+        mine = [row for row in rows if row["stage"] == stage]
         found = {name: points for name in names if (points := _points(mine, name))}
         for name, points in found.items():
-            _curve(hyper, [(step, np.exp(value)) for step, value in points], label=_weight(name), **looks[name])
-        _penalty_axis(hyper) if found else hyper.axis("off")
-    panels[0, 0].set_ylabel("loss")
-    for hyper in [axes for axes in panels[1] if axes.lines][:1]:
-        hyper.set_ylabel("λ, logarithmic axis")
-    if panels[1, -1].lines:
-        panels[1, -1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.03, 0.5), title="weights of û")
-    return figure
+            _curve(axes, [(step, np.exp(value)) for step, value in points], label=_weight(name), **looks[name])
+        _penalty_axis(axes) if found else axes.axis("off")
+        drawn += [axes] if found else []
+    if drawn:
+        drawn[0].set_ylabel("λ, logarithmic axis")
+        drawn[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.03, 0.5), title="weights of û")
 
 
 def _penalty_axis(axes: Axes) -> None:

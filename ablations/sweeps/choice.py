@@ -32,7 +32,6 @@ class Candidate:
     priority: int
     seed_place: int
     """Position of its seed among the study's."""
-    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,6 @@ def obstacle(standing: Standing, cost: Cost, *, now: datetime, cluster_cpus: flo
         if found is not None:
             return found
     return None
-
-
-def is_passing(standing: Standing, cost: Cost, *, now: datetime, cluster_cpus: float) -> bool:
-    """Whether the obstacle goes by itself when something that runs has ended."""
-    lasting = (
-        _after_failures(standing) or _past_hours(_idle(standing), cost) or _past_deadline(standing.limits, cost, now)
-    )
-    return lasting is None
-
-
-def _idle(standing: Standing) -> Standing:
-    return Standing(standing.limits, standing.on_failure, standing.spent, ())
 
 
 def _after_failures(standing: Standing) -> str | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -165,6 +166,8 @@ def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progres
         print(f"The driver that is at work sees {name} at its next choice: python -m ablations sweep status {name}")
         return
     driver.run()
+    if name in driver.refused:
+        raise driver.refused[name]
     terminal.show(f"{driver.num_run} trials were run now.")
     _show(status_of(existing(home, name), home, options.data_dir))
     for sweep in driver.sweeps.values():
@@ -173,6 +176,8 @@ def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progres
                 terminal.show(ended.unpublished)
         for study in sweep.studies:
             print(home.path(f"studies/{study}/report.html"))
+    if any(live.failed for sweep in driver.sweeps.values() for live in sweep.studies.values()):
+        sys.exit(1)
 
 
 def run_status(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ next one. All it knows stands in the home: another driver goes on where this one
 
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class Driver:
         self._fitted: set[str] = set()
         self._order: list[Candidate] | None = None
         self._teller = Teller(home, progress)
+        self.refused: dict[str, InvalidInput] = {}
+        """By sweep why it, or the last edit of its file, could not be taken in hand."""
         self.num_run = 0
         """Trials that ended in these hands."""
 
@@ -69,7 +71,8 @@ class Driver:
                     self._end(ended, units)
                 self._tick(pool)
         except BaseException:
-            self._note_hours(pool, is_end=True)
+            with suppress(InvalidInput):  # a full disk must not hide what came first
+                self._note_hours(pool, is_end=True)
             for live in self._live():
                 live.close(killed=True)
             self._teller.close(self.sweeps, self._in_hand, "KILLED")
@@ -87,6 +90,7 @@ class Driver:
                 self._see(self._as_edited(kept), pool)
             except InvalidInput as error:
                 known = "goes on as it was" if kept.sweep in self.sweeps else "waits"
+                self.refused[kept.sweep] = error
                 self._teller.say_once(f"sweep {kept.sweep} {known}: {error}")
 
     def _as_edited(self, kept: Kept) -> Kept:
@@ -134,6 +138,7 @@ class Driver:
             sweep.studies[prepared.name] = LiveStudy(prepared, place, share, self._progress)
             sweep.ended.pop(prepared.name, None)
         self.sweeps[sweep.name], self._order = sweep, None
+        self.refused.pop(sweep.name, None)
         return sweep
 
     def _retry(self, sweep: LiveSweep) -> None:

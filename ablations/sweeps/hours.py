@@ -30,7 +30,10 @@ class Hours:
         """As the drivers before have left them."""
         found = cls(home, sweep)
         for line in home.read_lines(found._ledger):
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except ValueError:  # cut off by a full disk: what follows is whole
+                continue
             found.core_seconds += entry["core_seconds"]
             found.gpu_seconds += entry["gpu_seconds"]
             found._ends += [entry["time"]] if entry["is_end"] else []

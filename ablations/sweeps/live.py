@@ -14,7 +14,6 @@ from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import Kept, State
 from ablations.sweeps.studies import SweepStudy, standing_of, with_owner
 from cluster.failures import Failure
-from cluster.named import Showing
 from cluster.place import Place, Share
 from cluster.tracking.server import server_address
 from rambo.errors import InvalidInput
@@ -69,10 +68,7 @@ class LiveStudy:
     def candidates(self) -> list[Candidate]:
         """Its trials that wait."""
         sweep, priority = self.study.sweep, self.study.declared.priority
-        return [
-            Candidate(sweep, self.name, folder, priority, self.trials[folder][1], self.cost(folder))
-            for folder in self.waiting
-        ]
+        return [Candidate(sweep, self.name, folder, priority, self.trials[folder][1]) for folder in self.waiting]
 
     def share_of(self, folder: str) -> Share:
         """What a trial is given: more where it ran out of memory."""
@@ -181,8 +177,6 @@ class LiveSweep:
     """What keeps its next trial from being started, one sentence."""
     ended: dict[str, Ended] = field(default_factory=dict)
     """Studies that are complete, by name."""
-    showing: Showing | None = None
-    """Its page in MLflow."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ablations.plans import StudyPlan, read_plan
-from ablations.sweeps.choice import Candidate, Cost, in_order
+from ablations.sweeps.choice import Candidate, in_order
 from ablations.sweeps.declaration import DeclaredStudy, Limits
 from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import DRIVER, Kept, State, read_state
@@ -88,7 +88,7 @@ class SweepStatus:
         """What stands beside the table."""
         lines = [f"{self.name}: {self._stands()}."]
         if self.why is not None:
-            lines.append(f"Nothing more is started: {self.why}.")
+            lines.append(f"The next trial waits: {self.why}.")
         lines.append(self._spent())
         lines += [f"failed: {reason}" for one in self.studies for reason in one.reasons[:MOST_REASONS]]
         if self.seconds_left is not None and any(one.waiting or one.running for one in self.studies):
@@ -228,7 +228,7 @@ def _waiting(study: _Seen, taken: set[str]) -> list[Candidate]:
     seeds = {folder: places[seed] for (_, seed), folder in study.plan.folders.items()}
     waits = [folder for folder in study.standing.folders("missing", "stale") if folder not in taken]
     priority = study.declared.priority
-    return [Candidate(study.sweep, study.name, folder, priority, seeds[folder], Cost(0, 0)) for folder in waits]
+    return [Candidate(study.sweep, study.name, folder, priority, seeds[folder]) for folder in waits]
 
 
 def _named(studies: Sequence[_Seen], one: Candidate) -> str:

@@ -127,6 +127,12 @@ def test_each_fit_has_its_losses_and_penalties_where_it_has_any(drawn):
     assert {text.get_fontsize() for text in below.get_legend().get_texts()} == {8}
 
 
+def test_fits_without_penalties_have_no_empty_row(drawn):
+    utility_figures(made_held_out(), [{"stage": "offline", "step": 1, "inner_loss": 1.0}])["fits"]()
+    [only] = drawn[0].axes
+    assert (only.get_title(), only.get_xlabel(), only.get_ylabel()) == ("offline", "step", "loss")
+
+
 def test_every_weight_has_a_look_of_its_own(drawn):
     """A colour for each part of û, a style for each layer: the legend tells twelve lines apart."""
     names = [f"extractor.{name}" for name in ("conv1", "conv2", "fc1", "fc2")]

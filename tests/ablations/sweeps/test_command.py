@@ -125,3 +125,14 @@ def test_a_paused_sweep_stays_so_when_its_file_is_applied_and_a_cancelled_one_ru
             keep_state(home, "spring", before)
             sweep("apply", path)
             assert read_state(home, "spring") == after
+
+
+def test_cells_for_gpus_on_a_cluster_without_are_one_sentence_and_nothing_runs(sweep, write, two_cpus, tmp_path):
+    path = write()
+    path.write_text(path.read_text().replace("priority = 0", 'device = "cuda"'))
+    answer = sweep("apply", path)
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1] == (
+        "ablations: --device cuda needs a cluster with GPUs, got one without; use --device cpu, or auto."
+    )
+    assert not list(tmp_path.rglob("result.json"))

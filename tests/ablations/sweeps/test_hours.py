@@ -43,3 +43,12 @@ def test_the_rate_counts_ends_of_trials_alone(tmp_path):
         hours.ended(trial, Share(1.0, 0.0), 1.0)
     assert hours.ended_in(1800.0) == pytest.approx(6.0)
     assert Hours.kept(Home(tmp_path), "spring").ended_in(3600.0) == 3.0
+
+
+def test_a_line_that_a_full_disk_has_cut_is_passed_over(tmp_path):
+    home, share = Home(tmp_path), Share(1.0, 0.0)
+    hours = Hours.kept(home, "spring")
+    hours.ended("a", share, 10.0)
+    home.append("sweeps/spring/hours.jsonl", b'{"what": "b", "core_sec\n')
+    hours.ended("c", share, 5.0)
+    assert Hours.kept(home, "spring").core_seconds == 15.0

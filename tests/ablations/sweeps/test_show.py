@@ -59,7 +59,7 @@ def test_a_driver_that_speaks_is_named_with_what_runs_and_what_holds_it(begun):
     assert (status.studies[0].running, status.studies[0].waiting) == (1, 1)
     assert status.sentences()[:2] == [
         "spring: running, driven on node-7 (process 12).",
-        "Nothing more is started: limits.running of 1 is reached.",
+        "The next trial waits: limits.running of 1 is reached.",
     ]
     home.write(DRIVER, json_bytes({**said, "time": time.time() - 1000}))
     assert status_of(existing(home, "spring"), home, UNUSED).driver is None, "it is gone"
