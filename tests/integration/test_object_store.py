@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
+from buckets import bucket_called
 
 from rambo.errors import InvalidInput
 from rambo.home import Home
@@ -17,19 +17,8 @@ RECORDS = {f"key {number}": Measurement(0.5, 0.25, bytes([number]), number, 1.5,
 
 @pytest.fixture(scope="module")
 def bucket():
-    """The URL of an empty bucket; the environment says where its server is, to this process and to commands."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem().mkdir("lab")
-        yield "s3://lab"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with bucket_called("lab") as url:
+        yield url
 
 
 def test_a_store_in_a_bucket_gives_back_what_was_put(bucket):

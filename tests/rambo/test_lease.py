@@ -4,8 +4,7 @@ import threading
 import time
 
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
+from buckets import bucket_called
 
 import rambo.lease
 from rambo.errors import InvalidInput
@@ -16,18 +15,8 @@ HELD = "The sweep must have one driver, got a second; wait."
 
 @pytest.fixture(scope="module")
 def bucket():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem().mkdir("locks")
-        yield "s3://locks"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with bucket_called("locks") as url:
+        yield url
 
 
 def test_one_holds_it_and_it_goes_when_it_is_let_go(bucket):
