@@ -42,6 +42,7 @@ controls = []
 "data.num_validation" = 50
 "data.num_test" = 50
 "data.num_seed_labels" = 50
+"data.stratified" = true
 "training.max_epochs" = 1
 "evaluation.repeats" = 1
 "acquisition.batch_size" = 10

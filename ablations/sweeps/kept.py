@@ -48,9 +48,10 @@ class Kept:
 
         `folder`: what relative paths in it are relative to, its own unless given.
         """
-        text, folder = _text_of(path), folder or path.resolve().parent
+        text, folder = _text_of(path), folder or path.absolute().parent
         sweep = read_text(text, str(path), folder)
-        return cls(sweep.name, text, str(path.resolve()), str(folder), platform.node(), time.time()), sweep
+        # not resolved: a mounted ConfigMap's file is a link whose target goes with every edit
+        return cls(sweep.name, text, str(path.absolute()), str(folder), platform.node(), time.time()), sweep
 
     def declared(self) -> Sweep:
         """The sweep."""

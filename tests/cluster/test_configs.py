@@ -150,17 +150,38 @@ RAY_JOB = {
 """What is used of KubeRay's RayJob, ray.io/v1; the whole definition is a megabyte. Pods have a schema of their own."""
 
 
-def pods() -> list[dict]:
-    job = read("rayjob.yaml")["spec"]["rayClusterSpec"]
+JOBS = ("rayjob.yaml", "rayjob-sweep.yaml")
+
+QUEUED = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "labels", "annotations"],
+    "properties": {
+        "name": {"type": "string"},
+        "labels": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"],
+            "patternProperties": {r"^kueue\.x-k8s\.io/(queue-name|priority-class)$": {"pattern": "^[a-z0-9-]{1,63}$"}},
+        },
+        "annotations": {"const": {"kueue.x-k8s.io/elastic-job": "true"}},
+    },
+}
+"""What Kueue reads of a job, pkg/controller/constants; without the annotation it refuses a cluster that grows."""
+
+
+def pods(name: str) -> list[dict]:
+    job = read(name)["spec"]["rayClusterSpec"]
     return [group["template"] for group in (job["headGroupSpec"], *job["workerGroupSpecs"])]
 
 
-def test_the_ray_job_and_its_pods_are_of_the_right_form():
-    job = read("rayjob.yaml")
+@pytest.mark.parametrize("name", JOBS)
+def test_a_ray_job_and_its_pods_are_of_the_right_form(name):
+    job = read(name)
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     jsonschema.Draft7Validator(RAY_JOB).validate(job["spec"])
     assert job["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
-    for pod in pods():
+    for pod in pods(name):
         whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, **pod}
         kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
         whole["spec"]["containers"][0]["envfrom"] = []
@@ -168,25 +189,62 @@ def test_the_ray_job_and_its_pods_are_of_the_right_form():
             kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_the_ray_job_keeps_its_state_off_the_cluster_and_its_secrets_in_a_secret():
-    job = read("rayjob.yaml")["spec"]
+@pytest.mark.parametrize("name", JOBS)
+def test_a_ray_job_keeps_its_state_off_the_cluster_and_its_secrets_in_a_secret(name):
+    job = read(name)["spec"]
     assert re.search(r"--home s3://\S+$", job["entrypoint"].strip()), "each retry is a new cluster"
     assert job["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    for pod in pods():
+    for pod in pods(name):
         [container] = pod["spec"]["containers"]
         assert container["envFrom"] == [{"secretRef": {"name": "rambo"}}]
         assert "env" not in container
-    assert "nvidia.com/gpu" in pods()[1]["spec"]["containers"][0]["resources"]["limits"]
+    assert "nvidia.com/gpu" in pods(name)[1]["spec"]["containers"][0]["resources"]["limits"]
 
 
-def test_clusters_that_grow_are_waited_for():
-    job = read("rayjob.yaml")["spec"]
+def test_a_sweep_s_ray_job_waits_in_a_queue_that_has_room_for_it():
+    job, queue = read("rayjob-sweep.yaml"), list(yaml.safe_load_all((CONFIGS / "queue.yaml").read_text()))
+    jsonschema.Draft7Validator(QUEUED).validate(job["metadata"])
+    named = {one["kind"]: one for one in queue}
+    labels = job["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == named["LocalQueue"]["metadata"]["name"]
+    assert labels["kueue.x-k8s.io/priority-class"] == named["WorkloadPriorityClass"]["metadata"]["name"]
+    assert named["LocalQueue"]["spec"]["clusterQueue"] == named["ClusterQueue"]["metadata"]["name"]
+    [group] = named["ClusterQueue"]["spec"]["resourceGroups"]
+    assert group["flavors"][0]["name"] == named["ResourceFlavor"]["metadata"]["name"]
+    head, worker = (pod["spec"]["containers"][0]["resources"]["requests"] for pod in pods("rayjob-sweep.yaml"))
+    most = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplicas"]
+    for resource in group["flavors"][0]["resources"]:
+        wanted = [parse_quantity(one.get(resource["name"], "0")) for one in (head, *most * [worker])]
+        assert sum(wanted) <= parse_quantity(resource["nominalQuota"]), resource
+
+
+def test_a_sweep_s_ray_job_mounts_the_file_that_it_applies(tmp_path):
+    job = read("rayjob-sweep.yaml")["spec"]
+    words = shlex.split(job["entrypoint"])
+    assert words[:5] == ["python", "-m", "ablations", "sweep", "apply"]
+    [pod, _] = pods("rayjob-sweep.yaml")
+    [mount], [volume] = pod["spec"]["containers"][0]["volumeMounts"], pod["spec"]["volumes"]
+    assert mount["name"] == volume["name"]
+    assert words[5] == f"{mount['mountPath']}/{volume['configMap']['name']}.toml"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_clusters_that_grow_are_waited_for(name):
+    job = read(name)["spec"]
     [group] = job["rayClusterSpec"]["workerGroupSpecs"]
     assert group["minReplicas"] < group["maxReplicas"]
     assert job["rayClusterSpec"]["enableInTreeAutoscaling"] is True, "maxReplicas means nothing without it"
     assert yaml.safe_load(job["runtimeEnvYAML"]) == {"env_vars": {"RAMBO_WAIT_SECONDS": "900"}}
+
+
+def test_ray_up_waits_for_workers():
     [starting] = [command for command in read("ray-up.yaml")["head_start_ray_commands"] if "ray start" in command]
     assert "RAMBO_WAIT_SECONDS=900 " in starting
+
+
+def parse_quantity(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(Gi)?", text).groups()
+    return float(number) * (2**30 if unit else 1)
 
 
 def test_ray_up_starts_the_image_that_the_user_has_looked_up_and_its_container_sees_the_gpus():

@@ -38,6 +38,22 @@ def test_an_edited_file_is_seen_on_the_machine_that_has_it_alone(write, wanted):
     assert kept.edited() is None
 
 
+def test_an_edit_is_seen_where_the_file_is_a_link_whose_target_goes(write, wanted, tmp_path):
+    """Kubernetes mounts a ConfigMap so: an edit is a new folder, to which one link is turned."""
+    first, second = tmp_path / "..first", tmp_path / "..second"
+    first.mkdir()
+    path = write("spring").rename(first / "spring.toml")
+    (tmp_path / "..data").symlink_to(first)
+    (tmp_path / "mounted.toml").symlink_to("..data/spring.toml")
+    kept = existing(wanted(tmp_path / "mounted.toml"), "spring")
+    second.mkdir()
+    write("spring", study_text("digits", priority=4)).rename(second / "spring.toml")
+    (tmp_path / "..data").unlink()
+    (tmp_path / "..data").symlink_to(second)
+    path.unlink()
+    assert kept.edited().declared().studies[0].priority == 4
+
+
 def test_an_edited_file_keeps_its_name(write, wanted):
     path = write("spring")
     kept = existing(wanted(path), "spring")
