@@ -20,6 +20,7 @@ from ablations.run import (
     versions_then,
     write_report,
 )
+from ablations.scale import add_scale_flag, named, scaled
 from ablations.show import count_line, list_table, plan_text, status_text
 from ablations.statistics import analyse, check_versions
 from ablations.study import Study
@@ -91,9 +92,11 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_command_run(options: argparse.Namespace) -> None:
     """ablations run."""
-    grid = read_grid(options)
-    name = options.study or options.recipe or options.preset or "study"
+    found = scaled(read_grid(options), options.scale)
+    grid, name = found.grid, named(options.study or options.recipe or options.preset or "study", options.scale)
     progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
+    if options.scale != "full":
+        progress.say(found.sentence())
     with progress.doing("reading data and drawing splits"):
         prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
@@ -281,6 +284,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
         "--design", choices=("factorial", "one-at-a-time"), default="factorial", help="default %(default)s"
     )
     group.add_argument("--controls", metavar="LIST", help=f"none, or some of {','.join(CONTROLS)} (default: all)")
+    add_scale_flag(group)
     group.add_argument("--study", metavar="NAME", help="what to call it (default: the recipe or preset)")
     group.add_argument("--plan", action="store_true", help="show the grid, what is missing and how long it takes")
     fair = running.add_argument_group("the same search for every cell, and both results side by side")

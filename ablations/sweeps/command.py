@@ -5,9 +5,11 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ablations.scale import add_scale_flag, scaled
 from ablations.sweeps.declaration import Sweep, check_deadline
 from ablations.sweeps.driver import Driver
 from ablations.sweeps.forecast import forecast, forecast_sentences, forecast_table
@@ -60,6 +62,8 @@ def add_sweep(commands: "argparse._SubParsersAction[Parser]") -> None:
     applying.add_argument(
         "--paths-from", type=Path, metavar="DIR", help="what paths in the file are relative to (default: its folder)"
     )
+    for command in (planning, applying):
+        add_scale_flag(command)
     showing = _add(below, "status", "how far it is, what it has spent and what comes next", "name")
     showing.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s")
     showing.add_argument("--json", action="store_true", help="for programs")
@@ -89,7 +93,8 @@ def run_plan(options: argparse.Namespace) -> None:
     """ablations sweep plan."""
     home, progress = Home(options.home), Progress(quiet=options.quiet)
     require(options.price is None or 0 < options.price < 1e6, f"--price must be positive, got {options.price}.")
-    _, sweep = Kept.of(options.file)
+    kept, sweep = Kept.of(options.file, scale=options.scale)
+    _say_scale(kept, progress)
     studies = _prepared(sweep, options, progress)
     for study in studies:
         with_owner(study, home)
@@ -100,6 +105,13 @@ def run_plan(options: argparse.Namespace) -> None:
         forecast_table(found),
         *forecast_sentences(sweep, found, workers=workers, price=options.price, now=now),
     )
+
+
+def _say_scale(kept: Kept, progress: Progress) -> None:
+    """What another scale than the file's changes in each study."""
+    if kept.scale != "full":
+        for study in replace(kept, scale="full").declared().studies:
+            progress.say(f"{study.name}: {scaled(study.grid, kept.scale).sentence()}")
 
 
 def _workers(options: argparse.Namespace) -> int:
@@ -118,7 +130,8 @@ def _prepared(sweep: Sweep, options: argparse.Namespace, progress: Progress) -> 
 def run_apply(options: argparse.Namespace) -> None:
     """ablations sweep apply."""
     home, progress = Home(options.home), Progress(quiet=options.quiet)
-    kept, sweep = Kept.of(options.file, options.paths_from)
+    kept, sweep = Kept.of(options.file, options.paths_from, scale=options.scale)
+    _say_scale(kept, progress)
     check_deadline(sweep, datetime.now(UTC))
     home.check_writable()
     studies = _prepared(sweep, options, progress)

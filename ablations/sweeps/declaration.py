@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ablations.factors import Factor, Grid, make_grid, merged, switches
 from ablations.recipes import recipe
+from ablations.scale import named, scaled
 from ablations.sweeps.schema import schema
 from rambo.cli import parse_seeds
 from rambo.errors import InvalidInput, require
@@ -80,6 +81,18 @@ def read_text(text: str, source: str, folder: Path) -> Sweep:
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"{source} must be TOML, got: {first_line(error)}.") from None
     return _Reader(text, source, folder).sweep(content)
+
+
+def at_scale(sweep: Sweep, scale: str) -> Sweep:
+    """The sweep with all of its studies at `scale`, under the names that they have there (`ablations.scale`)."""
+    if scale == "full":
+        return sweep
+    studies = []
+    for study in sweep.studies:
+        found = scaled(study.grid, scale)
+        given = study.given | found.changed.keys()
+        studies.append(replace(study, name=named(study.name, scale), grid=found.grid, given=given))
+    return replace(sweep, name=named(sweep.name, scale), studies=tuple(studies))
 
 
 def line_of(text: str, place: Place) -> int:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from ablations.sweeps.declaration import Sweep, read_text
+from ablations.sweeps.declaration import Sweep, at_scale, read_text
 from cluster.named import Kind, Named
 from rambo.errors import InvalidInput, require
 from rambo.formats import json_bytes
@@ -41,21 +41,23 @@ class Kept:
     """Whose path that is."""
     applied: float
     """When, in seconds since 1970."""
+    scale: str = "full"
+    """That it runs at (`ablations.scale`)."""
 
     @classmethod
-    def of(cls, path: Path, folder: Path | None = None) -> tuple["Kept", Sweep]:
+    def of(cls, path: Path, folder: Path | None = None, *, scale: str = "full") -> tuple["Kept", Sweep]:
         """What the file at `path` declares, checked whole; raises `InvalidInput` with the line of what is wrong.
 
         `folder`: what relative paths in it are relative to, its own unless given.
         """
         text, folder = _text_of(path), folder or path.absolute().parent
-        sweep = read_text(text, str(path), folder)
+        sweep = at_scale(read_text(text, str(path), folder), scale)
         # not resolved: a mounted ConfigMap's file is a link whose target goes with every edit
-        return cls(sweep.name, text, str(path.absolute()), str(folder), platform.node(), time.time()), sweep
+        return cls(sweep.name, text, str(path.absolute()), str(folder), platform.node(), time.time(), scale), sweep
 
     def declared(self) -> Sweep:
         """The sweep."""
-        return _read(self.text, self.source, self.folder)
+        return _read(self.text, self.source, self.folder, self.scale)
 
     def edited(self) -> "Kept | None":
         """As the file is now, where it is there on this machine, can be read and says something else.
@@ -65,7 +67,7 @@ class Kept:
         path = Path(self.source)
         if self.host != platform.node() or not path.is_file() or _text_of(path) == self.text:
             return None
-        found, _ = Kept.of(path, Path(self.folder))
+        found, _ = Kept.of(path, Path(self.folder), scale=self.scale)
         require(
             found.sweep == self.sweep,
             f"{self.source} must keep the name {self.sweep}, got {found.sweep}; apply it as a sweep of its own.",
@@ -82,8 +84,8 @@ def _text_of(path: Path) -> str:
 
 
 @cache
-def _read(text: str, source: str, folder: str) -> Sweep:
-    return read_text(text, source, Path(folder))
+def _read(text: str, source: str, folder: str, scale: str) -> Sweep:
+    return at_scale(read_text(text, source, Path(folder)), scale)
 
 
 def named_sweep(name: str, home: Home) -> Named:

@@ -54,6 +54,22 @@ def test_an_edit_is_seen_where_the_file_is_a_link_whose_target_goes(write, wante
     assert kept.edited().declared().studies[0].priority == 4
 
 
+def test_a_sweep_at_another_scale_is_another_and_so_are_its_edits(write, tmp_path):
+    def letters(*budgets):
+        text = 'name = "letters"\npreset = "paper_mnist"\nseeds = "0"\n[study.fields]\nstrategy = "random"\n'
+        return f"[[study]]\n{text}[study.grid]\n" + f'"acquisition.budget" = {list(budgets)}\n'
+
+    path, home = write("spring", letters(500, 700)), Home(tmp_path / "home")
+    for scale in ("full", "small"):
+        keep(home, *Kept.of(path, scale=scale))
+    assert [one.sweep for one in all_kept(home)] == ["spring", "spring-small"]
+    small = existing(home, "spring-small")
+    (study,) = small.declared().studies
+    assert (study.name, study.grid.factors[0].levels) == ("letters-small", (100, 140))
+    write("spring", letters(500, 900))
+    assert small.edited().declared().studies[0].grid.factors[0].levels == (100, 180)
+
+
 def test_an_edited_file_keeps_its_name(write, wanted):
     path = write("spring")
     kept = existing(wanted(path), "spring")
