@@ -60,14 +60,14 @@ def named(name: str, scale: str) -> str:
 def scaled(grid: Grid, scale: str) -> Scaled:
     """`grid` at `scale`; levels that become equal are one, and a factor of one level is a field.
 
-    Small: k, B and b by 5, or by 50 above 500 seed labels; validation images by 5; other counts as `AT_MOST` says,
+    Small: k, B and b by 2.5, or by 25 above 500 seed labels, so that the paper's chains begin with two labels a class; validation images by 5; other counts as `AT_MOST` says,
     ResNet-18 becomes LeNet-5, seed sets are stratified. Seeds, strategies and û's settings stay. Raises `InvalidInput`
     for another scale.
     """
     require(scale in SCALES, f"--scale must be one of {', '.join(SCALES)}, got {scale}.")
     if scale == "full" or grid.base.data.num_seed_labels <= SMALL_LABELS:
         return Scaled(grid, {})
-    smaller = _smaller(5 if grid.base.data.num_seed_labels <= 500 else 50)
+    smaller = _smaller(2.5 if grid.base.data.num_seed_labels <= 500 else 25)
     before = flatten(grid.base)
     base = {name: smaller(name, value) for name, value in before.items()}
     levels = {one.name: tuple(dict.fromkeys(smaller(one.name, level) for level in one.levels)) for one in grid.factors}
@@ -88,11 +88,11 @@ def scaled(grid: Grid, scale: str) -> Scaled:
 
 def add_scale_flag(parser: argparse._ActionsContainer) -> None:
     """--scale, for whatever runs studies."""
-    text = "small: k, B and b by 5 (by 50 above k = 500) and fewer pairs, to try on two cores; names end in -small"
+    text = "small: k, B and b by 2.5 (by 25 above k = 500) and fewer pairs, to try on two cores; names end in -small"
     parser.add_argument("--scale", choices=SCALES, default="full", help=f"{text} (default %(default)s)")
 
 
-def _smaller(divisor: int) -> Callable[[str, Value], Value]:
+def _smaller(divisor: float) -> Callable[[str, Value], Value]:
     """A field's value at small scale."""
 
     def smaller(name: str, value: Value) -> Value:
@@ -109,7 +109,7 @@ def _smaller(divisor: int) -> Callable[[str, Value], Value]:
     return smaller
 
 
-def _divided(value: Value, divisor: int) -> Value:
+def _divided(value: Value, divisor: float) -> Value:
     return max(1, round(value / divisor)) if isinstance(value, int | float) else value
 
 

@@ -17,12 +17,12 @@ def grid(base: str, *factors: Factor, controls=("random",)):
 def test_counts_keep_their_proportions_and_everything_else_stays():
     before = grid("paper_mnist", Factor("acquisition.budget", (500, 700, 900, 1000)))
     found = scaled(before, "small")
-    assert found.grid.factors == (Factor("acquisition.budget", (100, 140, 180, 200)),)
+    assert found.grid.factors == (Factor("acquisition.budget", (200, 280, 360, 400)),)
     assert found.grid.seeds == before.seeds
     then, now = flatten(before.base), flatten(found.grid.base)
     different = {name for name in then if then[name] != now[name]}
     assert different == set(found.changed) - {"acquisition.budget"} | {"acquisition.budget"} & different
-    assert (now["data.num_seed_labels"], now["acquisition.batch_size"], now["data.num_validation"]) == (40, 10, 200)
+    assert (now["data.num_seed_labels"], now["acquisition.batch_size"], now["data.num_validation"]) == (80, 20, 200)
     assert {"strategy", "training.max_epochs", "utility_model.lambda_ot", "classifier.name"} & different == set()
     assert [(cell.control, len(cell.levels)) for cell in found.grid.controls] == 4 * [("random", 1)]
 
@@ -45,7 +45,7 @@ def test_a_factor_of_switches_keeps_every_cell_and_a_base_far_from_the_levels_is
     before = make_grid(base, switches(), controls=(), seeds=(0,), design="factorial")
     found = scaled(before, "small").grid
     assert [cell.name for cell in found.cells] == [cell.name for cell in before.cells]
-    assert (found.base.acquisition.budget, found.base.classifier.name) == (140, "lenet5")
+    assert (found.base.acquisition.budget, found.base.classifier.name) == (280, "lenet5")
 
 
 @pytest.mark.parametrize("name", [*PRESETS, *RECIPES])
@@ -58,14 +58,14 @@ def test_every_preset_and_every_recipe_can_be_small(name):
     for cell in found.cells:
         found.check(cell)
         config = found.config(cell, 0)
-        assert config.data.num_seed_labels <= 100
-        assert config.num_start_labels >= 10, "a set of each class can be drawn"
+        assert config.data.num_seed_labels <= 140
+        assert config.num_start_labels >= 20, "two labels a class, or no chain can begin"
 
 
 def test_it_is_said_what_changes_and_names_tell_the_scales_apart():
     found = scaled(grid("paper_mnist", Factor("acquisition.budget", (500, 1000))), "small")
-    assert "B 500, 1000 -> 100, 200" in found.sentence()
-    assert "k 200 -> 40" in found.sentence()
+    assert "B 500, 1000 -> 200, 400" in found.sentence()
+    assert "k 200 -> 80" in found.sentence()
     assert (named("spring", "small"), named("spring", "full")) == ("spring-small", "spring")
 
 

@@ -65,9 +65,9 @@ def test_a_sweep_at_another_scale_is_another_and_so_are_its_edits(write, tmp_pat
     assert [one.sweep for one in all_kept(home)] == ["spring", "spring-small"]
     small = existing(home, "spring-small")
     (study,) = small.declared().studies
-    assert (study.name, study.grid.factors[0].levels) == ("letters-small", (100, 140))
+    assert (study.name, study.grid.factors[0].levels) == ("letters-small", (200, 280))
     write("spring", letters(500, 900))
-    assert small.edited().declared().studies[0].grid.factors[0].levels == (100, 180)
+    assert small.edited().declared().studies[0].grid.factors[0].levels == (200, 360)
 
 
 def test_an_edited_file_keeps_its_name(write, wanted):
