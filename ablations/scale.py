@@ -60,9 +60,9 @@ def named(name: str, scale: str) -> str:
 def scaled(grid: Grid, scale: str) -> Scaled:
     """`grid` at `scale`; levels that become equal are one, and a factor of one level is a field.
 
-    Small: k, B and b by 2.5, or by 25 above 500 seed labels, so that the paper's chains begin with two labels a class; validation images by 5; other counts as `AT_MOST` says,
-    ResNet-18 becomes LeNet-5, seed sets are stratified. Seeds, strategies and û's settings stay. Raises `InvalidInput`
-    for another scale.
+    Small: k, B and b by 2.5, or by 25 above 500 seed labels, so that the paper's chains begin with two labels a class;
+    validation images by 5; other counts as `AT_MOST` says, ResNet-18 becomes LeNet-5, seed sets are stratified. Seeds,
+    strategies and û's settings stay. Raises `InvalidInput` for another scale.
     """
     require(scale in SCALES, f"--scale must be one of {', '.join(SCALES)}, got {scale}.")
     if scale == "full" or grid.base.data.num_seed_labels <= SMALL_LABELS:

@@ -15,12 +15,14 @@ import sys
 from importlib import import_module
 
 from rambo.errors import InvalidInput
+from rambo.terminal import answer_from_now_on
 
 NAMES = ("training", "collection", "growth", "search", "sweeps", "gpu")
 
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark that the first argument names."""
+    answer_from_now_on()
     name = arguments[0] if arguments else ""
     if name in ("-h", "--help"):
         print(__doc__)
