@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ablations.factors import Factor, Grid, label, level_text, make_grid
+from ablations.factors import LABELS, Factor, Grid, level_text, make_grid
 from rambo.errors import require
 from rambo.fields import Value, flatten, override
 
@@ -48,7 +48,7 @@ class Scaled:
         """What was changed, for people."""
         if not self.changed:
             return f"It is small already: k = {self.grid.base.data.num_seed_labels}."
-        told = (f"{label(name)} {_listed(then)} -> {_listed(now)}" for name, (then, now) in self.changed.items())
+        told = (f"{LABELS.get(name, name)} {_listed(then)} -> {_listed(now)}" for name, (then, now) in self.changed.items())
         return f"At small scale: {'; '.join(told)}."
 
 
