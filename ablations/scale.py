@@ -48,7 +48,9 @@ class Scaled:
         """What was changed, for people."""
         if not self.changed:
             return f"It is small already: k = {self.grid.base.data.num_seed_labels}."
-        told = (f"{LABELS.get(name, name)} {_listed(then)} -> {_listed(now)}" for name, (then, now) in self.changed.items())
+        told = (
+            f"{LABELS.get(name, name)} {_listed(then)} -> {_listed(now)}" for name, (then, now) in self.changed.items()
+        )
         return f"At small scale: {'; '.join(told)}."
 
 

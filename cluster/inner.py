@@ -26,7 +26,7 @@ RUNNABLE = {"ablations": (["run"], ["sweep", "apply"]), "tune": (["run"],), "clu
 
 SWEEP = ["ablations", "sweep", "apply"]
 
-PATHS = ("data.source", "utility_model.weights")
+PATHS = ("data.source", "data.labels", "utility_model.weights")
 """Fields that may name a file."""
 
 LEVELS = ("--factor", "--space", "--retune-space")

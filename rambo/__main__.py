@@ -18,6 +18,7 @@ from rambo.cli import (
 )
 from rambo.experiment import Lab, run
 from rambo.home import Home
+from rambo.labelling import command as labelling
 from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.report import CAPTION, comparison, summary
@@ -32,6 +33,12 @@ Spend a labelling budget on a pool of images in one round, and see what came of 
   python -m rambo --preset paper_mnist --data.source npz:images.npz --seed 3
   python -m rambo --preset quickstart --seed 0-4 --strategy rambo,random,margin
   python -m rambo --preset paper_mnist --plan
+
+With a pool of your own, of which few images are labelled (each has a --help of its own):
+
+  python -m rambo select     which images to label next
+  python -m rambo train      the classifier that your labels make
+  python -m rambo predict    classes for a folder of images
 
 Several seeds or strategies end in a table of paired differences. The last line of the output is the run folder.
 The same command again finishes what is missing and repeats nothing.
@@ -54,6 +61,9 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     """Run what the command line asks for."""
+    if arguments and arguments[0] in labelling.COMMANDS:
+        labelling.main(arguments)
+        return
     options = read(arguments)
     progress = Progress(quiet=options.quiet)
     with progress.doing("reading data and drawing splits"):

@@ -171,16 +171,8 @@ class Config:
 
     def _fitting(self, budget: int, known: int, least_start: int) -> list[int]:
         """Each b that B = `budget` and k = `known` allow."""
-
-        def fits(size: int) -> bool:
-            if budget % (size * self.num_rounds):
-                return False
-            iterations = (known - 1) // size
-            return not self.needs_utility_model or (
-                1 <= iterations <= MOST_ITERATIONS and known - iterations * size >= least_start
-            )
-
-        return [size for size in range(1, min(budget // 2, MOST_TRIED) + 1) if fits(size)]
+        start = least_start if self.needs_utility_model else None
+        return fitting_sizes(budget, known, num_rounds=self.num_rounds, least_start=start)
 
     def _check_rounds(self) -> None:
         """R divides B and, where batches are picked and b divides B, the batches."""
@@ -218,3 +210,19 @@ class Config:
                 f"acquisition.batch_size (b) must give 1 to {MOST_ITERATIONS} pretraining iterations, got {iterations} "
                 f"from k = {self.data.num_seed_labels} and b = {self.acquisition.batch_size}; {self.fitting_sizes()}."
             )
+
+
+def fitting_sizes(budget: int, known: int, *, num_rounds: int = 1, least_start: int | None = None) -> list[int]:
+    """Each b that B = `budget` allows; where û is learned, from k = `known` labels, `least_start` is the least k1.
+
+    >>> fitting_sizes(100, 160), fitting_sizes(100, 160, least_start=20)
+    ([1, 2, 4, 5, 10, 20, 25, 50], [20])
+    """
+
+    def fits(size: int) -> bool:
+        if budget % (size * num_rounds):
+            return False
+        iterations = (known - 1) // size
+        return least_start is None or (1 <= iterations <= MOST_ITERATIONS and known - iterations * size >= least_start)
+
+    return [size for size in range(1, min(budget // 2, MOST_TRIED) + 1) if fits(size)]

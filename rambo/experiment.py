@@ -35,10 +35,12 @@ from rambo.store import Store
 from rambo.strategies.own import source_of
 from rambo.strategies.request import MakeScorer, Selection
 from rambo.tracker import JsonLinesTracker
+from rambo.training.committee import Committee
 from rambo.training.measuring import Measurer
+from rambo.training.trainer import FittedClassifier, SetSpec
 from rambo.utility.kept import take, to_bytes
 from rambo.utility.ot_distance import measure_ot
-from rambo.utility.pretraining import Evidence, LearnedUtility, UtilityLearner
+from rambo.utility.pretraining import Evidence, HeldOut, LearnedUtility, UtilityLearner
 from rambo.utility.representation import Representation
 from rambo.utility.samples import SamplePlan, plan_growth, set_specs, train_seed
 
@@ -60,9 +62,27 @@ def run(prepared: Prepared, lab: Lab) -> Result:
 
     Pictures come last, from what is written: those that a finished folder lacks are drawn.
     """
-    result = read_result(lab.home, prepared.folder) or _Run(prepared, lab).result()
+    result = read_result(lab.home, prepared.folder) or _Run(prepared, lab, prepared.folder).result()
     draw_missing(lab.home, prepared.folder, prepared.dataset, _redraw(prepared, lab))
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What is to be labelled, before any of it is."""
+
+    selection: Selection
+    now: FittedClassifier
+    """f trained on S_0, with its measurement on S_val."""
+    scout: Committee
+    """What scores the pool; f(S_0) for a strategy that has nothing that does."""
+    held_out: HeldOut | None
+    """How û orders held-out pairs, where one was learned."""
+
+
+def choose(prepared: Prepared, lab: Lab, folder: str) -> Choice:
+    """B images of a pool of one's own; `folder` gets the configuration, the environment and û, but no result."""
+    return _Run(prepared, lab, folder).choice()
 
 
 def _redraw(prepared: Prepared, lab: Lab) -> str:
@@ -75,8 +95,8 @@ def _redraw(prepared: Prepared, lab: Lab) -> str:
 class _Run:
     """The stages of one experiment, and the clock over them."""
 
-    def __init__(self, prepared: Prepared, lab: Lab) -> None:
-        self._prepared, self._config, self._lab = prepared, prepared.config, lab
+    def __init__(self, prepared: Prepared, lab: Lab, folder: str) -> None:
+        self._prepared, self._config, self._lab, self._folder = prepared, prepared.config, lab, folder
         self._store = lab.store or Store(lab.home)
         self._measurer = Measurer(self._store, lab.device, lab.progress)
         self._acquisition = Acquisition(prepared, self._measurer)
@@ -86,10 +106,7 @@ class _Run:
     def result(self) -> Result:
         """Every stage in turn; what they measured and learned is in the run folder when this returns."""
         before = self._prepared.pool
-        self._write("config.json", to_json(self._config).encode())
-        self._write("environment.json", json_bytes(environment(self._lab.device)))
-        if self._config.facts.source:
-            self._write("strategy.py", source_of(self._config.strategy).content)
+        self._begin()
         with self._clock("seed_set"):
             self._acquisition.committee(before)  # first: what it trains is measured too, and not trained again below
             base = self._evaluate(before)
@@ -103,6 +120,25 @@ class _Run:
         result = self._summary(base, final, after, learned)
         self._write("result.json", result_json(result))  # a folder with a result is a finished one; then come pictures
         return result
+
+    def choice(self) -> Choice:
+        """The stages up to the picks; nothing asks for a label."""
+        pool, seed = self._prepared.pool, self._config.seed
+        self._begin()
+        spec = SetSpec(pool.labelled, train_seed(seed))
+        now = self._measurer.fit(self._prepared.problem(pool), spec)
+        scout = self._acquisition.committee(pool) or Committee((now.predictor,))
+        learned = self._learn() if self._config.needs_utility_model else None
+        scorer = learned.scorer if learned else None
+        selection = self._acquisition.select(pool, scorer, numpy_generator(seed, "acquisition"))
+        self._keep_learned(learned)
+        return Choice(selection, now, scout, learned.utility.held_out if learned else None)
+
+    def _begin(self) -> None:
+        self._write("config.json", to_json(self._config).encode())
+        self._write("environment.json", json_bytes(environment(self._lab.device)))
+        if self._config.facts.source:
+            self._write("strategy.py", source_of(self._config.strategy).content)
 
     def _evaluate(self, pool: Pool) -> "_Accuracies":
         """Means over R trainings of f on the labelled set, and on that and S_val where asked for."""
@@ -155,7 +191,7 @@ class _Run:
     def _evidence(self, seen: Representation, pool: Pool, labelled: Indices) -> Evidence:
         """The truth about subsets of `labelled`, which `pool` shows the labels of."""
         problem, split = self._prepared.problem(pool), self._prepared.split
-        ot_problem = seen.ot_problem(split, self._prepared.dataset.fingerprint, labelled)
+        ot_problem = seen.ot_problem(split, self._prepared.measured_as, labelled)
 
         def utility(members: Members, repeat: int, what: str) -> Floats:
             specs = set_specs(members, labelled, train_seed(self._config.seed, repeat))
@@ -182,10 +218,13 @@ class _Run:
         return Selection.one_after_another(parts), pool
 
     def _keep(self, selection: Selection, after: Pool, learned: "_Learned | None") -> None:
-        for name in self._lab.home.list(f"{self._prepared.folder}/figures"):  # of a result that is worked out again
-            self._lab.home.remove(f"{self._prepared.folder}/figures/{name}")
+        for name in self._lab.home.list(f"{self._folder}/figures"):  # of a result that is worked out again
+            self._lab.home.remove(f"{self._folder}/figures/{name}")
         self._write("selected.csv", selected_csv(selection, after, self._prepared.dataset.files))
-        self._tracker.write(self._lab.home, f"{self._prepared.folder}/metrics.jsonl")
+        self._keep_learned(learned)
+
+    def _keep_learned(self, learned: "_Learned | None") -> None:
+        self._tracker.write(self._lab.home, f"{self._folder}/metrics.jsonl")
         if learned is not None:
             model, held_out = learned.utility.model, learned.utility.held_out
             self._write("utility_model.safetensors", save(model.state_dict()))
@@ -220,7 +259,7 @@ class _Run:
         )
 
     def _write(self, name: str, content: bytes) -> None:
-        self._lab.home.write(f"{self._prepared.folder}/{name}", content)
+        self._lab.home.write(f"{self._folder}/{name}", content)
 
     @contextmanager
     def _clock(self, stage: str) -> Iterator[None]:

@@ -24,7 +24,7 @@ from rambo.formats import first_line, number, path_of, shortened, whole
 Value = int | float | str | bool
 """What a field holds."""
 
-_IDENTITY_FREE = ("seed", "data.source", "data.image_size")
+_IDENTITY_FREE = ("seed", "data.source", "data.image_size", "data.labels")
 """Fields outside the id: the seed and the data's fingerprint (resizing included) stand beside it in a trial's path."""
 
 
@@ -133,6 +133,8 @@ def from_nested(content: Mapping[str, Any], base: Config | None = None) -> Confi
 def with_absolute_paths(config: Config) -> Config:
     """The same experiment for a process that works in another folder."""
     changes = {"data.source": absolute_source(config.data.source)}
+    if config.data.labels:
+        changes["data.labels"] = str(path_of(config.data.labels, "data.labels").resolve())
     if config.utility_model.weights not in ("imagenet", "random"):
         changes["utility_model.weights"] = str(path_of(config.utility_model.weights, "utility_model.weights").resolve())
     return override(config, changes)

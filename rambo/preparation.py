@@ -50,6 +50,11 @@ class Prepared:
         return f"trials/{self.dataset.slug}/{self.config_id}/{self.config.seed}"
 
     @property
+    def measured_as(self) -> str:
+        """What stands for the data in the keys of what is measured."""
+        return self.dataset.measured_as(self.config.data.num_test)
+
+    @property
     def split(self) -> Split:
         """Who is in which split."""
         return _start(self.dataset, self.config.data, self.config.seed)[0]
@@ -143,7 +148,21 @@ def prepare(config: Config, data_dir: Path) -> Prepared:
     """Load, split, check; raises `InvalidInput` for whatever does not fit, before anything is trained."""
     config = in_force(config)
     config.check_strategy()
-    dataset = _dataset(absolute_source(config.data.source), data_dir.resolve(), config.data.image_size)
+    require(config.data.num_test > 0, "data.num_test must be at least 1 in a study, got 0; choose how many judge it.")
+    dataset = read_dataset(config.data, data_dir)
+    unknown = len(dataset.labels) - len(dataset.labelled)
+    require(
+        unknown == 0,
+        f"Studies must know every label, to buy some and to judge by others, got {unknown} images of {dataset.name} "
+        "without one; label them, leave them out, or ask python -m rambo select which of them to label.",
+    )
+    return prepare_with(dataset, config)
+
+
+def prepare_with(dataset: Dataset, config: Config) -> Prepared:
+    """The same of a data set in hand, whatever `data.source` says; it may be a pool of one's own."""
+    config = in_force(config)
+    config.check_strategy()
     channels, height, width = dataset.images.shape[1:]
     check_classifier(config.classifier.name, (channels, height, width))
     available = len(_start(dataset, config.data, config.seed)[1].unlabelled)
@@ -167,13 +186,17 @@ def planned_distances(prepared: Prepared, data_dir: Path, device: torch.device) 
     if plan is None or not prepared.config.uses_ot:
         return []
     seen = prepared.representation(data_dir, device)
-    return [(seen.ot_problem(prepared.split, prepared.dataset.fingerprint), plan.all_pairs())]
+    return [(seen.ot_problem(prepared.split, prepared.measured_as), plan.all_pairs())]
+
+
+def read_dataset(data: Data, data_dir: Path) -> Dataset:
+    """The data that `data` names, read once however many experiments of a process share it."""
+    return _dataset(absolute_source(data.source), data_dir.resolve(), data.image_size, data.labels)
 
 
 @cache
-def _dataset(source: str, data_dir: Path, image_size: int) -> Dataset:
-    """The data, read once however many experiments of a process share it."""
-    return load_dataset(source, data_dir, image_size=image_size)
+def _dataset(source: str, data_dir: Path, image_size: int, labels: str) -> Dataset:
+    return load_dataset(source, data_dir, image_size=image_size, labels=labels)
 
 
 @lru_cache(maxsize=NEIGHBOURS)
@@ -190,7 +213,7 @@ def _problem(
     return Problem(
         images=dataset.images,
         labels=labels,
-        fingerprint=dataset.fingerprint,
+        fingerprint=dataset.measured_as(data.num_test),
         normalisation=dataset.fixed(data.num_test).normalisation,
         validation=split.validation,
         test=split.test,

@@ -52,6 +52,15 @@ def paper_svhn() -> Config:
     return _colour("svhn")
 
 
+def own_pool(image_shape: tuple[int, ...]) -> Config:
+    """Where nothing is said of a pool of one's own: the classifier that its images of shape (C, H, W) have room for."""
+    return Config(
+        classifier=Classifier(name="smallnet" if image_shape[-1] < 12 else "lenet5"),
+        offline=Offline(num_pairs=200),
+        pretraining=Pretraining(num_pairs=30),
+    )
+
+
 def _greyscale(source: str) -> Config:
     return Config(
         data=Data(source=source, num_seed_labels=200),

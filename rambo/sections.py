@@ -24,7 +24,7 @@ class Data:
     num_validation: int = 1000
     """Size of the labelled validation set S_val, drawn anew for each seed."""
     num_test: int = 1000
-    """Size of the test set, fixed by the data alone: the same images for every seed."""
+    """Size of the test set, fixed by the data alone: the same images for every seed; 0 of a pool of one's own."""
     stratified: bool = False
     """Draw validation and seed set with the class shares of the data instead of uniformly."""
     label_noise: float = 0.0
@@ -38,10 +38,13 @@ class Data:
     label_noise_classes: float = later(1.0, as_before=1.0)
     """Share of the classes that wrong labels fall on, in [0, 1] ("for certain classes", §5.5); which, follows from the
     seed. As many labels are wrong as label_noise says, of images of these classes alone."""
+    labels: str = later("", as_before="")
+    """images:DIR only: a CSV file with the columns file and label in place of a folder per class; files it does not
+    name are unlabelled."""
 
     def __post_init__(self) -> None:
-        for name in ("num_seed_labels", "num_validation", "num_test"):
-            at_least(f"data.{name}", getattr(self, name), 1)
+        for name, least in (("num_seed_labels", 1), ("num_validation", 1), ("num_test", 0)):
+            at_least(f"data.{name}", getattr(self, name), least)
         require(0 <= self.label_noise < 1, f"data.label_noise must lie in [0, 1), got {self.label_noise}.")
         for name in ("imbalance_classes", "imbalance_fraction", "label_noise_classes"):
             _share(f"data.{name}", getattr(self, name))

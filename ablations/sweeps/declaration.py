@@ -244,6 +244,8 @@ class _Reader:
         if name == "data.source" and ":" in str(converted):
             kind, _, path = str(converted).partition(":")
             return f"{kind}:{self._path(path)}"
+        if name == "data.labels" and converted:
+            return self._path(str(converted))
         if name == "utility_model.weights" and converted not in ("imagenet", "random"):
             return self._path(str(converted))
         return converted

@@ -19,7 +19,7 @@ from rambo.training.trainer import TRAINING_VERSION
 
 CURE = "remove that trial's folder: the sweep works it out again from the store"
 
-NOT_IN_IDS = frozenset({"seed", "data.source", "data.image_size"})
+NOT_IN_IDS = frozenset({"seed", "data.source", "data.image_size", "data.labels"})
 """The data's fingerprint covers what these change."""
 
 State = Literal["done", "missing", "failed", "stale"]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rambo.arrays import Images, Indices, Labels
+from rambo.data.source_images import UNLABELLED, SourceImages
 from rambo.data.sources import read_source
 from rambo.errors import require
 from rambo.randomness import numpy_generator
@@ -33,19 +34,22 @@ _CHUNK_VALUES = 2**22
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images."""
+    """Images with their labels, or with those of some of them: a pool of one's own."""
 
     name: str
     """Short, safe as the name of a folder."""
     images: Images
     """(N, C, H, W), C-contiguous."""
     labels: Labels
-    """(N,) in 0..num_classes-1, each class at least once."""
+    """(N,) in 0..num_classes-1, each class at least once; −1 where an image has no label."""
     class_names: tuple[str, ...]
     test_candidates: Indices
-    """Indices that test images are taken from: the official test split where the source has one, else all."""
+    """Indices that test images are taken from: the official test split where the source has one, else all; none where
+    not every image has a label."""
     files: tuple[str, ...] = ()
     """(N,) where each image was read from, relative to the source; empty where images are no files."""
+    validation_candidates: Indices | None = None
+    """Of a pool of one's own: the labelled images that S_val is taken from; None for all of them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", np.ascontiguousarray(self.images))
@@ -71,10 +75,34 @@ class Dataset:
         digest.update(self.test_candidates.astype("<i8").data)
         return digest.hexdigest()
 
+    @cached_property
+    def labelled(self) -> Indices:
+        """Sorted indices of the images that have a label."""
+        return np.flatnonzero(self.labels != UNLABELLED)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether every image has a label."""
+        return len(self.labelled) == len(self.labels)
+
+    @cached_property
+    def image_digest(self) -> str:
+        """64 hex digits of SHA-256 over the images alone: labels may come later."""
+        digest = hashlib.sha256(f"rambo images 1, shape {self.images.shape},".encode())
+        digest.update(self.images.data)
+        return digest.hexdigest()
+
+    def measured_as(self, num_test: int) -> str:
+        """What stands for the data in the keys of what is measured, which name the labels that they rest on.
+
+        Of a pool of one's own, without a test set, labels that come later do not change it.
+        """
+        return f"{self.image_digest}, {self.num_classes} classes" if num_test == 0 else self.fingerprint
+
     def fixed(self, num_test: int) -> "Fixed":
         """What follows from the data and the size of the test set alone, worked out once."""
         if num_test not in self._fixed:
-            test = test_indices(self, num_test)
+            test = test_indices(self, num_test) if num_test else np.empty(0, dtype=np.int64)
             self._fixed[num_test] = Fixed(test, normalisation(self, test))
         return self._fixed[num_test]
 
@@ -94,7 +122,7 @@ class Dataset:
             f"Labels of {self.name} must be one an image, {len(images)}, got shape {labels.shape}; check its files.",
         )
         require(classes >= 2, f"{self.name} must have at least 2 classes, got {classes}; add another class.")
-        present = np.unique(labels).tolist()
+        present = np.unique(labels[labels != UNLABELLED]).tolist()
         require(
             present == list(range(classes)),
             f"Labels of {self.name} must hold each of its {classes} classes, 0..{classes - 1}, got "
@@ -102,26 +130,35 @@ class Dataset:
         )
 
 
-def load_dataset(source: str, data_dir: Path, *, image_size: int = 0) -> Dataset:
+def load_dataset(source: str, data_dir: Path, *, image_size: int = 0, labels: str = "") -> Dataset:
     """The data set that `data.source` names.
 
     digits ships with scikit-learn; mnist, fashion_mnist, cifar10 and svhn are downloaded into `data_dir` on first use;
     npz:PATH and images:DIR are the user's own (`rambo.data.npz` and `rambo.data.folders` say in which form): what was
-    taken of them, changed and passed over goes to the log. `image_size` is `data.image_size`, in pixels. Raises
-    `InvalidInput` where the source cannot be read.
+    taken of them, changed and passed over goes to the log. `image_size` is `data.image_size`, in pixels, and `labels`
+    `data.labels`. Raises `InvalidInput` where the source cannot be read.
     """
-    found = read_source(source, data_dir, image_size)
+    return dataset_of(read_source(source, data_dir, image_size, labels))
+
+
+def dataset_of(found: SourceImages) -> Dataset:
+    """What a reader has found; its notes go to the log."""
     for note in found.notes:
         _log.info(note)
-    num_images, num_test = len(found.images), found.num_official_test
     return Dataset(
         name=_folder_name(found.name),
         images=found.images,
         labels=found.labels,
         class_names=found.class_names,
-        test_candidates=np.arange(num_images - num_test if num_test else 0, num_images),
+        test_candidates=_fit_for_testing(found.labels, found.num_official_test),
         files=found.files,
     )
+
+
+def _fit_for_testing(labels: Labels, num_official_test: int) -> Indices:
+    if (labels == UNLABELLED).any():
+        return np.empty(0, dtype=np.int64)
+    return np.arange(len(labels) - num_official_test if num_official_test else 0, len(labels))
 
 
 def test_indices(dataset: Dataset, num_test: int) -> Indices:

@@ -2,13 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from rambo.arrays import Images
 from rambo.data.decoding import CHANGES, DEEP, Form, decode, form_of, suffixes
+from rambo.data.labels_file import MOST_LISTED, classes_of, named_of, read_labels
 from rambo.data.source_images import SourceImages, counted
 from rambo.errors import InvalidInput, require
 from rambo.formats import visible
@@ -48,49 +51,128 @@ def read_folders(folder: Path, image_size: int) -> SourceImages:
     white where they are transparent, 16 bits by their upper 8, the first of several frames. Grey where every image is
     (Pillow's modes L and 1, and 16 bits), else RGB. `image_size` is the side to resize to, 0 for none.
     """
-    try:
+    with _readable_folder(folder):
         found = _look(folder)
-    except OSError as error:
-        where = visible(error.filename or folder)
-        raise InvalidInput(f"{where} must be readable, got {error.strerror}; change who may read it.") from error
     files = [file for names in found.classes.values() for file in names]
+    read = _decoded(folder, files, image_size)
+    labels = np.repeat(np.arange(len(found.classes)), [len(names) for names in found.classes.values()])
+    deep = sum(file.count("/") > 1 for file in files)
+    what = f"{len(files)} images of {len(found.classes)} classes"
+    notes = _notes(folder, read, what, found.passed, f", {deep} of them in folders of a class" if deep else "")
+    return SourceImages(
+        folder.resolve().name, read.images, labels, tuple(found.classes), files=tuple(files), notes=tuple(notes)
+    )
+
+
+def read_pictures(folder: Path, labels_files: Sequence[Path], image_size: int) -> SourceImages:
+    """Every picture in `folder`, in whatever folders below it, with the labels that CSV files give them.
+
+    Files that these do not name have no label, −1. Classes are the labels there are. Otherwise as `read_folders`.
+    """
+    given, found = read_labels(labels_files), Found()
+    files = _pictures(folder, found)
+    known = named_of(files, given, folder)
+    classes = classes_of(known)
+    require(
+        len(classes) >= 2,
+        f"The labels file must name at least 2 classes, got {len(classes)} among {len(known)} labels; label more.",
+    )
+    place = {name: number for number, name in enumerate(classes)}
+    labels = np.array([place[known[file]] if file in known else -1 for file in files], dtype=np.int64)
+    read = _decoded(folder, files, image_size)
+    what = f"{len(files)} images, {len(known)} of them labelled, {len(classes)} classes"
+    notes = _notes(folder, read, what, found.passed, "")
+    return SourceImages(folder.resolve().name, read.images, labels, classes, files=tuple(files), notes=tuple(notes))
+
+
+def picture_files(folder: Path) -> list[str]:
+    """Every picture in `folder` and below it, relative to it, in the order of names."""
+    return _pictures(folder, Found())
+
+
+def _pictures(folder: Path, found: Found) -> list[str]:
+    shown = visible(folder)
+    require(folder.is_dir(), f"A folder of images must be one that exists, got {shown}; check the path.")
+    with _readable_folder(folder):
+        files = sorted(_walk(folder, "", found, {folder.resolve()}), key=lambda file: file.split("/"))
+    require(bool(files), f"{shown} must hold images of a format that Pillow reads, got none; add some.")
+    return files
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Pictures (N, C, H, W), the form that all have, and what each of `CHANGES` was done to."""
+
+    images: Images
+    form: Form
+    files: Sequence[str]
+    changed: Mapping[str, Sequence[str]]
+    brightest: int
+    """Of those of 16 bits."""
+
+
+def _decoded(folder: Path, files: Sequence[str], image_size: int) -> Read:
+    """All `files` in one form; those that cannot be read are named together."""
     form = _common_form(folder, files, image_size)
     images = np.empty((len(files), len(form.mode), form.size[1], form.size[0]), dtype=np.uint8)
     changed: dict[str, list[str]] = {change: [] for change in CHANGES}
     brightest = 0
-    for image, file in zip(images, files, strict=True):
-        decoded = decode(folder / file, form)
-        image[...] = decoded.pixels
-        for change in decoded.changes:
-            changed[change].append(visible(file))
-        if DEEP in decoded.changes:
-            brightest = max(brightest, int(image.max()))
-    labels = np.repeat(np.arange(len(found.classes)), [len(names) for names in found.classes.values()])
-    notes = _notes(folder, found, form, changed)
-    if changed[DEEP] and brightest < DARK:
-        notes.append(f"The brightest of those of 16 bits is {brightest} of 255: scale them if they use fewer bits.")
-    return SourceImages(
-        folder.resolve().name, images, labels, tuple(found.classes), files=tuple(files), notes=tuple(notes)
-    )
+    with gathered(files) as attempts:
+        for image, file in zip(images, files, strict=True):
+            with attempts():
+                decoded = decode(folder / file, form)
+                image[...] = decoded.pixels
+                for change in decoded.changes:
+                    changed[change].append(visible(file))
+                if DEEP in decoded.changes:
+                    brightest = max(brightest, int(image.max()))
+    return Read(images, form, files, changed, brightest)
 
 
-def _notes(folder: Path, found: Found, form: Form, changed: dict[str, list[str]]) -> list[str]:
+@contextmanager
+def gathered(files: Sequence[str]) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Inside, what is refused in each attempt is kept; at the end all of it is one sentence, up to ten files."""
+    refused: list[str] = []
+
+    @contextmanager
+    def attempt() -> Iterator[None]:
+        try:
+            yield
+        except InvalidInput as error:
+            refused.append(str(error))
+
+    yield attempt
+    if len(refused) == 1:
+        raise InvalidInput(refused[0])
+    if refused:
+        shown = " ".join(refused[:MOST_LISTED])
+        more = f" And {len(refused) - MOST_LISTED} more." if len(refused) > MOST_LISTED else ""
+        raise InvalidInput(f"{len(refused)} of {len(files)} images cannot be read. {shown}{more}")
+
+
+@contextmanager
+def _readable_folder(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = visible(error.filename or folder)
+        raise InvalidInput(f"{where} must be readable, got {error.strerror}; change who may read it.") from error
+
+
+def _notes(folder: Path, read: Read, what: str, passed: Mapping[str, Sequence[str]], more: str) -> list[str]:
     """What was taken, changed and passed over, a line each."""
-    name, files = visible(f"images:{folder}"), [file for names in found.classes.values() for file in names]
-    kinds = Counter(Path(file).suffix.lower() for file in files)
-    deep = sum(file.count("/") > 1 for file in files)
-    taken = f"{name}: {len(files)} images of {len(found.classes)} classes, {form.size[0]}x{form.size[1]} pixels, "
-    taken += (
-        f"{'grey' if form.mode == 'L' else 'RGB'} ({', '.join(f'{kind} {n}' for kind, n in sorted(kinds.items()))})"
-    )
-    notes = [f"{taken}{f', {deep} of them in folders of a class' if deep else ''}."]
-    notes += [f"{name}, {what}: {told}." for what, told in _told(changed, found.passed) if told]
+    name, form = visible(f"images:{folder}"), read.form
+    kinds = Counter(Path(file).suffix.lower() for file in read.files)
+    colour = "grey" if form.mode == "L" else "RGB"
+    told = ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))
+    notes = [f"{name}: {what}, {form.size[0]}x{form.size[1]} pixels, {colour} ({told}){more}."]
+    for did, names in (("changed", counted(read.changed)), ("passed over", counted(passed))):
+        notes += [f"{name}, {did}: {names}."] if names else []
+    if read.changed[DEEP] and read.brightest < DARK:
+        notes.append(
+            f"The brightest of those of 16 bits is {read.brightest} of 255: scale them if they use fewer bits."
+        )
     return notes
-
-
-def _told(changed: dict[str, list[str]], passed: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
-    yield "changed", counted(changed)
-    yield "passed over", counted(passed)
 
 
 def _look(folder: Path) -> Found:
@@ -117,7 +199,7 @@ def _look(folder: Path) -> Found:
 def _walk(folder: Path, inside: str, found: Found, visited: set[Path]) -> Iterator[str]:
     """The images in one folder of `folder`, and in those below it, each folder once."""
     for name in sorted(os.listdir(folder / inside)):
-        file = f"{inside}/{name}"
+        file = f"{inside}/{name}" if inside else name
         path = folder / file
         if name.startswith("."):
             found.passes(HIDDEN, file)
@@ -164,7 +246,11 @@ def _check(folder: Path, found: Found) -> None:
 
 def _common_form(folder: Path, files: Sequence[str], image_size: int) -> Form:
     """The form that all images get; reads headers alone where these tell, so what does not fit shows soon."""
-    forms = [form_of(folder / file, any_size=image_size > 0) for file in files]
+    forms: list[Form] = []
+    with gathered(files) as attempts:
+        for file in files:
+            with attempts():
+                forms.append(form_of(folder / file, any_size=image_size > 0))
     first = forms[0].size
     for file, form in zip(files, forms, strict=True):
         require(

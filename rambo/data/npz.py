@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rambo.arrays import Images, Labels
-from rambo.data.source_images import SourceImages, one_line
+from rambo.data.source_images import UNLABELLED, SourceImages, one_line
 from rambo.errors import InvalidInput, require
 from rambo.formats import visible
 
@@ -43,8 +43,8 @@ def read_npz(path: Path) -> SourceImages:
 
     `x` is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3 (channels last where both fit), holding uint8, other
     integers in 0..255, floats in [0, 1] that are scaled by 255 and rounded, or truth values, black and white. `y` (N,)
-    or (N, 1) holds the integers 0..C-1, each at least once, also as whole floats or truth values; or it is one-hot,
-    (N, C); or text, whose classes are its values in order. `classes` (C,) are their names.
+    or (N, 1) holds the integers 0..C-1, each at least once, also as whole floats or truth values, and −1 where an image
+    has no label; or it is one-hot, (N, C); or text, whose classes are its values in order. `classes` (C,) names them.
     """
     shown = visible(path)
     arrays, others = _read_arrays(path, shown)
@@ -158,6 +158,9 @@ def _classes(y: Array, given: Array | None, num_images: int, axes: tuple[int, ..
         flat.dtype.kind
     )
     labels = _whole(flat, where)
+    unlabelled = int((labels == UNLABELLED).sum())
+    if unlabelled:
+        rule = "; ".join(filter(None, [rule, f"{unlabelled} images have no label, y = -1"]))
     return _numbered(labels, int(labels.max()) + 1, given, shown, rule)
 
 
@@ -195,10 +198,12 @@ def _numbered(labels: Array, num_classes: int, given: Array | None, shown: str, 
     """Classes that are numbered already."""
     where, found = f"y in {shown}", np.unique(labels).tolist()
     require(
-        found[0] >= 0,
-        f"{where} must not be negative, got {found[0]}; leave out images that have no label, and number the "
-        f"classes from 0: {UNIQUE}.",
+        found[0] >= UNLABELLED,
+        f"{where} must not be negative but for -1, an image without a label, got {found[0]}; number the classes from "
+        f"0: {UNIQUE}.",
     )
+    found = found[1:] if found[0] == UNLABELLED else found
+    require(bool(found), f"{where} must label some images, got -1 for all; label a few of each class.")
     absent = next((label for label, value in enumerate(found) if label != value), None)
     require(
         absent is None,

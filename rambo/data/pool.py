@@ -73,8 +73,13 @@ class Pool:
 def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
     """The splits of one seed; raises `InvalidInput` where the sizes do not fit the data, with what does.
 
+    Of a pool of one's own (num_test = 0) S_val is drawn from the labelled images; their rest is the seed set, and what
+    has no label is the pool.
+
     Deviation[imbalance-after]: classes are thinned in the pool, after S_0 and S_val have been drawn from all images.
     """
+    if data.num_test == 0:
+        return _own_split(dataset, data, seed)
     split = _drawn(dataset, data, seed)
     missing = _missing(split, dataset)
     if missing:
@@ -85,6 +90,28 @@ def make_split(dataset: Dataset, data: Data, seed: int) -> Split:
             f"The seed set must hold every class, got {len(split.seed_set)} labels without {names}{more}; {cure}."
         )
     return split
+
+
+def _own_split(dataset: Dataset, data: Data, seed: int) -> Split:
+    """Without a test set; S_val has the class shares of what it is drawn from."""
+    known = dataset.labelled
+    candidates = known if dataset.validation_candidates is None else dataset.validation_candidates
+    require(
+        data.num_validation <= len(candidates) and data.num_validation + data.num_seed_labels == len(known),
+        f"data.num_validation and data.num_seed_labels must be the {len(known)} labelled images together, got "
+        f"{data.num_validation} and {data.num_seed_labels}; python -m rambo select sets both.",
+    )
+    order = _random_order(candidates, dataset.labels, True, numpy_generator(seed, "validation"))
+    validation = np.sort(order[: data.num_validation])
+    seed_set = np.setdiff1d(known, validation)
+    few = [dataset.class_names[c] for c in range(dataset.num_classes) if c not in dataset.labels[seed_set]]
+    require(
+        not few,
+        f"Each class must have a label outside the validation set, got none of {', '.join(map(visible, few))}; label "
+        "another image of it, or lower --validation.",
+    )
+    pool = np.setdiff1d(np.arange(len(dataset.labels)), known)
+    return Split(np.empty(0, dtype=np.int64), validation, seed_set, pool, dataset.labels)
 
 
 def _drawn(dataset: Dataset, data: Data, seed: int) -> Split:

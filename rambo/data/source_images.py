@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from rambo.arrays import Images, Labels
 from rambo.formats import last_line
 
+UNLABELLED = -1
+"""In place of a label."""
+
 MOST_NAMED = 3
 """Files that a line names of each sort."""
 
 
 @dataclass(frozen=True, eq=False)
 class SourceImages:
-    """What a source holds: `images` (N, C, H, W) uint8, `labels` (N,) int64 in 0..len(class_names)-1."""
+    """What a source holds: `images` (N, C, H, W) uint8, `labels` (N,) int64.
+
+    Labels are 0..len(class_names)-1, or −1 where the source has none.
+    """
 
     name: str
     images: Images

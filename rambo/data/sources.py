@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rambo.arrays import Images, Labels
-from rambo.data.folders import read_folders
+from rambo.data.folders import read_folders, read_pictures
 from rambo.data.npz import read_npz
 from rambo.data.source_images import SourceImages, one_line
 from rambo.errors import InvalidInput, require
@@ -27,17 +27,23 @@ DOWNLOAD_TIMEOUT_SECONDS = 10.0
 """Longest silence of a server before a download counts as failed."""
 
 
-def read_source(source: str, data_dir: Path, image_size: int) -> SourceImages:
+def read_source(source: str, data_dir: Path, image_size: int, labels: str = "") -> SourceImages:
     """The images of `source`; raises `InvalidInput` where they cannot be had.
 
     `data_dir` holds (or receives) the downloadable sets; `image_size` is the side in pixels that images:DIR resizes to,
-    0 for none.
+    0 for none; `labels` is the CSV file that labels its images, empty where folders do.
     """
     require(image_size >= 0, f"data.image_size must be at least 0, got {image_size}; 0 keeps the images as they are.")
     kind, colon, path = source.partition(":")
+    require(
+        not labels or (kind == "images" and bool(colon)),
+        f"data.labels must stand beside a source images:DIR, got {source!r}; leave it out: others hold their labels.",
+    )
     if colon and kind in ("npz", "images"):
         require(bool(path), f"data.source must name a path after {kind}:, got {source!r}; add it.")
         full = path_of(path, "data.source")
+        if labels:
+            return read_pictures(full, [path_of(labels, "data.labels")], image_size)
         return read_npz(full) if kind == "npz" else read_folders(full, image_size)
     if source in _OFFICIAL:
         return read_official(source, path_of(data_dir, "--data-dir"))

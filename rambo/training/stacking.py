@@ -6,6 +6,7 @@ Models share no number, so the gradient of the sum of their losses holds each on
 """
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -369,7 +370,7 @@ class StackedTrainer:
         validation, test = np.split(correct, [len(self._problem.validation)])
         return model.spec, Measurement(
             val_accuracy=float(validation.mean()),
-            test_accuracy=float(test.mean()),
+            test_accuracy=float(test.mean()) if len(test) else math.nan,
             val_correct=np.packbits(validation).tobytes(),
             epochs=model.epochs,
             seconds=(time.perf_counter() - model.start) / share,

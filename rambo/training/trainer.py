@@ -6,6 +6,7 @@ labels as used, splits, classifier, training settings) and a `SetSpec` (which im
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -202,7 +203,7 @@ class Trainer:
         validation, test = np.split(correct, [len(self._problem.validation)])
         return Measurement(
             val_accuracy=float(validation.mean()),
-            test_accuracy=float(test.mean()),
+            test_accuracy=float(test.mean()) if len(test) else math.nan,
             val_correct=np.packbits(validation).tobytes(),
             epochs=epochs,
             seconds=seconds,

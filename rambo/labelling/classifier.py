@@ -1,0 +1,172 @@
+"""f for use: trained on every label, with what it is worth, as weights and as a graph that needs nothing of this."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from rambo.arrays import Features, Images
+from rambo.data.dataset import Normalisation
+from rambo.data.decoding import Form, decode, form_of
+from rambo.data.folders import gathered, picture_files
+from rambo.errors import InvalidInput, require
+from rambo.formats import csv_bytes, json_bytes, path_of, visible
+from rambo.home import Home
+from rambo.labelling.selecting import Share, accuracy_now
+from rambo.preparation import Prepared
+from rambo.training.classifiers import build_classifier
+from rambo.training.measuring import Measurer
+from rambo.training.trainer import FittedClassifier, SetSpec, margins_of, take_weights, weights_of
+from rambo.utility.samples import train_seed
+
+WEIGHTS, GRAPH, ABOUT = "classifier.safetensors", "classifier.pt2", "classifier.json"
+
+AT_ONCE = 500
+"""Images that are predicted together."""
+
+
+class OfPixels(nn.Module):
+    """f with the normalisation of its images inside: pixels as files hold them to probabilities."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, normalisation: Normalisation) -> None:
+        """`normalisation` of the images that it was trained on."""
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(normalisation.mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(normalisation.std, dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, pixels: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
+        """Probability of each class."""
+        logits: Tensor = self.model((pixels.to(torch.float32) / 255 - self.mean) / self.std)
+        return logits.softmax(dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A classifier as its folder has it."""
+
+    module: OfPixels
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    resize: bool
+    """Whether its images were resized, so that others are."""
+
+    def probabilities(self, pixels: Images) -> Features:
+        """(n, classes) of images (n, C, H, W)."""
+        with torch.inference_mode():
+            chunks = [self.module(torch.from_numpy(pixels[at : at + AT_ONCE])) for at in range(0, len(pixels), AT_ONCE)]
+        found: Features = torch.cat(chunks).numpy()
+        return found
+
+
+def train(prepared: Prepared, measurer: Measurer) -> tuple[FittedClassifier, Share]:
+    """f on every label, S_val's among them, and what f without these gets right of S_val.
+
+    The former has seen more labels and is no worse but for chance; it cannot be judged by images that it has seen.
+    """
+    pool, problem, seed = prepared.pool, prepared.problem(prepared.pool), train_seed(prepared.config.seed)
+    judged = measurer.fit(problem, SetSpec(pool.labelled, seed)).measurement
+    every = np.concatenate([pool.labelled, pool.validation])
+    return measurer.fit(problem, SetSpec(every, seed)), accuracy_now(judged.val_correct, len(pool.validation))
+
+
+def keep(fitted: FittedClassifier, share: Share, prepared: Prepared, home: Home, folder: str) -> None:
+    """Weights, graph, and what they take and give, into `folder`."""
+    dataset, config = prepared.dataset, prepared.config
+    normalisation = dataset.fixed(0).normalisation
+    shape = dataset.images.shape[1:]
+    home.write(f"{folder}/{WEIGHTS}", weights_of(fitted.model))
+    home.write(f"{folder}/{GRAPH}", _graph(OfPixels(fitted.model.cpu().eval(), normalisation), shape))
+    about = {
+        "takes": "images (n, C, H, W), uint8 from 0 to 255, n free; it normalises them itself",
+        "returns": "probabilities (n, classes), in the order of class_names",
+        "classifier": config.classifier.name,
+        "class_names": list(dataset.class_names),
+        "input_shape": list(shape),
+        "resize": config.data.image_size > 0,
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+        "num_labels": len(dataset.labelled),
+        "val_accuracy": share.value,
+        "val_interval": list(share.interval),
+        "num_validation": share.judged,
+        "judged": "val_accuracy is of the same network without the validation images, which this one has learned from",
+    }
+    home.write(f"{folder}/{ABOUT}", json_bytes(about))
+
+
+def read_classifier(folder: Path) -> Kept:
+    """What `keep` has left; raises `InvalidInput` where it is something else."""
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+        content = (folder / WEIGHTS).read_bytes()
+        shape, names = tuple(about["input_shape"]), tuple(about["class_names"])
+        model = build_classifier(about["classifier"], shape, len(names), torch.Generator())
+        normalisation = Normalisation(tuple(about["mean"]), tuple(about["std"]))
+        resize = bool(about["resize"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InvalidInput(
+            f"--classifier must name a folder that python -m rambo train has written, got {visible(folder)} ({error})."
+        ) from None
+    fits = take_weights(model, content)
+    require(fits, f"{visible(folder / WEIGHTS)} must hold the weights of its network, got others; train again.")
+    return Kept(OfPixels(model.eval(), normalisation), names, shape, resize)
+
+
+def predict_folder(kept: Kept, folder: Path) -> Iterator[tuple[Sequence[str], Features]]:
+    """Files of `folder`, some at a time, and the probabilities (n, classes) of their classes."""
+    files, (channels, height, width) = picture_files(folder), kept.shape
+    form = Form("L" if channels == 1 else "RGB", (width, height))
+    for start in range(0, len(files), AT_ONCE):
+        some = files[start : start + AT_ONCE]
+        with gathered(some) as attempts:
+            pixels = np.empty((len(some), *kept.shape), dtype=np.uint8)
+            for image, file in zip(pixels, some, strict=True):
+                with attempts():
+                    image[...] = _pixels(folder / file, form, kept)
+        yield some, kept.probabilities(pixels)
+
+
+def predictions_csv(rows: Sequence[tuple[Sequence[str], Features]], names: Sequence[str]) -> bytes:
+    """One row an image: file, likeliest class, its probability, and how far the second lies behind."""
+    table: list[tuple[object, ...]] = [("file", "label", "probability", "margin")]
+    for files, probabilities in rows:
+        best, margins = probabilities.argmax(axis=1), margins_of(probabilities)
+        table += [
+            (file, names[label], f"{probabilities[row, label]:.4f}", f"{margins[row]:.4f}")
+            for row, (file, label) in enumerate(zip(files, best.tolist(), strict=True))
+        ]
+    return csv_bytes(table)
+
+
+def classifier_folder(text: str) -> Path:
+    """The path that --classifier names."""
+    return path_of(text, "--classifier")
+
+
+def _pixels(path: Path, form: Form, kept: Kept) -> Images:
+    own = form_of(path, any_size=kept.resize)
+    require(
+        kept.resize or own.size == form.size,
+        f"{visible(path)} must have {form.size[0]}x{form.size[1]} pixels, as the classifier was trained on, got "
+        f"{own.size[0]}x{own.size[1]}; train with --data.image_size to take any.",
+    )
+    return decode(path, form).pixels
+
+
+def _graph(module: OfPixels, shape: tuple[int, ...]) -> bytes:
+    """The program that torch.export makes of it; torch.export.load(FILE).module() runs it."""
+    example, file = torch.zeros((2, *shape), dtype=torch.uint8), io.BytesIO()
+    exported = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+    torch.export.save(exported, file)
+    return file.getvalue()

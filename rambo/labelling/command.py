@@ -1,0 +1,255 @@
+"""python -m rambo select, train, predict: a pool of one's own, from its first labels to a classifier."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rambo import console as terminal
+from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, shown
+from rambo.data.dataset import Dataset
+from rambo.errors import require
+from rambo.experiment import Lab
+from rambo.fields import Value, fields, read_config
+from rambo.formats import csv_bytes, path_of
+from rambo.home import Home
+from rambo.labelling import classifier as classifiers
+from rambo.labelling import kept as selections
+from rambo.labelling.expectation import expect, planned
+from rambo.labelling.own_pool import (
+    STRATEGY,
+    Sources,
+    check_classes,
+    configuration,
+    name_of,
+    num_validation,
+    places_of,
+    read_pool,
+    with_validation,
+)
+from rambo.labelling.selecting import ANSWER, ASKED, ask, share_of
+from rambo.preparation import Prepared, prepare_with
+from rambo.presets import preset
+from rambo.progress import Progress
+from rambo.store import Store
+from rambo.training.measuring import Measurer, missing_specs
+
+SELECT = f"""\
+Which images to label next. You have a pool, some labels, and a budget for B more.
+
+  python -m rambo select --pool images/ --labels labels.csv --budget 100
+  python -m rambo select --pool images/ --labels labels.csv to_label.csv --budget 100      a round more
+  python -m rambo select --pool images/ --labels labels.csv --budget 100 --compare random,margin,scout_margin
+  python -m rambo select --pool npz:pool.npz --budget 100 --plan
+
+A labels file is a CSV with the columns file and label; names are relative to the pool, and images that it does not name
+have no label. No other label is read: none is there. Of npz:, y is -1 where there is no label.
+
+What it leaves is in selections/NAME/ROUND of the home, the last line of its output: to_label.csv with an empty column
+for labels, the same as a contact sheet, and what the classifier gets right now of the validation images, which are part
+of the labels and stay the same ones in later rounds. Fill in labels and give the file beside the first one.
+
+The strategy is {STRATEGY} unless told otherwise: on real MNIST, 500 images more, it led to 96.5 % on test images where
+random choice led to 94.6 % and RAMBO's û to 95.5 % (docs/results.md; all labels used, mean of 10 seeds).
+"""
+
+TRAIN = """\
+The classifier that your labels make, with what it is worth.
+
+  python -m rambo train --pool images/ --labels labels.csv to_label.csv --name flowers
+
+It learns from every label. Its accuracy is that of the same network without the validation images, on these. What it
+leaves is in classifiers/NAME of the home: weights (safetensors), a graph that torch.export.load runs without this
+project, and classifier.json, which says what it takes and gives.
+"""
+
+PREDICT = """\
+Classes for a folder of images, as CSV.
+
+  python -m rambo predict --classifier runs/classifiers/flowers --pool images/ --to predictions.csv
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the one of the three that the first argument names."""
+    COMMANDS[arguments[0]](arguments[1:])
+
+
+def run_select(arguments: Sequence[str]) -> None:
+    """rambo select."""
+    options = _read("select", SELECT, arguments, _add_select)
+    progress, home = Progress(quiet=options.quiet), Home(options.home)
+    dataset = _pool(options, progress)
+    left = len(dataset.labels) - len(dataset.labelled)
+    require(left > 0, f"--pool must have images without a label, got {len(dataset.labels)} that all have one; train.")
+    require(
+        1 <= options.budget <= left,
+        f"--budget must lie in 1..{left}, the images without a label, got {options.budget}; change it.",
+    )
+    name = options.name or dataset.name
+    prepared, kept = _begun(options, dataset, home, name, {"acquisition.budget": options.budget})
+    compared = planned(dataset, prepared.config, options.compare.split(",")) if options.compare else []
+    if options.plan:
+        _show_plan(prepared, [one for fold in compared for one in fold], home)
+        return
+    home.check_writable()
+    lab = Lab(home, options.data_dir, choose_device(options.device), progress)
+    if compared:
+        found = expect(compared, lab)
+        terminal.show(found.table(), found.sentence())
+    if not kept.rounds[-1].asked:
+        selections.write_kept(home, kept)
+        asked = ask(prepared, lab, kept.folder, _labels_csv(prepared.dataset))
+        latest = selections.Round(**{**vars(kept.rounds[-1]), "asked": asked})
+        kept = kept.with_round(latest)
+        selections.write_kept(home, kept)
+    _tell(kept, prepared, home)
+
+
+def run_train(arguments: Sequence[str]) -> None:
+    """rambo train."""
+    options = _read("train", TRAIN, arguments, lambda parser: None)
+    progress, home = Progress(quiet=options.quiet), Home(options.home)
+    dataset = _pool(options, progress)
+    name = options.name or dataset.name
+    prepared, _ = _begun(options, dataset, home, name, {"strategy": "random", "acquisition.budget": 1})
+    home.check_writable()
+    store, folder = Store(home), f"classifiers/{name}"
+    fitted, share = classifiers.train(prepared, Measurer(store, choose_device(options.device), progress))
+    classifiers.keep(fitted, share, prepared, home, folder)
+    terminal.show(
+        f"{prepared.config.classifier.name} on {len(dataset.labelled)} labels of {dataset.num_classes} classes."
+    )
+    terminal.show(f"Without the validation images: {share.text()}. It has learned from these too.")
+    print(home.path(folder))
+
+
+def run_predict(arguments: Sequence[str]) -> None:
+    """rambo predict."""
+    parser = _parser("predict", PREDICT)
+    parser.add_argument("--classifier", required=True, metavar="DIR", help="what train has left")
+    parser.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, folders below it included")
+    parser.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to write the CSV")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    options = parse(parser, arguments)
+    kept = classifiers.read_classifier(classifiers.classifier_folder(options.classifier))
+    folder, rows = path_of(options.pool, "--pool"), []
+    with Progress(quiet=options.quiet).doing("predicting"):
+        rows = list(classifiers.predict_folder(kept, folder))
+    target = path_of(options.to, "--to").absolute()
+    Home(target.parent).write(target.name, classifiers.predictions_csv(rows, kept.class_names))
+    print(f"{sum(len(files) for files, _ in rows)} images: {target}")
+
+
+def _begun(
+    options: argparse.Namespace, dataset: Dataset, home: Home, name: str, more: dict[str, Value]
+) -> tuple[Prepared, selections.Kept]:
+    """What is to be run, and the selection called `name` with the round that these labels are for; writes nothing."""
+    kept = selections.read_kept(home, name)
+    if kept is not None:
+        selections.check_same_pool(kept, dataset)
+        dataset = with_validation(dataset, places_of(dataset, kept.validation))
+    validation = (
+        num_validation(dataset, options.validation)
+        if kept is None or dataset.validation_candidates is None
+        else len(dataset.validation_candidates)
+    )
+    given = {field: value for field, value in vars(options).items() if field in fields() and value is not None}
+    base = preset(options.preset) if options.preset else None
+    base = read_config(options.config, base) if options.config else base
+    source: dict[str, Value] = {"data.source": options.sources.source}
+    config = configuration(dataset, base, {**given, **source, **more}, validation)
+    prepared = prepare_with(dataset, config)
+    if kept is None:
+        drawn = [name_of(dataset, index) for index in prepared.split.validation.tolist()]
+        kept = selections.fresh(name, dataset, drawn)
+    settings = f"{prepared.config_id}/{config.seed}"
+    return prepared, selections.next_round(kept, selections.labels_digest(dataset), len(dataset.labelled), settings)
+
+
+def _pool(options: argparse.Namespace, progress: Progress) -> Dataset:
+    size = getattr(options, "data.image_size") or 0
+    options.sources = Sources(options.pool, tuple(options.labels), int(size))
+    with progress.doing("reading the pool"):
+        dataset = read_pool(options.sources)
+    check_classes(dataset)
+    return dataset
+
+
+def _show_plan(prepared: Prepared, compared: Sequence[Prepared], home: Home) -> None:
+    """How much is to be trained."""
+    store, problem = Store(home), prepared.problem(prepared.pool)
+    specs = [spec for some in prepared.specs().values() for spec in some]
+    missing = {problem.key(spec) for spec in missing_specs(problem, specs, store)}
+    later = prepared.num_later_trainings
+    for one in compared:
+        theirs = one.problem(one.pool)
+        missing |= {theirs.key(s) for some in one.specs().values() for s in missing_specs(theirs, some, store)}
+        later += one.num_later_trainings
+    config = prepared.config
+    sizes = f"{config.data.num_seed_labels} labels to learn from, {config.data.num_validation} to judge by"
+    terminal.show(
+        f"{config.strategy}, {config.classifier.name}: {sizes}, {config.acquisition.budget} of "
+        f"{len(prepared.pool.unlabelled)} images to ask for.",
+        f"{len(missing)} trainings known ahead are missing from {home.path('store')}, at most {later} more follow.",
+    )
+
+
+def _tell(kept: selections.Kept, prepared: Prepared, home: Home) -> None:
+    share, asked = share_of(home, f"{kept.folder}/{ANSWER}"), kept.rounds[-1].asked
+    terminal.show(
+        f"Round {len(kept.rounds)} of {kept.name}: {len(prepared.dataset.labelled)} of {len(prepared.dataset.labels)} "
+        f"images are labelled. Now {share.text()}.",
+        f"{len(asked)} images to label, by {shown(prepared.config.strategy)}: fill in the column label of {ASKED} and "
+        "give that file beside the labels so far.",
+    )
+    print(home.path(f"{kept.folder}/{ASKED}"))
+    print(home.path(kept.folder))
+
+
+def _labels_csv(dataset: Dataset) -> bytes:
+    rows = [(name_of(dataset, one), dataset.class_names[dataset.labels[one]]) for one in dataset.labelled.tolist()]
+    return csv_bytes([("file", "label"), *rows])
+
+
+def _read(name: str, about: str, arguments: Sequence[str], add: Callable[[Parser], None]) -> argparse.Namespace:
+    parser = _parser(name, about)
+    group = parser.add_argument_group("your pool")
+    group.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, or npz:PATH with y = -1")
+    group.add_argument("--labels", nargs="+", type=Path, default=[], metavar="FILE", help="CSV files: file,label")
+    group.add_argument("--name", metavar="NAME", help="what to call it in the home (default: the pool's name)")
+    group.add_argument(
+        "--validation",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the first labels, kept to judge by and spread over the classes: a share, or a number (default .2)",
+    )
+    add(parser)
+    add_config_flags(parser)
+    add_lab_flags(parser)
+    return parse(parser, arguments)
+
+
+def _add_select(parser: Parser) -> None:
+    group = parser.add_argument_group("what to ask")
+    group.add_argument("--budget", type=int, required=True, metavar="B", help="images to label")
+    group.add_argument(
+        "--compare", metavar="LIST", help="strategies to compare first, on the labels at hand: random,margin,…"
+    )
+    group.add_argument("--plan", action="store_true", help="show what would be trained, and train nothing")
+
+
+def _parser(name: str, about: str) -> Parser:
+    return Parser(
+        prog=f"python -m rambo {name}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "select": run_select,
+    "train": run_train,
+    "predict": run_predict,
+}

@@ -1,0 +1,126 @@
+"""Ask once: which images of a pool of one's own to label next, and how good f is now."""
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from rambo.data.dataset import Dataset
+from rambo.drawing import drawing
+from rambo.experiment import Choice, Lab, choose
+from rambo.figures import contact_sheet
+from rambo.formats import csv_bytes, json_bytes
+from rambo.home import Home
+from rambo.labelling.own_pool import name_of
+from rambo.preparation import Prepared
+
+ASKED, ANSWER = "to_label.csv", "result.json"
+
+KEYS = ("val_right", "num_validation")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Right among judged, with what so few images can tell."""
+
+    right: int
+    judged: int
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]."""
+        return self.right / self.judged
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, of 95 %: where the share over all such images lies.
+
+        >>> [round(end, 3) for end in Share(9, 10).interval]
+        [0.596, 0.982]
+        """
+        z, n, p = float(norm.ppf(0.975)), self.judged, self.value
+        middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+
+    def text(self) -> str:
+        """For people."""
+        low, high = self.interval
+        return (
+            f"{100 * self.value:.1f} % of {self.judged} validation images right (95 % interval {100 * low:.1f} to "
+            f"{100 * high:.1f} %)"
+        )
+
+
+def ask(prepared: Prepared, lab: Lab, folder: str, labels: bytes) -> tuple[str, ...]:
+    """Choose, and leave in `folder` what to label, the labels so far, a contact sheet and what f is worth now.
+
+    Returns the names of the images asked for, in order.
+    """
+    lab.home.write(f"{folder}/labels.csv", labels)
+    choice, dataset = choose(prepared, lab, folder), prepared.dataset
+    lab.home.write(f"{folder}/{ASKED}", to_label(choice, dataset))
+    _draw(choice, dataset, lab, folder)
+    lab.home.write(f"{folder}/{ANSWER}", json_bytes(_result(choice, prepared)))
+    return tuple(name_of(dataset, index) for index in choice.selection.indices.tolist())
+
+
+def to_label(choice: Choice, dataset: Dataset) -> bytes:
+    """One row an image, the most wanted first, with an empty column for its label.
+
+    `margin` and `likeliest` are those of what scores the pool, else of f now; `score` is û's where there is one.
+    """
+    indices, scores = choice.selection.indices, choice.selection.scores
+    guesses, margins = choice.scout.likeliest(indices), choice.scout.margins(indices)
+    rows = [
+        [rank, name_of(dataset, index), "", batch, f"{margin:.4f}", dataset.class_names[guess], score]
+        for rank, index, batch, margin, guess, score in zip(
+            range(1, len(indices) + 1),
+            indices.tolist(),
+            (choice.selection.iterations + 1).tolist(),
+            margins.tolist(),
+            guesses.tolist(),
+            ["" if np.isnan(score) else repr(float(score)) for score in scores],
+            strict=True,
+        )
+    ]
+    return csv_bytes([("rank", "file", "label", "batch", "margin", "likeliest", "score"), *rows])
+
+
+def accuracy_now(correct: bytes, num_validation: int) -> Share:
+    """Of the bits of S_val."""
+    bits = np.unpackbits(np.frombuffer(correct, dtype=np.uint8))[:num_validation]
+    return Share(int(bits.sum()), num_validation)
+
+
+def _result(choice: Choice, prepared: Prepared) -> dict[str, object]:
+    share = accuracy_now(choice.now.measurement.val_correct, len(prepared.split.validation))
+    held_out = choice.held_out
+    return {
+        "strategy": prepared.config.strategy,
+        "seed": prepared.config.seed,
+        "num_labelled": len(prepared.dataset.labelled),
+        "num_asked": len(choice.selection.indices),
+        "val_right": share.right,
+        "num_validation": share.judged,
+        "val_accuracy": share.value,
+        "val_interval": list(share.interval),
+        "pair_accuracy": held_out.pair_accuracy if held_out else None,
+        "pair_ceiling": held_out.pair_ceiling if held_out else None,
+    }
+
+
+def _draw(choice: Choice, dataset: Dataset, lab: Lab, folder: str) -> None:
+    indices = choice.selection.indices
+    with drawing("to_label.png", "the same command, after its to_label.png is removed"):
+        figure = contact_sheet(dataset, indices, choice.scout.likeliest(indices))
+        for name, content in figure.files("to_label").items():
+            lab.home.write(f"{folder}/{name}", content)
+
+
+def share_of(home: Home, path: str) -> Share:
+    """What f got right of S_val, as a finished round has it."""
+    found = home.record(path, lambda content: Share(*(json.loads(content)[key] for key in KEYS)), "ask anew")
+    assert found is not None, "a round that has asked has an answer"
+    return found
