@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rambo import console as terminal
 from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, shown
+from rambo.config import Config
 from rambo.data.dataset import Dataset
 from rambo.errors import require
 from rambo.experiment import Lab
@@ -86,23 +88,26 @@ def run_select(arguments: Sequence[str]) -> None:
         f"--budget must lie in 1..{left}, the images without a label, got {options.budget}; change it.",
     )
     name = options.name or dataset.name
-    prepared, kept = _begun(options, dataset, home, name, {"acquisition.budget": options.budget})
-    compared = planned(dataset, prepared.config, options.compare.split(",")) if options.compare else []
+    begun = _begun(options, dataset, home, name, {"acquisition.budget": options.budget})
+    compared = planned(dataset, begun.config, options.compare.split(",")) if options.compare else []
+    digest, settings = selections.labels_digest(dataset), f"{begun.prepared.config_id}/{begun.config.seed}"
+    number = begun.kept.answered(digest, settings)
     if options.plan:
-        _show_plan(prepared, [one for fold in compared for one in fold], home)
+        _show_plan(begun.prepared, [one for fold in compared for one in fold], home)
         return
     home.check_writable()
     lab = Lab(home, options.data_dir, choose_device(options.device), progress)
     if compared:
         found = expect(compared, lab)
         terminal.show(found.table(), found.sentence())
-    if not kept.rounds[-1].asked:
+    kept = begun.kept
+    if number is None:
+        number = len(kept.rounds) + 1
+        asked = ask(begun.prepared, lab, selections.folder_of(name, number), _labels_csv(dataset))
+        latest = selections.Round(digest, len(dataset.labelled), settings, asked)
+        kept = replace(kept, rounds=(*kept.rounds, latest))
         selections.write_kept(home, kept)
-        asked = ask(prepared, lab, kept.folder, _labels_csv(prepared.dataset))
-        latest = selections.Round(**{**vars(kept.rounds[-1]), "asked": asked})
-        kept = kept.with_round(latest)
-        selections.write_kept(home, kept)
-    _tell(kept, prepared, home)
+    _tell(kept, number, begun.prepared, home)
 
 
 def run_train(arguments: Sequence[str]) -> None:
@@ -111,7 +116,7 @@ def run_train(arguments: Sequence[str]) -> None:
     progress, home = Progress(quiet=options.quiet), Home(options.home)
     dataset = _pool(options, progress)
     name = options.name or dataset.name
-    prepared, _ = _begun(options, dataset, home, name, {"strategy": "random", "acquisition.budget": 1})
+    prepared = _begun(options, dataset, home, name, {"strategy": "random", "acquisition.budget": 1}).prepared
     home.check_writable()
     store, folder = Store(home), f"classifiers/{name}"
     fitted, share = classifiers.train(prepared, Measurer(store, choose_device(options.device), progress))
@@ -119,7 +124,7 @@ def run_train(arguments: Sequence[str]) -> None:
     terminal.show(
         f"{prepared.config.classifier.name} on {len(dataset.labelled)} labels of {dataset.num_classes} classes."
     )
-    terminal.show(f"Without the validation images: {share.text()}. It has learned from these too.")
+    terminal.show(f"Trained on the others alone, it gets {share.text()}; the one kept has learned from these too.")
     print(home.path(folder))
 
 
@@ -140,10 +145,16 @@ def run_predict(arguments: Sequence[str]) -> None:
     print(f"{sum(len(files) for files, _ in rows)} images: {target}")
 
 
-def _begun(
-    options: argparse.Namespace, dataset: Dataset, home: Home, name: str, more: dict[str, Value]
-) -> tuple[Prepared, selections.Kept]:
-    """What is to be run, and the selection called `name` with the round that these labels are for; writes nothing."""
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    prepared: Prepared
+    config: Config
+    """As it was asked for: `prepared` has what its strategy fixes."""
+    kept: selections.Kept
+
+
+def _begun(options: argparse.Namespace, dataset: Dataset, home: Home, name: str, more: dict[str, Value]) -> _Begun:
+    """What is to be run, and the selection called `name`, there or not; writes nothing."""
     kept = selections.read_kept(home, name)
     if kept is not None:
         selections.check_same_pool(kept, dataset)
@@ -162,8 +173,7 @@ def _begun(
     if kept is None:
         drawn = [name_of(dataset, index) for index in prepared.split.validation.tolist()]
         kept = selections.fresh(name, dataset, drawn)
-    settings = f"{prepared.config_id}/{config.seed}"
-    return prepared, selections.next_round(kept, selections.labels_digest(dataset), len(dataset.labelled), settings)
+    return _Begun(prepared, config, kept)
 
 
 def _pool(options: argparse.Namespace, progress: Progress) -> Dataset:
@@ -194,16 +204,17 @@ def _show_plan(prepared: Prepared, compared: Sequence[Prepared], home: Home) -> 
     )
 
 
-def _tell(kept: selections.Kept, prepared: Prepared, home: Home) -> None:
-    share, asked = share_of(home, f"{kept.folder}/{ANSWER}"), kept.rounds[-1].asked
+def _tell(kept: selections.Kept, number: int, prepared: Prepared, home: Home) -> None:
+    folder, asked = selections.folder_of(kept.name, number), kept.rounds[number - 1].asked
+    share = share_of(home, f"{folder}/{ANSWER}")
     terminal.show(
-        f"Round {len(kept.rounds)} of {kept.name}: {len(prepared.dataset.labelled)} of {len(prepared.dataset.labels)} "
-        f"images are labelled. Now {share.text()}.",
+        f"Round {number} of {kept.name}: {len(prepared.dataset.labelled)} of {len(prepared.dataset.labels)} images are "
+        f"labelled. {prepared.config.classifier.name} gets {share.text()} now.",
         f"{len(asked)} images to label, by {shown(prepared.config.strategy)}: fill in the column label of {ASKED} and "
         "give that file beside the labels so far.",
     )
-    print(home.path(f"{kept.folder}/{ASKED}"))
-    print(home.path(kept.folder))
+    print(home.path(f"{folder}/{ASKED}"))
+    print(home.path(folder))
 
 
 def _labels_csv(dataset: Dataset) -> bytes:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from rambo.data.dataset import Dataset
-from rambo.errors import InvalidInput, require
+from rambo.errors import require
 from rambo.fields import digest_of
 from rambo.formats import json_bytes
 from rambo.home import Home
@@ -23,8 +23,8 @@ class Round:
     num_labels: int
     settings: str
     """Id of the configuration, seed and all."""
-    asked: tuple[str, ...] = ()
-    """Images to label, in order; none until they are chosen."""
+    asked: tuple[str, ...]
+    """Images to label, in order."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,26 @@ class Kept:
     """S_val by name."""
     rounds: tuple[Round, ...] = field(default=())
 
-    @property
-    def folder(self) -> str:
-        """Of the latest round, relative to the home."""
-        return f"{folder_of(self.name)}/{len(self.rounds)}"
+    def answered(self, labels: str, settings: str) -> int | None:
+        """The number, from 1, of the round in which these labels have been answered; None where they have not.
 
-    def with_round(self, latest: Round) -> "Kept":
-        """With `latest` beside the rounds that were finished, in place of one that was not."""
-        done = [one for one in self.rounds if one.asked]
-        return replace(self, rounds=(*done, latest))
+        Raises `InvalidInput` where other images have been asked for with the same labels.
+        """
+        for number, one in enumerate(self.rounds, start=1):
+            if one.labels == labels:
+                require(
+                    one.settings == settings,
+                    f"--name {self.name} must be asked as before until there are more labels, got other settings than "
+                    f"those by which it has asked for {len(one.asked)} images; fill in their labels, or give another "
+                    "--name.",
+                )
+                return number
+        return None
 
 
-def folder_of(name: str) -> str:
-    """Relative to the home."""
-    return f"selections/{name}"
+def folder_of(name: str, number: int | None = None) -> str:
+    """Of a selection, or of one of its rounds, from 1; relative to the home."""
+    return f"selections/{name}" if number is None else f"selections/{name}/{number}"
 
 
 def read_kept(home: Home, name: str) -> Kept | None:
@@ -78,23 +84,6 @@ def labels_digest(dataset: Dataset) -> str:
     return digest_of({name_of(dataset, one): dataset.class_names[dataset.labels[one]] for one in known})
 
 
-def next_round(kept: Kept, digest: str, num_labels: int, settings: str) -> Kept:
-    """The selection with the round that these labels are for: the latest again, or one more.
-
-    Raises `InvalidInput` where other images have been asked for with the same labels.
-    """
-    wanted = Round(digest, num_labels, settings)
-    latest = kept.rounds[-1] if kept.rounds else None
-    if latest is None or not latest.asked or latest.labels != digest:
-        return kept.with_round(wanted)
-    require(
-        latest.settings == settings,
-        f"--name {kept.name} must be asked as before until there are more labels, got other settings than those by "
-        f"which it has asked for {len(latest.asked)} images; fill in their labels, or give another --name.",
-    )
-    return kept
-
-
 def fresh(name: str, dataset: Dataset, validation: Sequence[str]) -> Kept:
     """A selection that begins."""
     return Kept(name, dataset.image_digest, tuple(validation))
@@ -107,12 +96,3 @@ def _kept_of(content: bytes) -> Kept:
         return Kept(**{**given, "validation": tuple(given["validation"]), "rounds": rounds})
     except TypeError as error:
         raise ValueError(str(error)) from error
-
-
-def existing(home: Home, name: str) -> Kept:
-    """The selection called `name`, or `InvalidInput` with the names there are."""
-    kept = read_kept(home, name)
-    if kept is None:
-        there = ", ".join(home.folders("selections")) or "none"
-        raise InvalidInput(f"--name must be that of a selection of {home.root}, got {name}; there: {there}.")
-    return kept

@@ -48,8 +48,8 @@ class Share:
         """For people."""
         low, high = self.interval
         return (
-            f"{100 * self.value:.1f} % of {self.judged} validation images right (95 % interval {100 * low:.1f} to "
-            f"{100 * high:.1f} %)"
+            f"{100 * self.value:.1f} % of {self.judged} validation images right (95 % interval {100 * low:.0f} to "
+            f"{100 * high:.0f} %)"
         )
 
 
