@@ -126,9 +126,10 @@ class Grid:
 
     def trials(self) -> Iterator[tuple[Cell, int, Config]]:
         """Every variant with every seed, seed by seed, so that an unfinished study has whole comparisons."""
+        found = [(cell, self.config(cell, self.seeds[0])) for cell in self.variants]
         for seed in self.seeds:
-            for cell in self.variants:
-                yield cell, seed, self.config(cell, seed)
+            for cell, config in found:
+                yield cell, seed, replace(config, seed=seed)
 
     def tuned(self, found: Mapping[str, Sequence[Mapping[str, Value]]]) -> "Grid":
         """The same grid with the fields that each of a cell's searches has found, by name of the cell."""

@@ -5,6 +5,7 @@ use. A new strategy is its file and its record. Nothing here needs torch.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Grant = Literal[
@@ -112,14 +113,22 @@ class StrategyFacts:
 
     def reads(self, field: str) -> bool:
         """Whether the configuration's `field` can change its result."""
+        return field in self._read or field.startswith(self._read_sections)
+
+    @cached_property
+    def _read(self) -> frozenset[str]:
         parts = (
             (BATCHES, self.proposes_batches),
             (SCOUTS, self.scores_pool),
             (LOSSES, self.predicts_losses),
             (UTILITY, self.learns_utility),
         )
-        read = (*EVERY, *self.own, *(name for names, reads in parts if reads for name in names))
-        return any(field == one or (one.endswith(".") and field.startswith(one)) for one in read)
+        return frozenset((*EVERY, *self.own, *(name for names, reads in parts if reads for name in names)))
+
+    @cached_property
+    def _read_sections(self) -> tuple[str, ...]:
+        """Beginnings of names, of which all that begin so are read."""
+        return tuple(name for name in self._read if name.endswith("."))
 
 
 FACTS = {
