@@ -202,8 +202,13 @@ def _numbered(labels: Array, num_classes: int, given: Array | None, shown: str, 
         f"{where} must not be negative but for -1, an image without a label, got {found[0]}; number the classes from "
         f"0: {UNIQUE}.",
     )
-    found = found[1:] if found[0] == UNLABELLED else found
-    require(bool(found), f"{where} must label some images, got -1 for all; label a few of each class.")
+    if found[0] == UNLABELLED:
+        found = found[1:]
+        require(
+            len(found) >= 2,
+            f"{where} must have two classes beside -1, which stands for no label, got {len(found)}; label images of "
+            f"each, or number the classes from 0 if -1 is one: {UNIQUE}.",
+        )
     absent = next((label for label, value in enumerate(found) if label != value), None)
     require(
         absent is None,

@@ -97,7 +97,13 @@ def planned(dataset: Dataset, base: Config, strategies: Sequence[str]) -> list[l
     require(not unknown, f"--compare must name strategies among {', '.join(FACTS)}, got {', '.join(unknown)}.")
     require(len(set(strategies)) == len(strategies) >= 2, "--compare must name two or more different strategies.")
     folds = _folds(dataset, known, base.seed)
-    return [[_prepared(dataset, known, fold, base, name) for name in strategies] for fold in folds]
+    sizes = _sizes(
+        len(known) - max(map(len, folds)), dataset.num_classes, any(FACTS[n].learns_utility for n in strategies)
+    )
+    return [
+        [_prepared(dataset, known, fold, override(base, {**sizes, "strategy": name})) for name in strategies]
+        for fold in folds
+    ]
 
 
 def expect(planned: Sequence[Sequence[Prepared]], lab: Lab) -> Expectation:
@@ -126,7 +132,7 @@ def _folds(dataset: Dataset, known: Indices, seed: int) -> list[Indices]:
     return [np.sort(ordered[start::FOLDS]) for start in range(FOLDS)]
 
 
-def _prepared(dataset: Dataset, known: Indices, fold: Indices, base: Config, strategy: str) -> Prepared:
+def _prepared(dataset: Dataset, known: Indices, fold: Indices, config: Config) -> Prepared:
     part = replace(
         dataset,
         name=f"{dataset.name}-labelled"[-40:],
@@ -136,24 +142,21 @@ def _prepared(dataset: Dataset, known: Indices, fold: Indices, base: Config, str
         files=tuple(dataset.files[index] for index in known) if dataset.files else (),
         validation_candidates=None,
     )
-    rest = len(known) - len(fold)
-    sizes = {name: max(1, int(share * rest)) for name, share in SHARES.items()}
-    sizes["seed"] = max(sizes["seed"], 2 * dataset.num_classes)
-    return prepare_with(part, _config(base, strategy, sizes, len(fold), dataset.num_classes))
+    return prepare_with(part, override(config, {"data.num_test": len(fold)}))
 
 
-def _config(base: Config, strategy: str, sizes: dict[str, int], num_test: int, num_classes: int) -> Config:
-    budget = sizes["budget"] - sizes["budget"] % 2
-    least = 2 * num_classes if FACTS[strategy].learns_utility else None
-    fitting = fitting_sizes(budget, sizes["seed"], least_start=least)
-    fields: dict[str, Value] = {
-        "data.num_seed_labels": sizes["seed"],
-        "data.num_validation": sizes["validation"],
-        "data.num_test": num_test,
+def _sizes(available: int, num_classes: int, learns_utility: bool) -> dict[str, Value]:
+    """Fields of an experiment on `available` images beside the fold; k is raised to one that û's chain has a b for."""
+    seed = max(2 * num_classes, int(SHARES["seed"] * available))
+    budget = max(2, int(SHARES["budget"] * available) // 2 * 2)
+    least = 2 * num_classes if learns_utility else None
+    fitting = {k: fitting_sizes(budget, k, least_start=least) for k in range(seed, seed + budget + 1)}
+    number, sizes = next(((k, sizes) for k, sizes in fitting.items() if sizes), (seed, [1]))
+    return {
+        "data.num_seed_labels": number,
+        "data.num_validation": max(1, int(SHARES["validation"] * available)),
         "data.stratified": True,
         "acquisition.budget": budget,
-        "acquisition.batch_size": fitting[len(fitting) // 2] if fitting else 1,
+        "acquisition.batch_size": sizes[len(sizes) // 2],
         "evaluation.repeats": 3,
-        "strategy": strategy,
     }
-    return override(base, fields)

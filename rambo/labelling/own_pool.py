@@ -91,8 +91,9 @@ def configuration(dataset: Dataset, base: Config | None, fields: dict[str, Value
     base = base or own_pool(dataset.images.shape[1:])
     budget, strategy = int(fields.get("acquisition.budget", base.acquisition.budget)), fields.get("strategy", STRATEGY)
     if "acquisition.batch_size" not in fields and strategy in FACTS:
-        least = 2 * dataset.num_classes if FACTS[str(strategy)].learns_utility else None
-        sizes = fitting_sizes(budget, known - validation, least_start=least)
+        starts = (2 * dataset.num_classes, 1) if FACTS[str(strategy)].learns_utility else (None,)
+        found = (fitting_sizes(budget, known - validation, least_start=least) for least in starts)
+        sizes = next(filter(None, found), [])  # of those that leave too small a start the preparation complains
         fixed |= {"acquisition.batch_size": min(sizes, key=lambda size: abs(budget / size - USUAL_BATCHES), default=1)}
     return override(base, {"strategy": STRATEGY, **fields, **fixed})
 

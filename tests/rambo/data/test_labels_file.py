@@ -1,0 +1,88 @@
+"""CSV files of labels as people write them, and what cannot be read as one."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from rambo.data.labels_file import classes_of, listed, named_of, read_labels
+from rambo.errors import InvalidInput
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file,label\na b.png,cat\nc.png,dog\n",
+        'file;label\r\n"a b.png";cat\r\nc.png;dog\r\n',
+        "﻿label,file\ncat,a b.png\ndog,c.png\n",
+        'File , Label\n"a b.png","cat"\nc.png, dog\n',
+        "rank\tfile\tlabel\tmargin\n1\ta b.png\tcat\t.1\n2\tc.png\tdog\t.2\n3\tlater.png\t\t.3\n",
+    ],
+)
+def test_separators_quotes_marks_and_other_columns_make_no_difference(tmp_path, content):
+    assert read_labels([write(tmp_path / "labels.csv", content)]) == {"a b.png": "cat", "c.png": "dog"}
+
+
+def test_several_files_are_read_as_one_and_may_repeat_themselves(tmp_path):
+    first = write(tmp_path / "first.csv", "file,label\na.png,cat\n")
+    second = write(tmp_path / "second.csv", "file,label\na.png,cat\nb.png,dog\n")
+    assert read_labels([first, second]) == {"a.png": "cat", "b.png": "dog"}
+
+
+def test_files_with_two_labels_are_named_with_both(tmp_path):
+    path = write(tmp_path / "labels.csv", "file,label\na.png,cat\na.png,dog\nb.png,cat\n")
+    with pytest.raises(InvalidInput, match=r"must have one label, got several for a\.png \(cat and dog\); correct"):
+        read_labels([path])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("file,class\na.png,cat\n", r"must have the columns file and label, got \['file', 'class'\]; name them"),
+        ("", r"must have the columns file and label, got \[\]"),
+        ("file,label\n,cat\n", r"line 2, must name a file, got none"),
+        (b"file,label\n\xe9.png,cat\n", r"must be a CSV file that can be read, got .* \(it is not in UTF-8\)"),
+    ],
+)
+def test_what_is_no_such_table_is_one_sentence(tmp_path, content, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        read_labels([write(tmp_path / "labels.csv", content)])
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(InvalidInput, match="No such file"):
+        read_labels([tmp_path / "none.csv"])
+
+
+def test_names_are_found_however_they_are_written(tmp_path):
+    files = ["Zürich/a.PNG", "b.png", "c.png", "d/e.png"]
+    given = {
+        unicodedata.normalize("NFD", "Zürich/a.PNG"): "1",
+        "./b.png": "2",
+        str(tmp_path.absolute() / "c.png"): "3",
+        "d\\e.png": "4",
+    }
+    assert named_of(files, given, tmp_path) == dict(zip(files, "1234", strict=True))
+
+
+def test_labels_of_files_that_are_not_there_are_listed_up_to_ten(tmp_path):
+    given = {f"{number:02}.png": "cat" for number in range(12)}
+    with pytest.raises(
+        InvalidInput, match=r"got 00\.png, .*09\.png and 2 more, which are not there; names are relative"
+    ):
+        named_of(["a.png"], given, tmp_path)
+
+
+def test_classes_stand_in_the_order_of_their_numbers_and_letters():
+    assert classes_of({"a": "10", "b": "9", "c": "10"}) == ("9", "10")
+    assert classes_of({"a": "dog", "b": "7", "c": "cat"}) == ("7", "cat", "dog")
+
+
+def test_lists_are_cut_at_ten():
+    assert listed([str(n) for n in range(11)]).endswith("9 and 1 more")
+    assert listed(["a"], lambda name: name * 2) == "a (aa)"
