@@ -34,11 +34,11 @@ Spend a labelling budget on a pool of images in one round, and see what came of 
   python -m rambo --preset quickstart --seed 0-4 --strategy rambo,random,margin
   python -m rambo --preset paper_mnist --plan
 
-With a pool of your own, of which few images are labelled (each has a --help of its own):
+Three subcommands are for a pool of your own, of which few images are labelled; each has a --help:
 
-  python -m rambo select     which images to label next
-  python -m rambo train      the classifier that your labels make
-  python -m rambo predict    classes for a folder of images
+  select     which images to label next
+  train      the classifier that your labels make
+  predict    classes for a folder of images
 
 Several seeds or strategies end in a table of paired differences. The last line of the output is the run folder.
 The same command again finishes what is missing and repeats nothing.
@@ -47,6 +47,8 @@ The same command again finishes what is missing and repeats nothing.
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
     """What the command line asks for."""
+    if arguments and arguments[0] in labelling.COMMANDS:
+        return labelling.read(arguments)
     parser = Parser(
         prog="python -m rambo",
         description=DESCRIPTION,
@@ -61,10 +63,10 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     """Run what the command line asks for."""
-    if arguments and arguments[0] in labelling.COMMANDS:
-        labelling.main(arguments)
-        return
     options = read(arguments)
+    if getattr(options, "command", None) in labelling.COMMANDS:
+        labelling.main(options)
+        return
     progress = Progress(quiet=options.quiet)
     with progress.doing("reading data and drawing splits"):
         prepared = [prepare(config, options.data_dir) for config in read_configs(options)]

@@ -50,6 +50,8 @@ class Parser(argparse.ArgumentParser):
         self.register("type", float, _finite)
         self.field_flags: dict[argparse.Action, str] = {}
         """The flags of fields, and what each means; its default is that of the preset that is given, if any."""
+        self.fallback: Config | None = None
+        """Whose values are the defaults where neither a preset nor a file is given."""
         self._words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -59,7 +61,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The help, with the default of each field."""
-        values = flatten(_asked_for(self._words)) if self.field_flags else {}
+        values = flatten(_asked_for(self._words, self.fallback or Config())) if self.field_flags else {}
         for action, meaning in self.field_flags.items():
             action.help = f"{meaning} Default: {shown(values[action.dest])}.".replace("%", "%%")
         return super().format_help()
@@ -100,8 +102,8 @@ def shown(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _asked_for(words: Sequence[str]) -> Config:
-    """The configuration of --preset and --config among `words`, fields apart; the plain one where they are wrong."""
+def _asked_for(words: Sequence[str], fallback: Config) -> Config:
+    """The configuration of --preset and --config among `words`, fields apart; `fallback` without, or where wrong."""
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     given.add_argument("--preset", choices=list(PRESETS))
     given.add_argument("--config", type=Path)
@@ -109,8 +111,8 @@ def _asked_for(words: Sequence[str]) -> Config:
     with suppress(argparse.ArgumentError, InvalidInput):
         options, _ = given.parse_known_args([word for word in words if word not in ("-h", "--help")])
         base = preset(options.preset) if options.preset else None
-        return read_config(options.config, base) if options.config else base or Config()
-    return Config()
+        return read_config(options.config, base) if options.config else base or fallback
+    return fallback
 
 
 def add_config_flags(parser: Parser, *, seeds_flag: str = "--seed") -> None:

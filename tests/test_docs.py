@@ -22,6 +22,7 @@ from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs
 from rambo.data.dataset import load_dataset
 from rambo.fields import fields, in_force, override
+from rambo.labelling import command as labelling
 from rambo.presets import quickstart
 from rambo.strategies.facts import STRATEGIES
 from tune.__main__ import read_settings, read_space
@@ -71,6 +72,7 @@ def test_the_first_screen_has_what_it_is_a_picture_and_the_two_commands():
 
 HELPS = {
     "rambo --help": experiments.DESCRIPTION,
+    "rambo select --help": labelling.SELECT + labelling.TRAIN + labelling.PREDICT,
     "ablations run --help": studies.RUN,
     "tune run --help": searches.RUN + searches.CONFIRM,
     "cluster collect --help": jobs.COLLECT,

@@ -11,7 +11,7 @@ from rambo.config import Config
 from rambo.data.dataset import Dataset
 from rambo.errors import require
 from rambo.experiment import Lab
-from rambo.fields import Value, fields, read_config
+from rambo.fields import Value, fields, override, read_config
 from rambo.formats import csv_bytes, path_of
 from rambo.home import Home
 from rambo.labelling import classifier as classifiers
@@ -30,16 +30,24 @@ from rambo.labelling.own_pool import (
 )
 from rambo.labelling.selecting import ANSWER, ASKED, ask, share_of
 from rambo.preparation import Prepared, prepare_with
-from rambo.presets import preset
+from rambo.presets import own_pool, preset
 from rambo.progress import Progress
 from rambo.store import Store
 from rambo.training.measuring import Measurer, missing_specs
+
+SETTLED = {
+    "data.source", "data.labels", "data.num_seed_labels", "data.num_validation", "data.num_test", "data.stratified",
+    "data.label_noise", "data.label_noise_classes", "data.imbalance_classes", "data.imbalance_fraction",
+    "acquisition.budget", "acquisition.rounds", "evaluation.repeats", "evaluation.first_repeat",
+    "evaluation.with_validation",
+}  # fmt: skip
+"""Fields that the pool, its labels and other flags decide, or that only studies read."""
 
 SELECT = f"""\
 Which images to label next. You have a pool, some labels, and a budget for B more.
 
   python -m rambo select --pool images/ --labels labels.csv --budget 100
-  python -m rambo select --pool images/ --labels labels.csv to_label.csv --budget 100      a round more
+  python -m rambo select --pool images/ --labels labels.csv to_label.csv --budget 100    # a round more
   python -m rambo select --pool images/ --labels labels.csv --budget 100 --compare random,margin,scout_margin
   python -m rambo select --pool npz:pool.npz --budget 100 --plan
 
@@ -71,14 +79,26 @@ Classes for a folder of images, as CSV.
 """
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the one of the three that the first argument names."""
-    COMMANDS[arguments[0]](arguments[1:])
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for, which begins with one of `COMMANDS`."""
+    name, *flags = arguments
+    options = parse(_PARSERS[name](), flags)
+    settled = [f"--{field}" for field in sorted(SETTLED) if vars(options).get(field) is not None]
+    require(
+        not settled,
+        f"{', '.join(settled)} must be left to the pool, its labels, --budget and --validation; leave it out.",
+    )
+    options.command = name
+    return options
 
 
-def run_select(arguments: Sequence[str]) -> None:
+def main(options: argparse.Namespace) -> None:
+    """Run it."""
+    COMMANDS[options.command](options)
+
+
+def run_select(options: argparse.Namespace) -> None:
     """rambo select."""
-    options = _read("select", SELECT, arguments, _add_select)
     progress, home = Progress(quiet=options.quiet), Home(options.home)
     dataset = _pool(options, progress)
     left = len(dataset.labels) - len(dataset.labelled)
@@ -110,9 +130,8 @@ def run_select(arguments: Sequence[str]) -> None:
     _tell(kept, number, begun.prepared, home)
 
 
-def run_train(arguments: Sequence[str]) -> None:
+def run_train(options: argparse.Namespace) -> None:
     """rambo train."""
-    options = _read("train", TRAIN, arguments, lambda parser: None)
     progress, home = Progress(quiet=options.quiet), Home(options.home)
     dataset = _pool(options, progress)
     name = options.name or dataset.name
@@ -128,14 +147,8 @@ def run_train(arguments: Sequence[str]) -> None:
     print(home.path(folder))
 
 
-def run_predict(arguments: Sequence[str]) -> None:
+def run_predict(options: argparse.Namespace) -> None:
     """rambo predict."""
-    parser = _parser("predict", PREDICT)
-    parser.add_argument("--classifier", required=True, metavar="DIR", help="what train has left")
-    parser.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, folders below it included")
-    parser.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to write the CSV")
-    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    options = parse(parser, arguments)
     kept = classifiers.read_classifier(classifiers.classifier_folder(options.classifier))
     folder, rows = path_of(options.pool, "--pool"), []
     with Progress(quiet=options.quiet).doing("predicting"):
@@ -222,7 +235,31 @@ def _labels_csv(dataset: Dataset) -> bytes:
     return csv_bytes([("file", "label"), *rows])
 
 
-def _read(name: str, about: str, arguments: Sequence[str], add: Callable[[Parser], None]) -> argparse.Namespace:
+def _select_parser() -> Parser:
+    parser = _pool_parser("select", SELECT)
+    group = parser.add_argument_group("what to ask")
+    group.add_argument("--budget", type=int, required=True, metavar="B", help="images to label")
+    group.add_argument(
+        "--compare", metavar="LIST", help="strategies to compare first, on the labels at hand: random,margin,…"
+    )
+    group.add_argument("--plan", action="store_true", help="show what would be trained, and train nothing")
+    return _with_fields(parser)
+
+
+def _train_parser() -> Parser:
+    return _with_fields(_pool_parser("train", TRAIN))
+
+
+def _predict_parser() -> Parser:
+    parser = _parser("predict", PREDICT)
+    parser.add_argument("--classifier", required=True, metavar="DIR", help="what train has left")
+    parser.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, folders below it included")
+    parser.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to write the CSV")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    return parser
+
+
+def _pool_parser(name: str, about: str) -> Parser:
     parser = _parser(name, about)
     group = parser.add_argument_group("your pool")
     group.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, or npz:PATH with y = -1")
@@ -235,19 +272,17 @@ def _read(name: str, about: str, arguments: Sequence[str], add: Callable[[Parser
         metavar="SHARE",
         help="of the first labels, kept to judge by and spread over the classes: a share, or a number (default .2)",
     )
-    add(parser)
+    return parser
+
+
+def _with_fields(parser: Parser) -> Parser:
     add_config_flags(parser)
+    for action in [one for one in parser.field_flags if one.dest in SETTLED]:
+        del parser.field_flags[action]
+        action.help = argparse.SUPPRESS
+    parser.fallback = override(own_pool((1, 28, 28)), {"strategy": STRATEGY})
     add_lab_flags(parser)
-    return parse(parser, arguments)
-
-
-def _add_select(parser: Parser) -> None:
-    group = parser.add_argument_group("what to ask")
-    group.add_argument("--budget", type=int, required=True, metavar="B", help="images to label")
-    group.add_argument(
-        "--compare", metavar="LIST", help="strategies to compare first, on the labels at hand: random,margin,…"
-    )
-    group.add_argument("--plan", action="store_true", help="show what would be trained, and train nothing")
+    return parser
 
 
 def _parser(name: str, about: str) -> Parser:
@@ -259,7 +294,13 @@ def _parser(name: str, about: str) -> Parser:
     )
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+_PARSERS: dict[str, Callable[[], Parser]] = {
+    "select": _select_parser,
+    "train": _train_parser,
+    "predict": _predict_parser,
+}
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "select": run_select,
     "train": run_train,
     "predict": run_predict,
