@@ -13,10 +13,11 @@ from functools import partial
 import torch
 
 from cluster.failures import left_to_trials
+from cluster.nodes import check_nodes
 from cluster.runtime import (
     NumWorkers,
     Resources,
-    check_nodes,
+    connected,
     connected_beside,
     least_and_most,
     names_cluster,
@@ -119,6 +120,9 @@ def collect(work: Work, home: Home, *, num_workers: NumWorkers | None, device: s
     """
     if work.num_trainings == work.num_ot == 0:
         return
+    if work.own and names_cluster():
+        with progress.doing("looking whether every node can import what is trained"), connected():
+            check_nodes(home, own=work.own)
     store = Store(home)
     here = device_here(device)
     with progress.doing("measuring the first few"):
@@ -183,7 +187,7 @@ def collect_with_workers(
             return workers_on(num_workers, num_free("CPU", resources.num_cpus), "CPUs"), False
 
         workers, on_gpus = wait_for(fitting, progress)
-        check_nodes(home)
+        check_nodes(home, own=work.own)
         batches = cut(work, estimate, least_and_most(workers)[1], least=PILOT_STACK if on_gpus else 1)
         with left_to_trials("Sets", progress):
             train_on_workers(

@@ -23,16 +23,16 @@ from rambo.acquisition import Acquisition
 from rambo.arrays import Floats, Indices, Members
 from rambo.correctness import correct_text
 from rambo.data.pool import Pool, reveal
-from rambo.fields import to_json
+from rambo.fields import flatten, to_json
 from rambo.figures import draw_missing
 from rambo.formats import json_bytes
 from rambo.home import Home
+from rambo.own import named
 from rambo.preparation import Prepared
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
 from rambo.store import Store
-from rambo.strategies.own import source_of
 from rambo.strategies.request import MakeScorer, Selection
 from rambo.tracker import JsonLinesTracker
 from rambo.training.measuring import Measurer
@@ -88,8 +88,8 @@ class _Run:
         before = self._prepared.pool
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
-        if self._config.facts.source:
-            self._write("strategy.py", source_of(self._config.strategy).content)
+        for own in named(flatten(self._config).items()):
+            self._write(f"{own.kind}.py", own.source().content)
         with self._clock("seed_set"):
             self._acquisition.committee(before)  # first: what it trains is measured too, and not trained again below
             base = self._evaluate(before)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rambo.strategies import own
+from rambo import own
 
 PAGE = (Path(__file__).parents[1] / "docs/own_strategy.md").read_text()
 EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]

@@ -25,7 +25,8 @@ from rambo.data.pool import HIDDEN
 from rambo.errors import require
 from rambo.measurement import Measurement
 from rambo.randomness import torch_generator
-from rambo.training.classifiers import Network, build_classifier, draw_masks, initialise
+from rambo.training.classifiers import build_classifier, draw_masks, initialise
+from rambo.training.network import Network
 from rambo.training.trainer import EVALUATION_BATCH, Problem, SetSpec, single_thread
 
 _adam = partial(adam, fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0)
