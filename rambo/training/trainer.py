@@ -89,6 +89,12 @@ class Problem:
             digest.update(self.labels[judged].astype("<i8").tobytes())
         return digest.digest()
 
+    def initial(self, train_seed: int) -> Network:
+        """f before its first step, on the CPU."""
+        channels, height, width = self.images.shape[1:]
+        generator = torch_generator(train_seed, "weights")
+        return build_classifier(self.classifier, (channels, height, width), self.num_classes, generator)
+
     def loader(self, device: torch.device) -> NormalisedImages:
         """Images as f takes them, apart from all labels."""
         return NormalisedImages(self.images, self.normalisation, device)
@@ -183,9 +189,7 @@ class Trainer:
         return channels, height, width
 
     def _initial_model(self, train_seed: int) -> Network:
-        problem, generator = self._problem, torch_generator(train_seed, "weights")
-        model = build_classifier(problem.classifier, self._image_shape, problem.num_classes, generator)
-        return model.to(self._device)
+        return self._problem.initial(train_seed).to(self._device)
 
     def _run_epochs(self, learner: Learner, spec: SetSpec) -> int:
         """Train until the running accuracy of an epoch reaches the target; the number of epochs.
