@@ -20,8 +20,8 @@ from ablations.study import Study
 from rambo.arrays import Floats
 from rambo.fields import Value, flatten
 from rambo.inference import ALPHA, Estimate, estimate, holm
+from rambo.own import is_own
 from rambo.randomness import numpy_generator
-from rambo.strategies.own import is_own
 
 Kind = Literal["main effect", "interaction", "level", "control", "Shapley value"]
 

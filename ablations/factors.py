@@ -14,6 +14,7 @@ from typing import Literal
 from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, coerce, effective_fields, flatten, override
+from rambo.own import Own, named
 from rambo.strategies.facts import CONTROLS
 
 SWITCHES = ("switches.bilevel", "switches.ot", "switches.ranknet")
@@ -143,6 +144,12 @@ class Grid:
     def strategies(self) -> frozenset[str]:
         """Those of its cells that are no controls, and of the base."""
         return _strategies(self.base, self.factors)
+
+    @property
+    def own(self) -> list[Own]:
+        """Functions of the user's own that its cells name, and the base."""
+        levels = [(factor.name, level) for factor in self.factors for level in factor.levels]
+        return named([*flatten(self.base).items(), *levels])
 
     @property
     def variants(self) -> tuple[Cell, ...]:

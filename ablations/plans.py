@@ -19,7 +19,6 @@ from rambo.formats import json_bytes
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.result import Result, read_result
-from rambo.strategies.own import is_own
 
 Key = tuple[str, int]
 """Name of the cell, and seed."""
@@ -100,7 +99,7 @@ class StudyPlan:
         before, now = flatten(old.grid.base), flatten(self.grid.base)
         changed = [f"--{name} {before[name]}" for name in before if before[name] != now[name] and name != "seed"]
         made_with = f" ({', '.join(changed)})" if changed else ""
-        edited = " and strategies' files as they were" if any(map(is_own, old.grid.strategies)) else ""
+        edited = " and files of your own as they were" if old.grid.own else ""
         require(
             not lost,
             f"--study {self.name} must keep its {len(old.folders)} trials, to which seeds, levels and factors may be "

@@ -8,7 +8,7 @@ from ablations.factors import Cell, Grid
 from ablations.margin import Margin
 from rambo.ceiling import Ceiling, pooled_ceiling
 from rambo.fields import in_force
-from rambo.strategies.own import is_own
+from rambo.own import is_own
 
 
 @dataclass(frozen=True)

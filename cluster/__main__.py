@@ -40,8 +40,8 @@ Run a command of this project as a job of a Ray cluster.
       python -m ablations run --preset quickstart --seeds 0-9 --home /shared/runs
 
 The command is tried here first with --plan. What is typed relative to this folder is made absolute; the code, a
---config file and strategies of your own travel with the job, data and results stay where they are, and must be readable
-from every node.
+--config file, strategies and classifiers of your own travel with the job, data and results stay where they are, and
+must be readable from every node.
 The same command again does not run twice: it says what became of it, and goes on after a failure or a stop.
 Passwords belong into the environment that Ray is started in on the nodes, never into a command.
 """
@@ -82,7 +82,7 @@ def run_submit(options: argparse.Namespace) -> None:
     """Submit a command as a job, unless it is there."""
     inner = read_inner(options.inner)
     extra = {shipped_name(inner.config): inner.config.expanduser()} if inner.config is not None else {}
-    shipment = pack(Path.cwd(), without=inner.stays, extra=extra, strategies=inner.strategies)
+    shipment = pack(Path.cwd(), without=inner.stays, extra=extra, own=inner.own)
     resources = Reservation(options.entrypoint_num_cpus, options.entrypoint_num_gpus, options.entrypoint_memory)
     address = dashboard(options.address)
     if not options.unchecked:  # before the cluster is asked whether it answers

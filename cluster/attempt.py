@@ -12,15 +12,15 @@ from pathlib import Path
 from cluster.failures import Failure, keep_failure, unforeseen
 from rambo.cli import choose_device
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
+from rambo.errors import ClassifierFailed, FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.experiment import Lab, run
 from rambo.formats import first_line
 from rambo.home import Home
+from rambo.own import look_in
 from rambo.preparation import prepare
 from rambo.progress import Progress
 from rambo.result import read_result
 from rambo.store import Store
-from rambo.strategies.own import look_in
 
 _stores: dict[str, Store] = {}
 """Of this process, by home: a trial that follows another in it need not read the store anew."""
@@ -57,20 +57,20 @@ def _attempt(folder: str, config: Config, store: Store, place: Mapping[str, str]
     import torch
 
     lab = Lab(store.home, Path(place["data_dir"]), choose_device(place["device"]), Progress(quiet=True), store=store)
-    look_in(json.loads(place["strategies"]))
+    look_in(json.loads(place["own"]))
     try:
         prepared = prepare(config, lab.data_dir)
         require(
             prepared.folder == folder,
-            "A trial must read what its command has read, got other data, other weights or another file of a strategy: "
-            f"{prepared.folder} instead of {folder}; give the command again.",
+            "A trial must read what its command has read, got other data, other weights or another file of a strategy "
+            f"or classifier: {prepared.folder} instead of {folder}; give the command again.",
         )
         run(prepared, lab)
     except (MemoryError, torch.OutOfMemoryError) as error:
         return Failure("memory", f"it ran out of memory ({first_line(error)})")
     except FitCollapsed as error:
         return Failure("collapsed", str(error))
-    except StrategyFailed as error:
+    except (StrategyFailed, ClassifierFailed) as error:
         return Failure("error", str(error))
     except InvalidInput as error:  # the configuration was checked before: it is the disk or the like
         return Failure("refused", str(error))

@@ -13,10 +13,11 @@ from functools import partial
 import torch
 
 from cluster.failures import left_to_trials
+from cluster.nodes import check_nodes
 from cluster.runtime import (
     NumWorkers,
     Resources,
-    check_nodes,
+    connected,
     connected_beside,
     least_and_most,
     names_cluster,
@@ -33,6 +34,7 @@ from rambo.home import Home
 from rambo.progress import Advance, Progress
 from rambo.store import Store
 from rambo.training.measuring import FLUSH_SECONDS, measure_into, missing_specs
+from rambo.training.own_stacking import say_how_trained
 from rambo.training.trainer import Problem, SetSpec
 from rambo.utility.ot_distance import OTProblem, measure_ot
 
@@ -119,6 +121,9 @@ def collect(work: Work, home: Home, *, num_workers: NumWorkers | None, device: s
     """
     if work.num_trainings == work.num_ot == 0:
         return
+    if work.own and names_cluster():
+        with progress.doing("looking whether every node can import what is trained"), connected():
+            check_nodes(home, own=work.own)
     store = Store(home)
     here = device_here(device)
     with progress.doing("measuring the first few"):
@@ -137,6 +142,8 @@ def device_here(device: str) -> torch.device:
 def collect_here(work: Work, store: Store, device: torch.device, progress: Progress) -> None:
     """All of `work` in this process, but for what another collection has measured by the time its turn comes."""
     work = work.shuffled()
+    if device.type == "cuda":
+        say_how_trained(work.problems, progress)
     for ot_problem, members in zip(work.ot_problems, work.members, strict=True):
         with left_to_trials("OT distances", progress):
             measure_ot(ot_problem, members, store, progress)
@@ -183,7 +190,9 @@ def collect_with_workers(
             return workers_on(num_workers, num_free("CPU", resources.num_cpus), "CPUs"), False
 
         workers, on_gpus = wait_for(fitting, progress)
-        check_nodes(home)
+        check_nodes(home, own=work.own)
+        if on_gpus:
+            say_how_trained(work.problems, progress)
         batches = cut(work, estimate, least_and_most(workers)[1], least=PILOT_STACK if on_gpus else 1)
         with left_to_trials("Sets", progress):
             train_on_workers(

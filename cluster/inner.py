@@ -17,8 +17,8 @@ from rambo.errors import InvalidInput, require
 from rambo.fields import Value, flatten, override, read_config, with_absolute_paths
 from rambo.formats import first_line, path_of
 from rambo.home import Home
+from rambo.own import FIELDS, Own, named
 from rambo.presets import PRESETS, preset
-from rambo.strategies.own import is_own
 from rambo.terminal import SCRIPTS
 
 RUNNABLE = {"ablations": (["run"], ["sweep", "apply"]), "tune": (["run"],), "cluster": (["collect"],), "rambo": ([],)}
@@ -46,8 +46,8 @@ class Inner:
     """The file that must travel, under the name that `shipped_name` gives."""
     stays: tuple[Path, ...]
     """Folders and files that the command names and that must not travel."""
-    strategies: tuple[str, ...] = ()
-    """Those of the user's own, whose modules must travel."""
+    own: tuple[Own, ...] = ()
+    """Strategies and classifiers of the user's own, whose modules must travel."""
 
     @property
     def entrypoint(self) -> str:
@@ -89,7 +89,7 @@ def read_inner(words: Sequence[str]) -> Inner:
         home,
         config,
         tuple(Path(text) for text in stays if text),
-        _own_strategies(flags, str(fields.get("strategy", ""))),
+        _own_named(flags, fields),
     )
 
 
@@ -112,8 +112,8 @@ def _read_sweep(words: Sequence[str], flags: Sequence[str]) -> Inner:
     content = _toml(file)
     studies = [study for study in content.get("study", []) if isinstance(study, dict)]
     levels = [value for study in studies for part in ("fields", "grid") for value in study.get(part, {}).items()]
-    named = [(name, one) for name, value in levels for one in (value if isinstance(value, list) else [value])]
-    data = [str(one).partition(":")[2] for name, one in named if name == "data.source" and ":" in str(one)]
+    values = [(name, one) for name, value in levels for one in (value if isinstance(value, list) else [value])]
+    data = [str(one).partition(":")[2] for name, one in values if name == "data.source" and ":" in str(one)]
     readers: dict[str, Callable[[str], str]] = {
         "--home": lambda text: home.root,
         "--data-dir": lambda text: str(path_of(text, "--data-dir").resolve()),
@@ -127,7 +127,7 @@ def _read_sweep(words: Sequence[str], flags: Sequence[str]) -> Inner:
         home,
         file,
         tuple(stays),
-        tuple(sorted({str(one) for name, one in named if name == "strategy" and is_own(str(one))})),
+        tuple(named(values)),
     )
 
 
@@ -239,13 +239,10 @@ def _paths_of(fields: Mapping[str, Value], given: Mapping[str, str]) -> list[str
     return flags
 
 
-def _own_strategies(words: Sequence[str], configured: str) -> tuple[str, ...]:
-    """The user's own among the strategies that flags and a configuration file name."""
-    listed = [configured]
+def _own_named(words: Sequence[str], fields: Mapping[str, Value]) -> tuple[Own, ...]:
+    """Functions of the user's own that flags and a configuration file name."""
+    listed = [(field, str(fields.get(field, ""))) for field in FIELDS]
     for flag, value in _pairs(words):
-        field, equals, levels = value.partition("=")
-        if flag == "--strategy":
-            listed.append(value)
-        elif flag in LEVELS and field == "strategy" and equals:
-            listed.append(levels)
-    return tuple(sorted({name for names in listed for name in names.split(",") if is_own(name)}))
+        field, _, levels = value.partition("=")
+        listed.append((field, levels) if flag in LEVELS else (flag.removeprefix("--"), value))
+    return tuple(named((field, name) for field, names in listed for name in names.split(",")))

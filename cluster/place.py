@@ -11,12 +11,12 @@ from cluster.collect import NO_GPU, device_here, pilot
 from cluster.costs import Cost, Part, Timing, time_fit, workers_here
 from cluster.runtime import NumWorkers, Resources, least_and_most, parse_num_workers, wait_for
 from cluster.work import Work, known_work, seed_set_work
+from rambo import own
 from rambo.errors import require
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress
 from rambo.store import Store
-from rambo.strategies import own
 
 DEFAULT_GPUS = 0.25
 """Share of a GPU that a trial gets where the cluster has any."""
@@ -158,12 +158,12 @@ def settle(place: Place, progress: Progress) -> tuple[Share, Resources]:
 def described(place: Place, share: Share) -> dict[str, str]:
     """What a trial's process must know of `place`; without a share of a GPU it leaves alone one that it may see.
 
-    It finds strategies of the user's own where this process has.
+    It finds modules of the user's own where this process has.
     """
     return {
         "home": place.home.root,
         "data_dir": str(place.data_dir.resolve()),
         "device": place.device if share.num_gpus else "cpu",
         "ledger": place.ledger,
-        "strategies": json.dumps(own.folders()),
+        "own": json.dumps(own.folders()),
     }

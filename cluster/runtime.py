@@ -9,22 +9,17 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rambo.config import Config
 from rambo.errors import InvalidInput, require
-from rambo.fields import with_absolute_paths
 from rambo.formats import first_line, last_line, shortened, visible, whole
 from rambo.heartbeat import LOG_SECONDS
-from rambo.home import Home
 from rambo.progress import Progress
-from rambo.strategies.own import is_own, source_of
 
 Answer = TypeVar("Answer")
 
@@ -311,90 +306,3 @@ def workers_on(num_workers: NumWorkers | None, room: int, kind: str) -> NumWorke
         "fewer or add nodes.",
     )
     return least if least == most else (least, most)
-
-
-PROBE_SECONDS = 300.0
-"""What a node gets to start a process that looks; on a busy one that takes a while."""
-
-STRATEGY = "The file of a strategy"
-"""What a Python file among those that experiments read is."""
-
-
-def files_of(configs: Iterable[Config]) -> list[str]:
-    """Files and folders that experiments read, absolute; downloadable sets, which a node may fetch, are none.
-
-    Nor are strategies that travel with a job, as Ray gives every node its working folder.
-    """
-    found = set()
-    for config in map(with_absolute_paths, configs):
-        found |= {path for _, colon, path in [config.data.source.partition(":")] if colon}
-        found |= {config.utility_model.weights} - {"imagenet", "random"}
-        path = source_of(config.strategy).path if is_own(config.strategy) else None
-        found |= {str(path)} if path is not None and "runtime_resources" not in path.parts else set()
-    return sorted(found)
-
-
-def check_nodes(home: Home, files: Iterable[str] = ()) -> None:
-    """Raise `InvalidInput` where a node of the connected cluster cannot work on `home` or read one of `files`.
-
-    A folder of this machine would else fail in every trial that another node runs, or worse, be another folder there.
-    """
-    import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = ray.get_runtime_context().get_node_id()
-    others = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-    del others[here]
-    if not others:
-        return
-    name = f".probe-{uuid.uuid4().hex}"
-    home.write(name, name.encode())
-    look = ray.remote(num_cpus=0)(_missing_here)
-    try:
-        asked = {
-            address: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                home.root, name, list(files)
-            )
-            for node, address in others.items()
-        }
-        for address, answer in asked.items():
-            try:
-                _refuse(address, ray.get(answer, timeout=PROBE_SECONDS))
-            except RayError as error:
-                reason = last_line(error)
-                raise InvalidInput(
-                    f"Every node must be able to run this project, got node {address}, which cannot ({reason}); "
-                    "install the same versions there, or take it out of the cluster."
-                ) from None
-    finally:
-        home.remove(name)
-
-
-def _refuse(address: str, found: tuple[str, str, str] | None) -> None:
-    if found is not None:
-        what, path, reason = found
-        on_disk = f"on a disk that every node of the cluster can reach, got {path}, which node {address} cannot use"
-        if what == STRATEGY:
-            raise InvalidInput(
-                f"{what} must be {on_disk} ({reason}); python -m cluster submit takes it along with a command."
-            )
-        raise InvalidInput(
-            f"{what} must be a URL, or {on_disk} ({reason}); give s3://… or a path on a disk that they share."
-        )
-
-
-def _missing_here(root: str, name: str, files: list[str]) -> tuple[str, str, str] | None:
-    """What this node cannot use of a home and of files: which, where, why."""
-    home = Home(root)
-    try:
-        if home.read(name) != name.encode():
-            return "--home", root, "what others write there is not seen"
-        home.check_writable()
-    except Exception as error:  # of a URL anything may come
-        return "--home", root, first_line(error)
-    for path in files:
-        if not os.access(path, os.R_OK):
-            what = STRATEGY if path.endswith(".py") else "Data"
-            return what, path, "not there" if not Path(path).exists() else "not readable"
-    return None

@@ -1,4 +1,4 @@
-"""What travels with a job in one archive: the code of the working folder, files and strategies that a command names.
+"""What travels with a job in one archive: the code of the working folder, and what else a command names.
 
 Data, results, caches and hidden files stay where they are.
 """
@@ -14,7 +14,7 @@ from typing import IO
 
 import rambo
 from rambo.errors import InvalidInput
-from rambo.strategies.own import source_of
+from rambo.own import Own
 
 ROOMS = ("rambo", "cluster", "tune", "ablations")
 
@@ -58,12 +58,12 @@ def pack(
     *,
     without: Iterable[Path] = (),
     extra: Mapping[str, Path] | None = None,
-    strategies: Iterable[str] = (),
+    own: Iterable[Own] = (),
 ) -> Shipment:
     """The working `folder` without data, results and caches, nor what lies in `without`, and with `extra` by name.
 
     Of a folder that is no checkout of the project nothing is taken: the code that runs here travels in its place. The
-    modules of the user's own `strategies` come along from wherever they are imported here.
+    modules of the user's `own` strategies and classifiers come along from wherever they are imported here.
     Raises `InvalidInput` where one is not found, or where all this is more than Ray takes.
     """
     kept = {path.resolve() for path in without}
@@ -72,15 +72,15 @@ def pack(
     else:
         root = Path(rambo.__file__).parents[1]
         files = {f"{room}/{name}": path for room in ROOMS for name, path in _files(root / room, kept, is_room=True)}
-    own = {name: path for strategy in strategies for name, path in _module_files(strategy)}
-    files |= own | dict(extra or {})
+    modules = {name: path for one in own for name, path in _module_files(one)}
+    files |= modules | dict(extra or {})
     _check_size(files, folder)
-    return Shipment(files, OWN | {name.split("/")[0] for name in own})
+    return Shipment(files, OWN | {name.split("/")[0] for name in modules})
 
 
-def _module_files(strategy: str) -> Iterator[tuple[str, Path]]:
-    """The file of a strategy's module, or all of its outermost package, as a job imports it from its working folder."""
-    source = source_of(strategy)
+def _module_files(own: Own) -> Iterator[tuple[str, Path]]:
+    """The file of its module, or all of its outermost package, as a job imports it from its working folder."""
+    source = own.source()
     yield source.path.relative_to(source.folder).as_posix(), source.path
     package = source.folder / source.module.split(".")[0]
     if package in source.path.parents:

@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from cluster.collect import collect
 from cluster.failures import read_failure
 from cluster.limits import Meter
+from cluster.nodes import check_nodes, files_of, own_of
 from cluster.place import Place, Share, settle
 from cluster.pool import Ended, TrialPool
-from cluster.runtime import check_nodes, connected, files_of, resources_now
+from cluster.runtime import connected, resources_now
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress, Units
@@ -63,7 +64,8 @@ def run_trials(
         with progress.doing("starting Ray"):
             inside.enter_context(connected(place.most_workers))
             share, resources = settle(place, progress)
-            check_nodes(place.home, files_of(one.config for one in experiments))
+            configs = [one.config for one in experiments]
+            check_nodes(place.home, files_of(configs), own_of(configs))
         with progress.doing("looking up what the store has"):
             work = place.known_work(experiments)
         if work.num_trainings or work.num_ot:

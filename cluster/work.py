@@ -10,6 +10,7 @@ import torch
 
 from cluster.failures import left_to_trials
 from rambo.arrays import Images, Members
+from rambo.own import Pinned
 from rambo.preparation import Prepared, planned_distances
 from rambo.progress import Progress
 from rambo.store import Store
@@ -51,6 +52,11 @@ class Work:
     def num_ot(self) -> int:
         """OT values that the store lacks."""
         return sum(map(len, self.members))
+
+    @property
+    def own(self) -> list[Pinned]:
+        """Classifiers of the user's own that are trained."""
+        return list({problem.own: None for problem in self.problems if problem.own is not None})
 
     def batches(self, size: int, ot_size: int, num_workers: int, *, least: int = 1) -> list[Batch]:
         """OT in batches of `ot_size` sets first, then trainings in batches of `size`, ever smaller ones at the end.

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -191,8 +192,15 @@ def measure_batches(loop_config: dict[str, Any]) -> None:
     # a GPU that Ray did not give to this worker is another's, though it may be seen
     device = torch.device("cuda" if loop_config["on_gpus"] and torch.cuda.is_available() else "cpu")
     work = ray.get(loop_config["work"]).with_images(ray.get(loop_config["images"]))
+    queue = loop_config["queue"]
+    try:
+        for one in work.own:
+            one.check_here()
+    except InvalidInput as error:
+        ray.get(queue.fail.remote(str(error)))
+        return
     batches, store = ray.get(loop_config["batches"]), Store(Home(loop_config["home"]), compact=False)
-    queue, rank = loop_config["queue"], ray.train.get_context().get_world_rank()
+    rank = ray.train.get_context().get_world_rank()
     group = broadcast_from_rank_zero(uuid.uuid4().hex)
     while (number := ray.get(queue.take.remote(group, rank))) is not None:
         try:
@@ -210,4 +218,5 @@ def _measure(batch: Batch, work: Work, store: Store, device: torch.device) -> No
             measure_ot(work.ot_problems[batch.problem], batch.members, store, quiet)
         return
     problem = work.problems[batch.problem]
-    measure_into(store, problem, missing_specs(problem, batch.specs, store), device, lambda done: None)
+    with left_to_trials("Trainings", quiet) if problem.own else nullcontext():  # another try would end the same
+        measure_into(store, problem, missing_specs(problem, batch.specs, store), device, lambda done: None)

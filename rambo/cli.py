@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rambo.config import Config
-from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed, require
+from rambo.errors import ClassifierFailed, FitCollapsed, InvalidInput, StrategyFailed, require
 from rambo.fields import Value, fields, flatten, override, read_config
 from rambo.formats import number, shortened, whole
 from rambo.presets import PRESETS, preset
@@ -251,7 +251,7 @@ def _status(program: str, main: Callable[[Sequence[str]], None]) -> int | str | 
     except InvalidInput as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except (FitCollapsed, StrategyFailed) as error:
+    except (FitCollapsed, StrategyFailed, ClassifierFailed) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -5,11 +5,11 @@ parameters. Paths of homes, devices and worker counts are not here: they do not 
 (`rambo.presets`) return whole configurations; `rambo.fields` reads and changes them by dotted name.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from rambo.errors import InvalidInput, require
+from rambo.own import FORM, OneOf, Own, is_own
 from rambo.sections import (
     Acquisition,
     Classifier,
@@ -24,7 +24,7 @@ from rambo.sections import (
     at_least,
 )
 from rambo.strategies.facts import FACTS, STRATEGIES, StrategyFacts
-from rambo.strategies.own import FORM, facts_of, is_own
+from rambo.strategies.own import facts_of
 
 MOST_ITERATIONS = 8
 """τ1 at most."""
@@ -37,16 +37,6 @@ MOST_TRIED = 10_000
 
 MOST_STEPS = 200
 """How far from B, and beyond k, others are looked for."""
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """Annotates text that is one of some names, which a table elsewhere lists, or has another form."""
-
-    names: tuple[str, ...]
-    form: str
-    """The other form, for --help."""
-    has_form: Callable[[str], bool]
 
 
 Strategy = Annotated[str, OneOf(STRATEGIES, FORM, is_own)]
@@ -96,6 +86,19 @@ class Config:
     def facts(self) -> StrategyFacts:
         """What is known of the strategy; of one of the user's own, its module is imported."""
         return FACTS[self.strategy] if self.strategy in FACTS else facts_of(self.strategy)
+
+    @property
+    def own_classifier(self) -> Own | None:
+        """The classifier where it is of the user's own."""
+        name = self.classifier.name
+        return Own("classifier.name", name) if is_own(name) else None
+
+    @property
+    def gradient_strategies(self) -> list[str]:
+        """Those that reckon with gradients by f's last layer: the strategy, or members of its portfolio."""
+        members = self.acquisition.strategies if self.facts.reads("acquisition.portfolio") else ()
+        used = [(self.strategy, self.facts), *((name, FACTS[name]) for name in members)]
+        return [name for name, facts in used if facts.reads_gradients]
 
     @property
     def has_own_strategy(self) -> bool:

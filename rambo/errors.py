@@ -13,6 +13,10 @@ class StrategyFailed(RuntimeError):
     """A strategy raised, or its answer is no selection; the message names it and says what must hold."""
 
 
+class ClassifierFailed(RuntimeError):
+    """A classifier of the user's own raised while it was trained; the message names it and says what it raised."""
+
+
 def require(condition: bool, rule: str) -> None:
     """Raise `InvalidInput(rule)` unless `condition` holds."""
     if not condition:

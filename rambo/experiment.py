@@ -23,16 +23,16 @@ from rambo.acquisition import Acquisition
 from rambo.arrays import Floats, Indices, Members
 from rambo.correctness import correct_text
 from rambo.data.pool import Pool, reveal
-from rambo.fields import to_json
+from rambo.fields import flatten, to_json
 from rambo.figures import draw_missing
 from rambo.formats import json_bytes
 from rambo.home import Home
+from rambo.own import named
 from rambo.preparation import Prepared
 from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.result import Result, environment, held_out_csv, read_result, result_json, selected_csv
 from rambo.store import Store
-from rambo.strategies.own import source_of
 from rambo.strategies.request import MakeScorer, Selection
 from rambo.tracker import JsonLinesTracker
 from rambo.training.committee import Committee
@@ -137,8 +137,8 @@ class _Run:
     def _begin(self) -> None:
         self._write("config.json", to_json(self._config).encode())
         self._write("environment.json", json_bytes(environment(self._lab.device)))
-        if self._config.facts.source:
-            self._write("strategy.py", source_of(self._config.strategy).content)
+        for own in named(flatten(self._config).items()):
+            self._write(f"{own.kind}.py", own.source().content)
 
     def _evaluate(self, pool: Pool) -> "_Accuracies":
         """Means over R trainings of f on the labelled set, and on that and S_val where asked for."""

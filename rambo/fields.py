@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from docstring_parser import parse_from_object
 
 from rambo import identity
-from rambo.config import Config, OneOf
+from rambo.config import Config
 from rambo.errors import InvalidInput, require
 from rambo.formats import first_line, number, path_of, shortened, whole
+from rambo.own import OneOf
 
 Value = int | float | str | bool
 """What a field holds."""
@@ -31,6 +32,7 @@ _IDENTITY_FREE = ("seed", "data.source", "data.image_size", "data.labels")
 _MEASURED = (
     "data.",
     "classifier.",
+    "classifier_source",
     "training.",
     "offline.",
     "pretraining.",
@@ -161,7 +163,7 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
 
     Fields that the strategy does not read are left out, and so are later ones at the value that means what was done
     before them. `switches.ot = False` equals λ_OT = 0, and what a switched-off component would have read is dropped, so
-    that equal experiments have equal ids. A strategy of the user's own counts by the bytes of its file as well.
+    that equal experiments have equal ids. What is of the user's own counts by the bytes of its file too.
     """
     config, known = in_force(config), _known(config)
     read = {name: value for name, value in flatten(config).items() if config.facts.reads(name)}
@@ -179,6 +181,8 @@ def effective_fields(config: Config, pool_size: int) -> dict[str, Value]:
     values = {name: value for name, value in values.items() if not name.startswith(unread)}
     if config.facts.source:
         values["strategy_source"] = config.facts.source
+    if config.own_classifier is not None:
+        values["classifier_source"] = config.own_classifier.source().digest
     return values
 
 

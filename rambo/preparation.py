@@ -19,8 +19,10 @@ from rambo.data.features import pixel_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import InvalidInput, require
 from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
-from rambo.sections import Classifier, Data, Training
+from rambo.own import Own, Pinned, is_own
+from rambo.sections import CLASSIFIERS, Classifier, Data, Training
 from rambo.training.classifiers import check_classifier
+from rambo.training.own_classifier import check_own
 from rambo.training.trainer import Problem, SetSpec
 from rambo.utility.kept import utility_key
 from rambo.utility.ot_distance import OTProblem
@@ -78,7 +80,8 @@ class Prepared:
         if plan is None:
             return None
         config = self.config
-        seed_set_key = _seed_set_key(self.dataset, config.data, config.classifier, config.training, config.seed)
+        described = (self.dataset, config.data, config.classifier, config.training)
+        seed_set_key = _seed_set_key(*described, config.seed, _pinned(config.classifier))
         return utility_key(seed_set_key, plan, effective_fields(config, len(self.pool.unlabelled)), config.seed)
 
     @property
@@ -163,8 +166,7 @@ def prepare_with(dataset: Dataset, config: Config) -> Prepared:
     """The same of a data set in hand, whatever `data.source` says; it may be a pool of one's own."""
     config = in_force(config)
     config.check_strategy()
-    channels, height, width = dataset.images.shape[1:]
-    check_classifier(config.classifier.name, (channels, height, width))
+    _check_classifier(config, dataset)
     available = len(_start(dataset, config.data, config.seed)[1].unlabelled)
     _check_sizes(config, available, dataset.num_classes)
     effective = effective_fields(config, available)
@@ -220,14 +222,43 @@ def _problem(
         num_classes=dataset.num_classes,
         classifier=classifier.name,
         training=training,
+        own=_pinned(classifier),
     )
 
 
 @lru_cache(maxsize=NEIGHBOURS)
-def _seed_set_key(dataset: Dataset, data: Data, classifier: Classifier, training: Training, seed: int) -> str:
+def _seed_set_key(
+    dataset: Dataset, data: Data, classifier: Classifier, training: Training, seed: int, own: Pinned | None
+) -> str:
     """The key of f trained on S_0, worked out once for the cells of a seed that follow each other."""
     split, pool = _start(dataset, data, seed)
     return _problem(dataset, data, classifier, training, split, pool).key(SetSpec(split.seed_set, train_seed(seed)))
+
+
+def _pinned(classifier: Classifier) -> Pinned | None:
+    """The classifier where it is of the user's own."""
+    return Own("classifier.name", classifier.name).pinned() if is_own(classifier.name) else None
+
+
+def _check_classifier(config: Config, dataset: Dataset) -> None:
+    """It takes the images; one of the user's own also gives what the strategy reckons with."""
+    channels, height, width = dataset.images.shape[1:]
+    own, strategy = config.own_classifier, config.strategy
+    if own is None:
+        check_classifier(config.classifier.name, (channels, height, width))
+        return
+    facts = check_own(own, (channels, height, width), dataset.num_classes)
+    require(
+        not config.facts.predicts_losses,
+        f"strategy {strategy} must have a classifier whose stages it knows, {' or '.join(CLASSIFIERS)}, got {own}; "
+        "choose one of them, or another strategy.",
+    )
+    reckoning = " and ".join(config.gradient_strategies)
+    require(
+        facts.has_linear_head or not reckoning,
+        f"strategy {reckoning} must have logits that are a linear layer of the features, got others of {own}; let its "
+        "features be what enters its last layer, or choose another strategy.",
+    )
 
 
 def _name(spec: SetSpec) -> tuple[int, bytes]:

@@ -4,10 +4,14 @@ A field that is added once results are recorded is `later(default, as_before=…
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from rambo.errors import require
 from rambo.identity import later
+from rambo.own import FORM, OneOf, is_own
+
+CLASSIFIERS = ("smallnet", "lenet5", "mnistnet", "resnet18")
+"""Those of ours (`rambo.training.classifiers`)."""
 
 MOST_TRAININGS = 100_000
 """That one field may ask for: sets of them are drawn, listed and kept before the first is made."""
@@ -55,8 +59,13 @@ class Data:
 class Classifier:
     """The classifier f whose accuracy is the utility."""
 
-    name: Literal["smallnet", "lenet5", "mnistnet", "resnet18"] = "lenet5"
-    """smallnet (8x8 images) | lenet5 (A.4) | mnistnet (wider, with dropout) | resnet18 (CIFAR stem)."""
+    name: Annotated[str, OneOf(CLASSIFIERS, FORM, is_own)] = "lenet5"
+    """smallnet (8x8 images) | lenet5 (A.4) | mnistnet (wider, with dropout) | resnet18 (CIFAR stem), or a
+    function of your own that makes one (docs/own_classifier.md)."""
+
+    def __post_init__(self) -> None:
+        rule = f"classifier.name must be {'|'.join(CLASSIFIERS)}|{FORM}, got {self.name!r}."
+        require(self.name in CLASSIFIERS or is_own(self.name), rule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The strategy that docs/own_strategy.md shows, and such modules in files outside the checkout."""
+"""What docs/own_strategy.md and own_classifier.md show, and such modules in files outside the checkout."""
 
 import re
 import sys
@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rambo.strategies import own
+from rambo import own
 
-PAGE = (Path(__file__).parents[1] / "docs/own_strategy.md").read_text()
-EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+DOCS = Path(__file__).parents[1] / "docs"
+EXAMPLE, NETS = (
+    re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)[0]
+    for page in ("own_strategy.md", "own_classifier.md")
+)
 
 
 class Modules:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from own_strategy import EXAMPLE
+from own_strategy import EXAMPLE, NETS
 
 import ablations.__main__ as studies
 import cluster.__main__ as jobs
@@ -104,8 +104,9 @@ PLANS = [one.values[0] for one in COMMANDS if "quickstart" in one.values[0] and 
 
 @pytest.fixture
 def mine(modules):
-    """The strategy of the page, where commands that are shown look for it."""
+    """The strategy and the classifier of the pages, where commands that are shown look for them."""
     modules.write(EXAMPLE)
+    modules.write(NETS, "nets")
 
 
 @pytest.mark.usefixtures("mine")

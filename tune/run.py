@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from cluster.collect import collect
 from cluster.limits import Spent
 from cluster.named import Showing
+from cluster.nodes import check_nodes, files_of, own_of
 from cluster.place import Place, settle
-from cluster.runtime import check_nodes, connected, files_of
+from cluster.runtime import connected
 from cluster.tracking.content import DECIMALS, source_tags
 from cluster.tracking.entries import BoardSummary
 from cluster.tracking.names import last_parts
@@ -172,7 +173,7 @@ class _Run:
 
                 share, resources = settle(place, self._progress)
                 room = share.concurrency(resources)
-                check_nodes(place.home, files_of([self._plan.base]))
+                check_nodes(place.home, files_of([self._plan.base]), own_of([self._plan.base]))
             if run_seed is None:
                 self._collect()
             finished = self._driver.num_finished

@@ -17,9 +17,10 @@ from ablations.sweeps.live import InHand, LiveStudy, LiveSweep
 from ablations.sweeps.studies import prepare_study
 from ablations.sweeps.telling import Teller
 from cluster.collect import collect, device_here, pilot
+from cluster.nodes import check_nodes, files_of, own_of
 from cluster.place import Share, settle
 from cluster.pool import Ended, TrialPool
-from cluster.runtime import check_nodes, connected, files_of, resources_now
+from cluster.runtime import connected, resources_now
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.preparation import Prepared
@@ -125,7 +126,8 @@ class Driver:
                     prepared = prepare_study(declared.name, study, self._data_dir)
                 place = prepared.place(self._home, self._data_dir)
                 share, _ = settle(place, self._progress)
-                check_nodes(self._home, files_of(one.config for one in prepared.prepared.values()))
+                configs = [one.config for one in prepared.prepared.values()]
+                check_nodes(self._home, files_of(configs), own_of(configs))
                 new.append((prepared, place, share))
         sweep = before or LiveSweep(kept, declared, Hours.kept(self._home, kept.sweep))
         sweep.kept, sweep.declared = kept, declared

@@ -15,7 +15,7 @@ from rambo.fields import from_nested, read_fields
 from rambo.home import Home
 
 ARTIFACTS = (
-    *("config.json", "environment.json", "strategy.py"),
+    *("config.json", "environment.json", "strategy.py", "classifier.py"),
     *("metrics.jsonl", "selected.csv", "held_out.csv", "result.json"),
 )
 """Files of a trial's folder that its run shows, beside the figures and the model."""

@@ -15,14 +15,14 @@ import torch
 
 from rambo.arrays import Indices
 from rambo.data.pool import Pool
-from rambo.errors import FitCollapsed, InvalidInput, StrategyFailed
+from rambo.errors import ClassifierFailed, FitCollapsed, InvalidInput, StrategyFailed
 from rambo.formats import first_line
 from rambo.strategies.request import Request, Select, Selection
 
 Answer = Callable[[Request, np.random.Generator], object]
 """A strategy before it is held to anything."""
 
-NOT_ITS_OWN = (FitCollapsed, InvalidInput, MemoryError, torch.OutOfMemoryError)
+NOT_ITS_OWN = (FitCollapsed, ClassifierFailed, InvalidInput, MemoryError, torch.OutOfMemoryError)
 """What a strategy may run into without any fault of its own; whoever runs it tells these apart."""
 
 

@@ -79,6 +79,8 @@ class StrategyFacts:
     """Fields, or whole sections, that it reads beside those of all strategies of its sort."""
     num_trainings: int = 0
     """How many trainings of f each of its choices asks for, at most, beside those that score the pool."""
+    reads_gradients: bool = False
+    """Whether it reckons with gradients by f's last layer, taken to be linear on f's features."""
     for_study: bool = False
     """Whether nobody could use it, since it is told what a label would be, or trains on every candidate."""
     is_control: bool = False
@@ -180,6 +182,7 @@ FACTS = {
             name="badge",
             about="large gradients of f's last layer that differ (BADGE)",
             select="rambo.strategies.badge:select_badge",
+            reads_gradients=True,
         ),
         StrategyFacts(
             name="scout_margin",
@@ -199,6 +202,7 @@ FACTS = {
             about="the gradient steps that lower the loss on S_val most (GLISTER-online)",
             select="rambo.strategies.glister:select_glister",
             grants=frozenset({"validation_labels", "learning_rate"}),
+            reads_gradients=True,
         ),
         StrategyFacts(
             name="typiclust",

@@ -8,34 +8,15 @@ in, and dropout from masks that are passed in, so that a training depends on its
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rambo.errors import require
-
-
-class Network(nn.Module):
-    """A classifier f: images to features to logits."""
-
-    dropout: ClassVar[tuple[tuple[tuple[int, ...], float], ...]] = ()
-    """Shape (without the batch) and probability of each dropout mask that `features` takes."""
-    head: nn.Linear
-
-    def features(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Penultimate activations (n, d) of images (n, C, H, W)."""
-        raise AssertionError("every classifier defines its features")
-
-    def staged(self, images: Tensor, masks: Sequence[Tensor] = ()) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Activations of the stages on the way, (n, c, h, w) or (n, c) each, and the penultimate ones (n, d)."""
-        raise AssertionError("every classifier defines its stages")
-
-    def forward(self, images: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Logits (n, classes)."""
-        logits: Tensor = self.head(self.features(images, masks))
-        return logits
+from rambo.own import Own, is_own
+from rambo.training.network import Network
+from rambo.training.own_classifier import build_own
 
 
 class Plain(Network):
@@ -156,7 +137,9 @@ def check_classifier(name: str, image_shape: tuple[int, int, int]) -> None:
 def build_classifier(
     name: str, image_shape: tuple[int, int, int], num_classes: int, generator: torch.Generator
 ) -> Network:
-    """A classifier on the CPU with PyTorch's usual initial distribution, drawn from `generator`."""
+    """A classifier on the CPU with PyTorch's usual initial distribution, drawn from `generator`; or the user's own."""
+    if is_own(name):
+        return build_own(Own("classifier.name", name), image_shape, num_classes, generator)
     check_classifier(name, image_shape)
     with torch.random.fork_rng(devices=[]):  # the constructors' own initialisation draws from the global generator
         model = _CLASSES[name][0](image_shape[0], image_shape[1], num_classes)

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from rambo.arrays import Features, Indices
 from rambo.identity import described
 from rambo.randomness import torch_generator
-from rambo.training.classifiers import Network, build_classifier, draw_masks, initialise
+from rambo.training.classifiers import build_classifier, draw_masks, initialise
+from rambo.training.network import Network
 from rambo.training.trainer import Problem, SetSpec, predict, single_thread, take_weights
 
 LOSS_PREDICTION_VERSION = 1

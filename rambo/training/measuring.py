@@ -14,6 +14,8 @@ from rambo.measurement import Measurement
 from rambo.progress import Advance, Progress
 from rambo.store import Store
 from rambo.training.loss_prediction import JointTrainer, LossPredictor, loss_prediction_key
+from rambo.training.own_classifier import blamed
+from rambo.training.own_stacking import OwnArchitecture, say_how_trained, why_not_stacked
 from rambo.training.stacking import StackedTrainer
 from rambo.training.trainer import FittedClassifier, Problem, SetSpec, Trainer, weights_of
 
@@ -37,6 +39,8 @@ class Measurer:
         keys = [problem.key(spec) for spec in specs]
         missing = missing_specs(problem, specs, self._store)
         if missing:
+            if self._device.type == "cuda":
+                say_how_trained([problem], self._progress)
             with self._progress.task(what, len(missing)) as advance:
                 measure_into(self._store, problem, missing, self._device, advance)
             self.num_trainings += len(missing)
@@ -113,9 +117,11 @@ def trained(
 ) -> Iterator[tuple[SetSpec, Measurement]]:
     """Each of `specs` with its measurement, in any order: stacked on a GPU, one by one on a CPU, where stacking loses.
 
+    One by one on a GPU as well where the classifier is the user's own and cannot be stacked.
+
     `begin` is told the keys of trainings as they are taken up.
     """
-    stacks, waiting = device.type == "cuda", iter(specs)
+    stacks, waiting = device.type == "cuda" and why_not_stacked(problem) is None, iter(specs)
 
     def taken() -> Iterator[SetSpec]:
         while group := list(islice(waiting, ENTERED_AT_ONCE if stacks else 1)):
@@ -124,7 +130,9 @@ def trained(
             yield from group
 
     if stacks:
-        yield from StackedTrainer(problem, device).train(taken())
+        models = None if problem.own is None else OwnArchitecture(problem, device)
+        with blamed(problem.own):
+            yield from StackedTrainer(problem, device, models=models).train(taken())
     else:
         trainer = Trainer(problem, device)
         yield from ((spec, trainer.train(spec)) for spec in taken())

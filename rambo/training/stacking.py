@@ -26,7 +26,9 @@ from rambo.data.pool import HIDDEN
 from rambo.errors import require
 from rambo.measurement import Measurement
 from rambo.randomness import torch_generator
-from rambo.training.classifiers import Network, build_classifier, draw_masks, initialise
+from rambo.training.classifiers import draw_masks, initialise
+from rambo.training.learners import next_batch
+from rambo.training.network import Network
 from rambo.training.trainer import EVALUATION_BATCH, Problem, SetSpec, single_thread
 
 _adam = partial(adam, fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0)
@@ -105,7 +107,7 @@ def _stacked(module: nn.Module) -> nn.Module:
     return _Linear() if isinstance(module, nn.Linear) else module
 
 
-class _Layout:
+class Layout:
     """Where the named tensors of one model lie in a row of numbers."""
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
@@ -128,18 +130,18 @@ class _Layout:
         return {name: piece.view(len(rows), *tensor.shape) for (name, tensor), piece in named}
 
 
-class _Architecture:
+class Architecture:
     """What the models have in common: how a row of numbers is drawn, and what it computes."""
 
     def __init__(self, template: Network) -> None:
         self.template = template.eval()
         self._network = _stacked(copy.deepcopy(template))
         self._norms = [module for module in self._network.modules() if isinstance(module, _Norm)]
-        self._weights = _Layout(template.named_parameters())
-        self._statistics = _Layout(item for item in template.named_buffers() if item[1].is_floating_point())
+        self._weights = Layout(template.named_parameters())
+        self._statistics = Layout(item for item in template.named_buffers() if item[1].is_floating_point())
 
     def initial(self, train_seed: int) -> tuple[Tensor, Tensor]:
-        """One model's weights, as `build_classifier` draws them, and running statistics."""
+        """One model's weights, as `Problem.initial` draws them, and running statistics."""
         initialise(self.template, torch_generator(train_seed, "weights"))
         return self._weights.row(), self._statistics.row()
 
@@ -209,6 +211,7 @@ class StackedTrainer:
     """Trains up to `capacity` classifiers at a time on one device, each as `rambo.training.trainer.Trainer` would.
 
     `capacity` None: as many as fit into a GPU's free memory. `autocast`: bfloat16 and channels last, for ResNet-18.
+    `models`: how those of the user's own compute, where they are.
     """
 
     def __init__(
@@ -219,12 +222,11 @@ class StackedTrainer:
         capacity: int | None = None,
         dtype: torch.dtype = torch.float32,
         autocast: bool = False,
+        models: Architecture | None = None,
     ) -> None:
         require(capacity is None or capacity >= 1, f"The capacity of a stack must be at least 1, got {capacity}.")
         self._problem, self._device, self._dtype, self._autocast = problem, device, dtype, autocast
-        channels, height, width = problem.images.shape[1:]
-        shape, generator = (channels, height, width), torch_generator(0, "weights")
-        self._models = _Architecture(build_classifier(problem.classifier, shape, problem.num_classes, generator))
+        self._models = models or Architecture(problem.initial(train_seed=0))
         judged, self._labelled = np.concatenate([problem.validation, problem.test]), problem.labels != HIDDEN
         self._used = np.union1d(np.flatnonzero(self._labelled), judged)
         self._images = problem.tensor(self._used, device).to(dtype)
@@ -304,7 +306,8 @@ class StackedTrainer:
             shuffled = [m.rows[torch.randperm(len(m.rows), generator=m.shuffle)] for m in starting.values()]
             orders, index = pad_sequence(shuffled, batch_first=True), self._upload(torch.tensor(list(starting)))
             slots.orders[index, : orders.shape[1]], slots.right[index] = self._upload(orders), 0
-        counts = {k: min(self._problem.training.batch_size, len(m.rows) - m.position) for k, m in models.items()}
+        size, least = self._problem.training.batch_size, self._models.template.least_batch
+        counts = {k: next_batch(len(m.rows) - m.position, size, least) for k, m in models.items()}
         width, num_slots = max(counts.values()), len(slots.steps)
         masks = self._masks(models, counts, (width, num_slots))
         spans = [(models[k].position, counts[k]) if k in models else (0, 0) for k in range(num_slots)]

@@ -24,10 +24,13 @@ from rambo.data.pool import HIDDEN
 from rambo.errors import require
 from rambo.identity import described, pairs
 from rambo.measurement import Measurement
-from rambo.randomness import torch_generator
+from rambo.own import Pinned
+from rambo.randomness import derive, torch_generator
 from rambo.sections import Training
-from rambo.training.classifiers import Network, build_classifier
+from rambo.training.classifiers import build_classifier
 from rambo.training.learners import Learner, Learners
+from rambo.training.network import Network
+from rambo.training.own_classifier import blamed, drawing_from
 
 TRAINING_VERSION = 1
 """Raise by hand when the training step changes what it computes; a golden test guards it. Part of every key."""
@@ -62,6 +65,8 @@ class Problem:
     num_classes: int
     classifier: str
     training: Training
+    own: Pinned | None = None
+    """The classifier where it is of the user's own."""
 
     def key(self, spec: SetSpec) -> str:
         """32 hex digits that name the measurement of `spec`; raises `InvalidInput` where a label is hidden."""
@@ -77,12 +82,19 @@ class Problem:
     def _common(self) -> bytes:
         normalisation = described("Normalisation", pairs(self.normalisation))
         training = described("Training", pairs(self.training))
-        common = f"({self.fingerprint!r}, {normalisation}, {self.classifier!r}, {training}, {TRAINING_VERSION})"
+        classifier = self.classifier if self.own is None else f"{self.classifier} {self.own.digest}"
+        common = f"({self.fingerprint!r}, {normalisation}, {classifier!r}, {training}, {TRAINING_VERSION})"
         digest = hashlib.sha256(common.encode())
         for judged in (self.validation, self.test):
             digest.update(judged.astype("<i8").tobytes())
             digest.update(self.labels[judged].astype("<i8").tobytes())
         return digest.digest()
+
+    def initial(self, train_seed: int) -> Network:
+        """f before its first step, on the CPU."""
+        channels, height, width = self.images.shape[1:]
+        generator = torch_generator(train_seed, "weights")
+        return build_classifier(self.classifier, (channels, height, width), self.num_classes, generator)
 
     def loader(self, device: torch.device) -> NormalisedImages:
         """Images as f takes them, apart from all labels."""
@@ -157,7 +169,8 @@ class Trainer:
     def fit(self, spec: SetSpec) -> FittedClassifier:
         """f trained on `spec` from scratch (§5.1), and its measurement."""
         start = time.perf_counter()
-        with single_thread():
+        drawn = drawing_from(derive(spec.train_seed, "dropout"), self._device)  # by what is the user's own
+        with single_thread(), blamed(self._problem.own), drawn:
             model = self._initial_model(spec.train_seed)
             learner = self._learners.start(model, self._image_shape, torch_generator(spec.train_seed, "dropout"))
             epochs = self._run_epochs(learner, spec)
@@ -177,9 +190,7 @@ class Trainer:
         return channels, height, width
 
     def _initial_model(self, train_seed: int) -> Network:
-        problem, generator = self._problem, torch_generator(train_seed, "weights")
-        model = build_classifier(problem.classifier, self._image_shape, problem.num_classes, generator)
-        return model.to(self._device)
+        return self._problem.initial(train_seed).to(self._device)
 
     def _run_epochs(self, learner: Learner, spec: SetSpec) -> int:
         """Train until the running accuracy of an epoch reaches the target; the number of epochs.
@@ -240,7 +251,8 @@ def weights_of(model: nn.Module) -> bytes:
     """The weights as a safetensors file."""
     from safetensors.torch import save
 
-    content: bytes = save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
+    values = model.state_dict().items()  # cloned: tied weights share their memory
+    content: bytes = save({name: value.contiguous().cpu().clone() for name, value in values})
     return content
 
 

@@ -73,7 +73,7 @@ def test_an_edited_strategy_makes_another_study(tiny, modules):
     old = plan_of(tiny, factors, seeds=(0,))
     plan_of(tiny, factors, seeds=(0, 1)).check_extends(old)
     modules.write(EXAMPLE.replace("3 * request.budget", "2 * request.budget"))
-    with pytest.raises(InvalidInput, match=r"got a plan without 1 of them; .* and strategies' files as they were\.$"):
+    with pytest.raises(InvalidInput, match=r"got a plan without 1 of them; .* and files of your own as they were\.$"):
         plan_of(tiny, factors, seeds=(0, 1)).check_extends(old)
 
 

@@ -8,6 +8,7 @@ from made_files import write
 
 from cluster.inner import read_inner, shipped_name, try_plan
 from rambo.errors import InvalidInput
+from rambo.own import Own
 
 RUN = ["python", "-m", "ablations", "run"]
 
@@ -57,6 +58,7 @@ preset = "quickstart"
 seeds = "0"
 [study.grid]
 strategy = ["random", "mine:pick"]
+"classifier.name" = ["smallnet", "lab.nets:small"]
 "data.source" = ["npz:own.npz", "digits"]
 """
 
@@ -74,7 +76,7 @@ def test_a_sweep_s_file_travels_and_its_paths_stay_where_they_are(folder):
         "--rerun-outdated",
     )
     assert inner.config == Path("sweeps/spring.toml")
-    assert inner.strategies == ("mine:pick",)
+    assert inner.own == (Own("classifier.name", "lab.nets:small"), Own("strategy", "mine:pick"))
     assert set(inner.stays) == {folder / "kept", folder / "sweeps" / "own.npz"}
     file.write_text(SWEEP.replace('"0"', '"0-1"'))
     edited = read_inner(command)
@@ -115,8 +117,8 @@ def test_an_installed_script_is_taken_for_its_module(folder):
         read_inner(["rambo-ablations", "status"])
 
 
-def test_strategies_of_the_user_s_own_are_found_wherever_a_command_names_them(folder):
-    write(folder / "settings.json", json.dumps({"strategy": "lab.f:pick"}).encode())
+def test_strategies_and_classifiers_of_the_user_s_own_are_found_wherever_a_command_names_them(folder):
+    write(folder / "settings.json", json.dumps({"strategy": "lab.f:pick", "classifier.name": "lab.f:net"}).encode())
     inner = read_inner(
         [
             *(
@@ -133,10 +135,13 @@ def test_strategies_of_the_user_s_own_are_found_wherever_a_command_names_them(fo
                 "--retune-space=strategy=b:pick",
                 "--factor=data.source=npz:d,digits",
             ),
+            *("--classifier.name", "d:net", "--factor=classifier.name=lenet5,e:net"),
         ]
     )
-    assert inner.strategies == ("a:pick", "b:pick", "c:pick", "lab.f:pick")
-    assert read_inner([*RUN, "--home=kept", "--preset=quickstart", "--strategy=margin"]).strategies == ()
+    strategies, classifiers = ("a:pick", "b:pick", "c:pick", "lab.f:pick"), ("d:net", "e:net", "lab.f:net")
+    assert [one.name for one in inner.own if one.field == "strategy"] == list(strategies)
+    assert [one.name for one in inner.own if one.field == "classifier.name"] == list(classifiers)
+    assert read_inner([*RUN, "--home=kept", "--preset=quickstart", "--strategy=margin"]).own == ()
 
 
 def test_a_command_without_a_home_is_refused_since_this_machines_folder_is_not_the_clusters():

@@ -1,4 +1,4 @@
-"""Jobs on a cluster of three nodes; `check_nodes` of the runtime as well, so that it starts once."""
+"""Jobs on a cluster of three nodes; `check_nodes` as well, so that it starts once."""
 
 import re
 import socket
@@ -14,12 +14,13 @@ from made_files import write
 from cluster.__main__ import main
 from cluster.inner import Inner
 from cluster.jobs import Jobs, Position, Reservation, read_position
-from cluster.runtime import check_nodes
+from cluster.nodes import check_nodes
 from cluster.shipping import Shipment
 from cluster.work_queue import QueueState
 from cluster.workers import Pace
 from rambo.errors import InvalidInput
 from rambo.home import Home
+from rambo.own import Own, Pinned
 from rambo.progress import Units
 
 
@@ -118,11 +119,10 @@ def test_data_that_other_nodes_do_not_have_are_refused(three_nodes, tmp_path):
     ):
         check_nodes(Home(tmp_path), ["/nowhere/images.npz"])
     with pytest.raises(InvalidInput) as caught:
-        check_nodes(Home(tmp_path), ["/nowhere/mine.py"])
-    assert str(caught.value).startswith(
-        "The file of a strategy must be on a disk that every node of the cluster can reach, got /nowhere/mine.py, "
-    )
-    assert str(caught.value).endswith("(not there); python -m cluster submit takes it along with a command.")
+        check_nodes(Home(tmp_path), own=[Pinned(Own("classifier.name", "far_away:net"), "0" * 16, "/nowhere")])
+    said = str(caught.value)
+    assert said.startswith("Every node of the cluster must be able to import classifier far_away:net, got ")
+    assert "which cannot (far_away, which is not there); put it on a disk that they all reach: python -m cl" in said
 
 
 SAYING = "env; echo trials: 3/10, 0.5/s, 14 s left; exec sleep 300"

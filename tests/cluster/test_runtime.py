@@ -12,14 +12,12 @@ import pytest
 from cluster.runtime import (
     connected,
     connected_beside,
-    files_of,
     num_free,
     parse_num_workers,
     wait_for,
     workers_on,
 )
 from rambo.errors import InvalidInput, require
-from rambo.fields import override
 from rambo.progress import Progress
 
 
@@ -164,18 +162,6 @@ def test_whatever_keeps_ray_from_starting_here_is_one_sentence(monkeypatch):
     with pytest.raises(InvalidInput) as caught, connected(1):
         pytest.fail("it has started")
     assert re.fullmatch(r"Ray must start on this machine, got: .*; see that /proc/nothing .*\.", str(caught.value))
-
-
-def test_files_that_experiments_read(tiny, folder):
-    configs = [override(tiny, {"data.source": "npz:a.npz"}), override(tiny, {"utility_model.weights": "w.pt"}), tiny]
-    assert files_of(configs) == [f"{folder}/a.npz", f"{folder}/w.pt"]
-
-
-def test_the_file_of_a_strategy_is_read_as_data_are_unless_it_travels_with_a_job(tiny, modules, tmp_path):
-    path = modules.write("pick = 3\n")
-    assert files_of([override(tiny, {"strategy": "mine:pick"})]) == [str(path)]
-    modules.write("pick = 3\n", folder=tmp_path / "runtime_resources/working_dir_files/_ray_pkg_1")
-    assert files_of([override(tiny, {"strategy": "mine:pick"})]) == []
 
 
 @pytest.mark.parametrize(

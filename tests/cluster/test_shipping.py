@@ -12,6 +12,7 @@ from made_files import write
 import rambo.data
 from cluster.shipping import LIMIT_BYTES, pack
 from rambo.errors import InvalidInput
+from rambo.own import Own
 
 
 @pytest.fixture
@@ -112,13 +113,13 @@ def test_a_strategy_travels_from_wherever_it_is_imported_here(checkout, modules,
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     single = modules.write("pick = 3\n", "outside", folder=elsewhere)
     write(elsewhere / "beside.py")
-    shipment = pack(checkout, strategies=["outside:pick"])
+    shipment = pack(checkout, own=[Own("strategy", "outside:pick")])
     assert set(shipment.files) == {"rambo/__init__.py", "rambo/x.py", "notes.txt", "outside.py"}
     assert shipment.files["outside.py"] == single
     modules.write("pick = 3\n", "lab.mine", folder=elsewhere)
     for name in ("lab/__init__.py", "lab/inner/more.py", "lab/__pycache__/mine.pyc"):
         write(elsewhere / name, b"")
-    files = set(pack(checkout, strategies=["lab.mine:pick", "lab.mine:other"]).files)
+    files = set(pack(checkout, own=[Own("strategy", "lab.mine:pick"), Own("classifier.name", "lab.mine:other")]).files)
     assert {name for name in files if name.startswith("lab/")} == {
         "lab/__init__.py",
         "lab/mine.py",
@@ -129,23 +130,23 @@ def test_a_strategy_travels_from_wherever_it_is_imported_here(checkout, modules,
 def test_a_strategy_in_the_working_folder_is_code_once_a_command_names_it(checkout, modules):
     modules.write("pick = 3\n", folder=checkout)
     others = set(pack(checkout).files)
-    named = pack(checkout, strategies=["mine:pick"])
+    named = pack(checkout, own=[Own("strategy", "mine:pick")])
     assert set(named.files) == others
     known, without = named.digest(), pack(checkout).digest()
     assert known != without
     modules.write("pick = 4\n", folder=checkout)
     assert pack(checkout).digest() == without, "a command that does not name it computes the same"
-    assert pack(checkout, strategies=["mine:pick"]).digest() != known
+    assert pack(checkout, own=[Own("strategy", "mine:pick")]).digest() != known
 
 
 def test_from_a_folder_without_the_code_a_strategy_travels_with_the_code(folder, modules):
     modules.write("pick = 3\n", folder=folder)
     write(folder / "private.txt")
-    files = set(pack(folder, strategies=["mine:pick"]).files)
+    files = set(pack(folder, own=[Own("strategy", "mine:pick")]).files)
     assert {"mine.py", "rambo/__main__.py"} <= files
     assert "private.txt" not in files
 
 
 def test_a_strategy_that_is_not_there_is_refused_before_anything_is_packed(checkout):
     with pytest.raises(InvalidInput, match="strategy none_such:pick must name a module that can be imported"):
-        pack(checkout, strategies=["none_such:pick"])
+        pack(checkout, own=[Own("strategy", "none_such:pick")])

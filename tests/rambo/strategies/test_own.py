@@ -1,7 +1,6 @@
 """Strategies of the user's own, in files outside the checkout."""
 
 import hashlib
-import sys
 
 import pytest
 from own_strategy import EXAMPLE
@@ -11,16 +10,9 @@ from rambo.errors import InvalidInput
 from rambo.fields import config_id, effective_fields, fields, override
 from rambo.presets import quickstart
 from rambo.strategies.facts import FACTS
-from rambo.strategies.own import facts_of, folders, is_own, look_in, source_of
+from rambo.strategies.own import facts_of
 
 PICK = "def pick(request, generator):\n    return request.pool.unlabelled[: request.budget]\n"
-
-
-@pytest.mark.parametrize(
-    "name", [*FACTS, "", ":", "mine", "mine:", ":pick", "a:b:c", "a b:c", "a/b.py:pick", "1a:pick"]
-)
-def test_other_names_have_not_the_form_of_a_function_in_a_module(name):
-    assert not is_own(name)
 
 
 def test_one_that_says_nothing_of_itself_reads_what_margin_reads_and_all_that_a_request_is_made_of(modules):
@@ -90,25 +82,9 @@ def test_what_cannot_be_used_is_one_sentence(modules, source, name, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_a_package_that_cannot_be_imported_is_told_from_one_that_is_not_there(modules, tmp_path):
-    modules.write(PICK, "lab.mine")
-    (tmp_path / "lab/__init__.py").write_text("import none_such\n")
-    with pytest.raises(InvalidInput, match="got ModuleNotFoundError in it: No module named 'none_such'"):
-        facts_of("lab.mine:pick")
-
-
 def test_a_configuration_is_built_and_read_without_the_module():
     config = override(Config(), {"strategy": "none_such:pick"})
     assert (config.strategy, override(config, {"seed": 3}).seed) == ("none_such:pick", 3)
-
-
-def test_naming_a_strategy_imports_nothing(modules):
-    modules.write(PICK)
-    override(Config(), {"strategy": "mine:pick"})
-    assert source_of("mine:pick").content == PICK.encode()
-    assert "mine" not in sys.modules
-    facts_of("mine:pick")
-    assert "mine" in sys.modules
 
 
 def test_one_that_learns_utility_needs_a_schedule(modules):
@@ -153,37 +129,3 @@ def test_two_functions_of_a_file_are_two_strategies_and_whatever_their_request_h
         id_of("mine:pick", **{"acquisition.block_epsilon": 0.5}),
     ]
     assert len(set(ids)) == len(ids)
-
-
-def test_what_is_edited_after_it_was_imported_counts_as_it_was(modules):
-    path = modules.write(PICK)
-    first = id_of("mine:pick")
-    path.write_text(PICK + "# edited\n")
-    assert id_of("mine:pick") == first
-    modules.forget()
-    assert id_of("mine:pick") != first
-
-
-def test_the_folder_that_a_module_is_imported_from(modules, tmp_path):
-    modules.write(PICK, "lab.inner.mine", folder=tmp_path / "packages")
-    modules.write(PICK, "lab.__init__", folder=tmp_path / "packages")
-    modules.write(PICK, folder=tmp_path / "files")
-    assert source_of("lab.inner.mine:pick").folder == tmp_path / "packages"
-    assert source_of("lab:pick").folder == tmp_path / "packages"
-    assert folders() == []
-    facts_of("lab.inner.mine:pick")
-    facts_of("mine:pick")
-    assert folders() == [str(tmp_path / "files"), str(tmp_path / "packages")]
-
-
-def test_another_process_is_told_where_to_look(modules, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "far").mkdir()
-    (tmp_path / "far/told_of.py").write_text(PICK)
-    with pytest.raises(InvalidInput, match="got told_of, which is not there"):
-        facts_of("told_of:pick")
-    look_in([str(tmp_path / "far")])
-    look_in([str(tmp_path / "far")])
-    assert sys.path.count(str(tmp_path / "far")) == 1
-    assert facts_of("told_of:pick").select == "told_of:pick"
-    sys.modules.pop("told_of")
