@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from ablations.deep.command import add_depth, verify_deeply
 from ablations.factors import Grid, make_grid, merged, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
@@ -74,7 +75,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     _add(commands, "list", "the studies of a home, how far they are and what they have cost", reporting=False)
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
-    _add(commands, "verify", "recompute everything from the trial folders and say what differs", reporting=True)
+    add_depth(_add(commands, "verify", "recompute everything and say what differs", reporting=True))
     _add(commands, "sync", "show in MLflow what the trial folders hold", reporting=True)
     _add(commands, "ui", "start MLflow's pages on the home", reporting=False).add_argument(
         "--port", type=port, default=5000, help="on this machine alone (default %(default)s)"
@@ -149,7 +150,9 @@ def run_command_verify(options: argparse.Namespace) -> None:
     kept = kept_reporting(home, plan.name)
     with Progress(quiet=options.quiet).doing("working everything out anew"):
         found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
-    for sentence in found:
+    deeper, told = verify_deeply(plan, home, options)
+    found += deeper
+    for sentence in (*found, *told):
         print(sentence)
     if found:
         raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")
