@@ -126,7 +126,7 @@ def _band(axes: Axes, labels: Floats, values: Floats, look: dict[str, Any]) -> N
 def _look(compared: Compared, place: int) -> dict[str, Any]:
     """The reference is black and thick; no two of up to 48 others share line and marker."""
     number, is_reference = len(compared.methods), place == compared.reference
-    colour = "black" if is_reference else colormaps["viridis"](0.75 * place / max(1, number - 1))
+    colour = "black" if is_reference else colormaps["viridis"](0.6 * place / max(1, number - 1))
     marker, line = MARKERS[place % len(MARKERS)], LINES[(place + place // len(MARKERS)) % len(LINES)]
     return {
         "color": colour,
