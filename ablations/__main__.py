@@ -78,6 +78,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
     verifying = _add(commands, "verify", "recompute everything and say what differs", reporting=True)
+    verifying.description = "Work every table and figure out anew from the trial folders and say what differs."
     verifying.add_argument("--exported", metavar="DIR", help="also hold a folder that export has made to the trials")
     add_depth(verifying)
     exporting = _add(commands, "export", "a folder for a paper's supplement: LaTeX, PDF, CSV, README", reporting=False)
