@@ -1,11 +1,14 @@
 """python -m ablations: which component earns its place, with what certainty."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from ablations.deep.command import add_depth, verify_deeply
+from ablations.export import export_differences, exported, read_folder, write_export
 from ablations.factors import Grid, make_grid, merged, parse_factor, switches
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
 from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
@@ -75,7 +78,12 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     _add(commands, "list", "the studies of a home, how far they are and what they have cost", reporting=False)
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
-    _add(commands, "verify", "recompute everything from the trial folders and say what differs", reporting=True)
+    verifying = _add(commands, "verify", "recompute everything and say what differs", reporting=True)
+    verifying.description = "Work every table and figure out anew from the trial folders and say what differs."
+    verifying.add_argument("--exported", metavar="DIR", help="also hold a folder that export has made to the trials")
+    add_depth(verifying)
+    exporting = _add(commands, "export", "a folder for a paper's supplement: LaTeX, PDF, CSV, README", reporting=False)
+    exporting.add_argument("--to", required=True, metavar="DIR", help="new, empty, or with an earlier export")
     _add(commands, "sync", "show in MLflow what the trial folders hold", reporting=True)
     _add(commands, "ui", "start MLflow's pages on the home", reporting=False).add_argument(
         "--port", type=port, default=5000, help="on this machine alone (default %(default)s)"
@@ -152,13 +160,31 @@ def run_command_verify(options: argparse.Namespace) -> None:
     kept = kept_reporting(home, plan.name)
     with Progress(quiet=options.quiet).doing("working everything out anew"):
         found = differences(plan, home, replace(reporting, allow_mixed=reporting.allow_mixed or kept.allow_mixed))
-    for sentence in found:
+        if options.exported is not None:
+            found += export_differences(exported(plan, home, kept), read_folder(options.exported, "--exported"))
+    deeper, told = verify_deeply(plan, home, options)
+    found += deeper
+    for sentence in (*found, *told):
         print(sentence)
     if found:
         raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")
     print(f"{len(plan.folders)} trials, every table and every figure of {plan.name} agree with the trial folders.")
+    if options.exported is not None:
+        print(f"So does every file in {options.exported}.")
     if failures := read_study(plan, home).failures:
         print(f"{len(failures)} of them failed and {'is' if len(failures) == 1 else 'are'} shown as missing.")
+
+
+def run_command_export(options: argparse.Namespace) -> None:
+    """ablations export."""
+    home, to = Home(options.home), read_folder(options.to, "--to")
+    plan = existing_plan(home, options.study)
+    with Progress(quiet=options.quiet).doing("writing tables and figures"):
+        files = exported(plan, home, kept_reporting(home, plan.name))
+        write_export(files, plan.name, to)
+    check = ["verify", "--study", plan.name, "--home", home.root, "--exported", to.root]
+    print(f"{len(files)} files. To check them: python -m ablations {shlex.join(check)}")
+    print(to.root)
 
 
 def run_command_sync(options: argparse.Namespace) -> None:
@@ -183,6 +209,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "status": run_command_status,
     "report": run_command_report,
     "verify": run_command_verify,
+    "export": run_command_export,
     "sync": run_command_sync,
     "ui": run_command_ui,
     "sweep": run_command_sweep,

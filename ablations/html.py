@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, StrictUndefined
 
+from ablations.comparison.pages import FIGURES as COMPARED
+from ablations.comparison.pages import Comparison
 from ablations.made import made_lines
 from ablations.margin import margin_text
 from ablations.sentences import metric_text, provenance, sentences
@@ -64,6 +66,16 @@ img { max-width: 100%; }
 {% endfor %}
 </table></div>
 {% endmacro %}
+{% macro pictures(figures) %}
+{% for figure in figures %}
+<figure>
+{% if figure.content %}<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}">
+{% else %}<p class="mind">This picture could not be drawn.</p>
+{% endif %}
+<figcaption>{{ figure.caption }}</figcaption>
+</figure>
+{% endfor %}
+{% endmacro %}
 <h2>Cells</h2>
 {{ show(cells) }}
 <p class="note">{{ caption }}</p>
@@ -84,14 +96,17 @@ img { max-width: 100%; }
 {% endfor %}
 <p class="note">{{ method }} {{ margin }}</p>
 <h2>Figures</h2>
-{% for figure in figures %}
-<figure>
-{% if figure.content %}<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}">
-{% else %}<p class="mind">This picture could not be drawn.</p>
-{% endif %}
-<figcaption>{{ figure.caption }}</figcaption>
-</figure>
+{{ pictures(figures) }}
+{% if compared %}
+<h2>Strategies compared</h2>
+<p class="note">{{ compared.caption }}</p>
+{% for view in compared.views %}
+<h3>{{ view.title }}</h3>
+{{ show(view.table) }}
+<p class="note">{{ view.note }}</p>
 {% endfor %}
+{{ pictures(compared_figures) }}
+{% endif %}
 <h2>Where the numbers come from</h2>
 <ul>
 {% for line in made %}<li>{{ line }}</li>
@@ -104,10 +119,17 @@ img { max-width: 100%; }
 """
 
 
-def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixed: Analysis | None) -> bytes:
+def page(
+    analysis: Analysis,
+    other: Analysis,
+    figures: Mapping[str, bytes],
+    fixed: Analysis | None,
+    compared: Comparison | None = None,
+) -> bytes:
     """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures that there are.
 
-    `fixed`: of the study whose cells this one has retuned, to stand beside it.
+    `fixed`: of the study whose cells this one has retuned, to stand beside it; `compared`: its strategies, where it
+    compares some.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = environment.from_string(TEMPLATE).render(
@@ -121,11 +143,21 @@ def page(analysis: Analysis, other: Analysis, figures: Mapping[str, bytes], fixe
         effects=[{"metric": metric_text(one.metric), "table": effect_table(one)} for one in (analysis, other)],
         method=METHOD,
         margin=margin_text(analysis.margin, analysis.reason, analysis.study.margin),
-        figures=[
-            {"caption": caption, "content": base64.b64encode(figures[name]).decode() if name in figures else None}
-            for name, caption in FIGURES.items()
-        ],
+        figures=_shown(FIGURES, figures),
+        compared=compared,
+        compared_figures=[] if compared is None else _shown(_of(compared), figures),
         made=made_lines(analysis.study),
         provenance=provenance(analysis.study),
     )
     return text_bytes(content)
+
+
+def _of(compared: Comparison) -> dict[str, str]:
+    """The captions of its pictures."""
+    return {f"{name}.png": COMPARED[name] for name in compared.pictures}
+
+
+def _shown(captions: Mapping[str, str], figures: Mapping[str, bytes]) -> list[dict[str, str | None]]:
+    """Each with its content, None where it could not be drawn."""
+    content = {name: base64.b64encode(figures[name]).decode() for name in captions if name in figures}
+    return [{"caption": caption, "content": content.get(name)} for name, caption in captions.items()]

@@ -4,8 +4,10 @@ The same trial folders give the same bytes: no times but the day of its plan and
 no paths of this run. A picture that cannot be drawn is left out.
 """
 
+from collections.abc import Callable
 from functools import partial
 
+from ablations.comparison.pages import comparison
 from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
 from ablations.luck import num_searches
@@ -15,7 +17,7 @@ from ablations.sentences import sentences
 from ablations.statistics import analyse
 from ablations.study import Study
 from ablations.tables import both_markdown, latex, markdown
-from rambo.drawing import drawn_of
+from rambo.drawing import Drawn, drawn_of
 from rambo.formats import text_bytes
 
 
@@ -29,11 +31,14 @@ def render(
     """
     test = analyse(study, margin=margin, reason=reason, allow_mixed=allow_mixed)
     validation = analyse(study, "val_accuracy", margin=margin, reason=reason, allow_mixed=allow_mixed)
-    pictures = {
+    pictures: dict[str, Callable[[], Drawn]] = {
         "figures/cells": partial(cells_figure, test),
         "figures/effects": partial(effects_figure, test),
         "figures/labels": partial(labels_figure, test),
     }
+    compared = comparison(test)
+    if compared is not None:
+        pictures |= compared.pictures
     figures = drawn_of(pictures, f"python -m ablations report --study {study.name}, with the same --home,")
     fixed = None if study.fixed is None else analyse(study.fixed, margin=margin, allow_mixed=allow_mixed)
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
@@ -41,6 +46,7 @@ def render(
         both["luck.csv"] = luck_csv([test, validation])
     return {
         **both,
+        **({} if compared is None else compared.files),
         "table.md": markdown(test),
         "table.tex": latex(test),
         "table.csv": cells_csv(study),
@@ -48,5 +54,5 @@ def render(
         "trials.csv": trials_csv(study),
         "sentences.txt": text_bytes("\n".join(sentences(test, validation)) + "\n"),
         **figures,
-        "report.html": page(test, validation, figures, fixed),
+        "report.html": page(test, validation, figures, fixed, compared),
     }

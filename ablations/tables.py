@@ -113,8 +113,8 @@ def effect_table(analysis: Analysis) -> Table:
 def markdown(analysis: Analysis) -> bytes:
     """`table.md`."""
     table = cell_table(analysis.study)
-    lines = _markdown_table(table.header, [*table.studied, *table.controls])
-    return _text([*lines, "", caption(analysis.study), *analysis.marks, *provenance(analysis.study)])
+    lines = markdown_table(table.header, [*table.studied, *table.controls])
+    return one_a_line([*lines, "", caption(analysis.study), *analysis.marks, *provenance(analysis.study)])
 
 
 def caption(study: Study) -> str:
@@ -170,27 +170,31 @@ def both_markdown(fixed: Analysis, retuned: Analysis) -> bytes:
     """`both.md`."""
     cells, effects = both_tables(fixed, retuned)
     lines = [
-        *_markdown_table(cells.header, cells.studied),
+        *markdown_table(cells.header, cells.studied),
         "",
         both_caption(retuned.study),
         "",
-        *_markdown_table(effects.header, [*effects.studied, *effects.controls]),
+        *markdown_table(effects.header, [*effects.studied, *effects.controls]),
         "",
         *(f"Fixed: {mark}" for mark in fixed.marks),
         *(f"Retuned: {mark}" for mark in retuned.marks),
     ]
-    return _text(lines)
+    return one_a_line(lines)
 
 
 def latex(analysis: Analysis) -> bytes:
     r"""`table.tex`: a tabular for \input; needs booktabs and amssymb."""
-    table = cell_table(analysis.study)
+    comments = [f"% {line}" for line in (caption(analysis.study), *analysis.marks, *provenance(analysis.study))]
+    return one_a_line([*tabular(cell_table(analysis.study)), *comments])
+
+
+def tabular(table: Table) -> list[str]:
+    """The lines of a tabular, controls below a line of their own."""
     lines = [r"% \usepackage{booktabs,amssymb}", rf"\begin{{tabular}}{{l{'c' * (len(table.header) - 1)}}}", r"\toprule"]
     lines += [_tex_row(table.header), r"\midrule", *map(_tex_row, table.studied)]
     if table.controls:
         lines += [r"\midrule", *map(_tex_row, table.controls)]
-    comments = [f"% {line}" for line in (caption(analysis.study), *analysis.marks, *provenance(analysis.study))]
-    return _text([*lines, r"\bottomrule", r"\end{tabular}", *comments])
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def tex(text: str) -> str:
@@ -208,7 +212,8 @@ def strategy(study: Study, cell: Cell) -> str:
     return str(cell.control or cell.level("strategy") or study.grid.base.strategy)
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first column is on the left."""
     aligned = ["---" if column == 0 else ":---:" for column in range(len(header))]
     return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (header, aligned, *rows)]
 
@@ -370,5 +375,6 @@ def _escape(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
 
 
-def _text(lines: Sequence[str]) -> bytes:
+def one_a_line(lines: Sequence[str]) -> bytes:
+    """A file of `lines`, each on one, whatever names hold."""
     return text_bytes("\n".join(" ".join(line.splitlines()) for line in lines) + "\n")

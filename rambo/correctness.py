@@ -1,6 +1,7 @@
 """Which test images a training got right, as text that result.json holds: one bit an image, one word a training."""
 
 import base64
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -36,3 +37,14 @@ def correct_share(text: str, num_images: int) -> Floats:
     share: Floats = np.mean(bits, axis=0, dtype=np.float64)
     share.flags.writeable = False  # it is kept
     return share
+
+
+def share_right(bits: bytes, num_images: int) -> float:
+    """The share of the images that `bits` say a training got right; not a number for bits of another number of them.
+
+    >>> share_right(bytes([0b10100000]), 4), share_right(bytes(2), 4)
+    (0.5, nan)
+    """
+    if len(bits) != -(-num_images // 8):
+        return math.nan
+    return float(np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=num_images).mean())

@@ -50,6 +50,11 @@ class Store:
         """Those of `keys` that there are measurements for, which need not be decoded for that."""
         return self._measurements.known(keys)
 
+    def measurement_digests(self, keys: Sequence[str]) -> dict[str, str]:
+        """The digest that was kept beside each of the measurements there are for `keys`."""
+        found, columns = self._measurements.lookup(keys, ["digest"])
+        return dict(zip(found, columns[0], strict=True))
+
     def put_measurements(self, records: Mapping[str, Measurement]) -> None:
         """Keep `records`; they are on disk when this returns."""
         rows = [{"key": key, "digest": record.digest, **vars(record)} for key, record in records.items()]

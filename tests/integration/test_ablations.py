@@ -117,7 +117,9 @@ def test_verify_agrees_and_notices_what_was_changed(finished, tmp_path):
     import shutil
 
     root, _ = finished
-    assert "agree with the trial folders" in ablations("verify", "--study=tiny", "--home=home", cwd=root).stdout
+    said = ablations("verify", "--study=tiny", "--home=home", "--retrain=2", cwd=root).stdout
+    assert "agree with the trial folders" in said
+    assert "accuracies of 10 trials were worked out anew" in said
     shutil.copytree(root / "home", tmp_path / "home")
     path = next((tmp_path / "home/trials").rglob("result.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.123, "pair_accuracy": 0.9}))

@@ -1,0 +1,102 @@
+"""Every accuracy of every trial, worked out anew from which images each training got right."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ablations.deep.trainings import Trainings, Trial
+from rambo.correctness import correct_text, share_right
+from rambo.measurement import Measurement
+from rambo.store import Store
+
+ROUNDING = 1e-12
+"""What sums in another order may differ by."""
+
+
+@dataclass
+class Recomputed:
+    """What was compared, and what did not agree."""
+
+    differences: list[str] = field(default_factory=list)
+    num_trials: int = 0
+    num_held: int = 0
+    """Trainings behind accuracies that the store holds."""
+    num_absent: int = 0
+    """Those that it does not hold, as where records are kept small."""
+    num_without_bits: int = 0
+    """Of the former, those from before the bits of test images: their test accuracy is taken as it stands."""
+    num_accuracies: int = 0
+    """Accuracies of results that were worked out anew."""
+
+    @property
+    def text(self) -> str:
+        """How much was compared."""
+        said = (
+            f"{self.num_accuracies} accuracies of {self.num_trials} trials were worked out anew from the bits of "
+            f"{self.num_held} trainings in the store"
+        )
+        if self.num_absent:
+            said += f"; {self.num_absent} more trainings are not kept there, so what rests on them was not"
+        if self.num_without_bits:
+            said += f"; {self.num_without_bits} have no bits of test images, whose accuracy was taken as it stands"
+        return f"{said}."
+
+
+def recompute(trials: Iterable[tuple[str, Trial | None, str]], store: Store) -> tuple[Recomputed, list[Trial]]:
+    """Hold each result to the store, and each measurement of it to its bits; the trials that could be read."""
+    found, read = Recomputed(), list[Trial]()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _, trial, sentence in trials:
+            if trial is None:
+                found.differences.append(sentence)
+                continue
+            read.append(trial)
+            found.num_trials += 1
+            for trainings in trial.judged:
+                found.differences += _compared(trial, trainings, store, found)
+    found.differences += [f"store: {one.message}" for one in caught if "store/corrupt" in str(one.message)]
+    found.differences = list(dict.fromkeys(found.differences))
+    return found, read
+
+
+def _compared(trial: Trial, trainings: Trainings, store: Store, found: Recomputed) -> Iterator[str]:
+    keys = [trainings.problem.key(spec) for spec in trainings.specs]
+    held, digests = store.measurements(keys), store.measurement_digests(keys)
+    found.num_held += len(held)
+    found.num_absent += len(set(keys)) - len(held)
+    found.num_without_bits += sum(one.test_correct is None for one in held.values())
+    for key, one in held.items():
+        yield from _consistent(key, one, digests[key], trainings)
+    if len(held) < len(set(keys)):
+        return
+    measured = [held[key] for key in keys]
+    for name, kept in trainings.fields.items():
+        value = getattr(trial.result, kept)
+        if value is not None:  # None: a result from before the field
+            found.num_accuracies += 1
+            right = float(np.mean([_accuracy(one, name, trainings) for one in measured]))
+            if not abs(right - value) <= ROUNDING:
+                yield f"{trial.what}: {kept} is {value!r}, the store's trainings on {trainings.what} give {right!r}."
+    bits = correct_text(measured)
+    told = trial.result.test_correct
+    if trainings.fields.get("test_accuracy") == "test_accuracy" and None not in (bits, told) and bits != told:
+        yield f"{trial.what}: test_correct is not what the store's trainings got right."
+
+
+def _consistent(key: str, one: Measurement, digest: str, trainings: Trainings) -> Iterator[str]:
+    """A measurement must be what it was written as, and have the accuracies that its bits give."""
+    if one.digest != digest:
+        yield f"store: the measurement {key} is not what its digest was taken of."
+    for name in ("val_accuracy", "test_accuracy"):
+        if not abs(_accuracy(one, name, trainings) - getattr(one, name)) <= ROUNDING:
+            yield f"store: the measurement {key} has a {name} that its bits do not give."
+
+
+def _accuracy(one: Measurement, name: str, trainings: Trainings) -> float:
+    """From the bits; as it stands where there are none, no number where they are of another set of images."""
+    problem = trainings.problem
+    bits, images = (one.val_correct, problem.validation) if name == "val_accuracy" else (one.test_correct, problem.test)
+    return getattr(one, name) if bits is None else share_right(bits, len(images))

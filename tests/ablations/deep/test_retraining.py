@@ -1,0 +1,90 @@
+"""Sets trained anew."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from falsified import digested, rewrite
+
+from ablations.deep.retraining import retrain, stated_error
+from ablations.deep.trainings import read_trials
+from rambo.errors import InvalidInput
+from rambo.formats import json_bytes
+from rambo.progress import Progress
+from rambo.store import Store
+
+CPU, EVERY = torch.device("cpu"), 10_000
+
+
+def retrained(plan, home, tmp_path, number, seed=0):
+    trials = [trial for _, trial, _ in read_trials(plan, home, tmp_path)]
+    store = Store(home, compact=False)
+    return retrain(trials, store, number, CPU, seed=seed, progress=Progress(quiet=True))
+
+
+def forged(row):
+    """A set of the store that agrees with itself, and is a little better than it was."""
+    bits = np.unpackbits(np.frombuffer(row["val_correct"], dtype=np.uint8), count=100)
+    wrong = np.flatnonzero(bits == 0)[:30]
+    bits[wrong] = 1
+    return digested({**row, "val_correct": np.packbits(bits).tobytes(), "val_accuracy": float(bits.mean())})
+
+
+def told_versions(plan, home, torch_version):
+    for folder in set(plan.folders.values()):
+        told = json.loads(home.read(f"{folder}/environment.json"))
+        told["packages"]["torch"] = torch_version
+        home.write(f"{folder}/environment.json", json_bytes(told))
+
+
+def test_sets_are_drawn_by_the_seed_and_are_the_same_bit_by_bit(finished, tmp_path):
+    plan, home = finished
+    found = retrained(plan, home, tmp_path, 3)
+    assert (found.differences, found.num_exact, found.num_near) == ((), 3, 0)
+    assert found.num_sets == len(Store(home).measurements(list(all_keys(home))))
+    assert found.text == f"3 of the {found.num_sets} sets in the store were trained anew; 3 bit by bit."
+
+
+def all_keys(home):
+    store = Store(home, compact=False)
+    store.known_measurements([])
+    return store._measurements._index
+
+
+def test_a_store_that_agrees_with_itself_is_caught_by_training_anew(copied, tmp_path):
+    """No accuracy rests on most of these sets, so nothing else could tell."""
+    plan, home = copied
+    rewrite(home, lambda rows: list(map(forged, rows)))
+    found = retrained(plan, home, tmp_path, 3)
+    assert len(found.differences) == 3
+    assert all("answers validation images otherwise than a training anew" in one for one in found.differences)
+    assert retrained(plan, home, tmp_path, 3) == found, "the same seed draws the same sets"
+    assert retrained(plan, home, tmp_path, 3, seed=1) != found
+
+
+def test_another_version_of_torch_is_given_the_stated_error(copied, tmp_path):
+    plan, home = copied
+    told_versions(plan, home, "1.0")
+    found = retrained(plan, home, tmp_path, 2)
+    assert (found.differences, found.num_exact, found.num_near) == ((), 0, 2)
+    assert "within 4 standard errors of a difference" in found.text
+    rewrite(home, lambda rows: list(map(forged, rows)))
+    [first, _] = retrained(plan, home, tmp_path, 2).differences
+    assert "more than" in first
+    assert "has a val_accuracy of" in first
+
+
+def test_the_stated_error_is_that_of_two_independent_judgements():
+    """Simulated: both judge 300 other images, each right in 80 %."""
+    draws = np.random.default_rng(0).binomial(300, 0.8, (2, 20_000)) / 300
+    assert stated_error(0.8, 300) == pytest.approx(4 * (draws[0] - draws[1]).std(), rel=0.02)
+    assert stated_error(1.0, 100) > 0
+
+
+def test_more_than_there_are_are_all_of_them_and_none_is_refused(copied, tmp_path):
+    plan, home = copied
+    with pytest.raises(InvalidInput, match="--retrain must be at least 1, got 0"):
+        retrained(plan, home, tmp_path, 0)
+    rewrite(home, lambda rows: rows[:2])
+    assert retrained(plan, home, tmp_path, EVERY).num_exact == 2
