@@ -374,6 +374,7 @@ def left_behind(number: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_slurms_script_runs_the_study_on_a_cluster_with_a_token_and_leaves_nothing_running(tmp_path):
     job = slurm_job(tmp_path, 107)
     assert job.wait(timeout=120) == 7, (tmp_path / "log").read_text()

@@ -104,6 +104,7 @@ def test_a_home_that_every_node_reads_is_taken(three_nodes, tmp_path):
     assert list(Path(home.root).iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_home_that_other_nodes_do_not_see_is_refused(three_nodes):
     with pytest.raises(InvalidInput) as caught:
         check_nodes(Home("memory://of/one/process"))

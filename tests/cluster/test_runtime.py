@@ -49,6 +49,7 @@ def test_more_workers_than_the_cluster_can_hold_are_refused():
         workers_on(None, 0, "CPUs")
 
 
+@pytest.mark.long
 def test_a_cluster_is_waited_for_as_long_as_the_environment_says(monkeypatch):
     """With a real Ray; what is too small at first is the check's word."""
     asked, told = [], []

@@ -184,6 +184,7 @@ def test_trials_of_another_training_version_are_marked_or_run_again(finished, tw
     assert files(outdated) == files(finished[0])
 
 
+@pytest.mark.long
 def test_one_factor_at_a_time_and_strategies_as_levels_run_as_the_factorial_does(finished, two_cpus, tmp_path):
     """On the trials and the store of the study above: what is new of them is the controls' and one cell's."""
     import shutil
@@ -250,6 +251,7 @@ def test_status_and_plan_tell_what_is_done_and_what_is_not(finished, tmp_path):
     assert "10 to run" in fresh.stdout
 
 
+@pytest.mark.long
 def test_a_seed_more_runs_only_its_trials(finished, two_cpus, tmp_path):
     import shutil
 

@@ -354,6 +354,7 @@ def fill(folder: Path, leave: int) -> None:
     (folder / "ballast").write_bytes(bytes(free - leave))
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_sentence_and_room_is_all_it_takes(tiny, task, small_disk):
     folder, enlarge = small_disk
     home = folder / "home"

@@ -50,6 +50,7 @@ def test_more_workers_than_gpus_are_refused_before_anything_is_started(prepared,
         collect_with_workers(work, home, num_workers=3, device="auto", progress=Progress(quiet=True))
 
 
+@pytest.mark.long
 def test_each_worker_has_a_gpu_of_its_own_and_an_elastic_group_takes_all(prepared, two_gpus, tmp_path, monkeypatch):
     home, problem = Home(tmp_path / "home"), prepared.problem(prepared.pool)
     notes, actors = tmp_path / "notes", tmp_path / "actors"

@@ -59,6 +59,7 @@ def folders(root, strategy):
     return [trial["folder"] for trial in plan["trials"] if trial["cell"] == f"strategy={strategy}"]
 
 
+@pytest.mark.long
 def test_it_runs_beside_ours_on_two_workers(finished):
     root, answer = finished
     home = Home(root / "home")

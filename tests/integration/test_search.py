@@ -163,6 +163,7 @@ def test_the_same_command_runs_nothing_and_more_trials_go_on(copy, two_cpus, cap
     assert {one.info.run_id for one in active(copy)} > runs
 
 
+@pytest.mark.long
 def test_the_best_is_compared_with_the_base_on_fresh_seeds(copy, two_cpus, capsys, monkeypatch):
     monkeypatch.chdir(copy)
     main(["confirm", "--study=tiny", "--home=home", "--seeds=7,8", "--quiet"])
@@ -386,6 +387,7 @@ def test_two_searches_at_once_in_one_storage_do_not_mix(tmp_path):
         assert {one.info.status for one in active(tmp_path, name)} == {"FINISHED"}
 
 
+@pytest.mark.long
 def test_trials_that_raise_return_nan_or_are_killed_fail_with_their_reason_and_stop_nothing(
     tiny, two_cpus, tmp_path, monkeypatch
 ):
