@@ -15,7 +15,7 @@ import torch
 from rambo.arrays import Indices, Members
 from rambo.config import Config
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
-from rambo.data.features import pixel_features
+from rambo.data.features import plain_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import InvalidInput, require
 from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
@@ -82,7 +82,7 @@ class Prepared:
         if not self.config.offline.structured:
             return None
         seed_set = self.split.seed_set
-        return pixel_features(self.dataset.images[seed_set]), self.split.labels[seed_set]
+        return plain_features(self.dataset.images[seed_set]), self.split.labels[seed_set]
 
     def problem(self, pool: Pool) -> Problem:
         """Training f with the labels that `pool` shows, and the test set's to judge it by."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rambo.arrays import Images, Labels
+from rambo.arrays import Inputs, Labels
 from rambo.formats import last_line
 
 MOST_NAMED = 3
@@ -12,10 +12,11 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class SourceImages:
-    """What a source holds: `images` (N, C, H, W) uint8, `labels` (N,) int64 in 0..len(class_names)-1."""
+    """What a source holds: `labels` (N,) int64 in 0..len(class_names)-1 of as many images, or embeddings."""
 
     name: str
-    images: Images
+    images: Inputs
+    """(N, C, H, W) uint8, or (N, d) float32."""
     labels: Labels
     class_names: tuple[str, ...]
     num_official_test: int = 0

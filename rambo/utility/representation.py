@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rambo.arrays import Features, Indices
 from rambo.data.dataset import Dataset, NormalisedImages
-from rambo.data.features import cached_features, l2_normalise, pixel_features, weights_id
+from rambo.data.features import cached_features, l2_normalise, plain_features, weights_id
 from rambo.data.pool import Split
 from rambo.sections import UtilityModel
 from rambo.utility.ot_distance import OTProblem
@@ -57,5 +57,5 @@ class Representation:
 
     def _ground_features(self, indices: Indices) -> Features:
         frozen = self._frozen
-        raw = pixel_features(self._images.images[indices]) if frozen is None else frozen[indices]
+        raw = plain_features(self._images.images[indices]) if frozen is None else frozen[indices]
         return l2_normalise(raw)

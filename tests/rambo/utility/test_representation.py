@@ -6,7 +6,7 @@ import torch
 from reach import reachable
 
 from rambo.data.dataset import Dataset, NormalisedImages
-from rambo.data.features import l2_normalise, pixel_features, resnet18_features
+from rambo.data.features import l2_normalise, plain_features, resnet18_features
 from rambo.data.pool import Split
 from rambo.sections import UtilityModel
 from rambo.utility.representation import Representation
@@ -45,7 +45,7 @@ def test_pixels_are_normalised_for_the_model_and_of_length_one_for_the_distance(
     expected = made.fixed(5).normalisation.apply(torch.from_numpy(made.images[some]))
     assert torch.equal(pixels.inputs(some), expected)
     problem = pixels.ot_problem(split, "f")
-    assert np.array_equal(problem.seed_features, l2_normalise(pixel_features(made.images[split.seed_set])))
+    assert np.array_equal(problem.seed_features, l2_normalise(plain_features(made.images[split.seed_set])))
     np.testing.assert_allclose(np.linalg.norm(problem.validation_features, axis=1), 1, rtol=1e-5)
 
 
