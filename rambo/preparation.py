@@ -144,8 +144,7 @@ def prepare(config: Config, data_dir: Path) -> Prepared:
     config = in_force(config)
     config.check_strategy()
     dataset = _dataset(absolute_source(config.data.source), data_dir.resolve(), config.data.image_size)
-    channels, height, width = dataset.images.shape[1:]
-    check_classifier(config.classifier.name, (channels, height, width))
+    _check_kind(config, dataset)
     available = len(_start(dataset, config.data, config.seed)[1].unlabelled)
     _check_sizes(config, available, dataset.num_classes)
     effective = effective_fields(config, available)
@@ -223,6 +222,29 @@ def _fitting_budget(config: Config, available: int) -> str:
     if largest < (2 * size if config.needs_batches else 1):
         return ""
     return f"the largest B that fits is {largest}{f' (b = {size})' if config.needs_batches else ''}: "
+
+
+def _check_kind(config: Config, dataset: Dataset) -> None:
+    """What takes images takes no embeddings, and the other way round."""
+    name, extractor = config.classifier.name, config.utility_model.extractor
+    check_classifier(name, dataset.input_shape)
+    require(
+        not (config.facts.predicts_losses and config.classifier.is_deterministic),
+        f"classifier.name must have a hidden layer for strategy {config.strategy}, which reads those on the way, got "
+        f"{name}; set classifier.name mlp.",
+    )
+    if not config.needs_utility_model:
+        return
+    require(
+        dataset.has_pictures or extractor == "features",
+        f"utility_model.extractor must be features for embeddings, got {extractor}, which takes images; set "
+        "utility_model.extractor features.",
+    )
+    require(
+        not dataset.has_pictures or extractor != "features",
+        "utility_model.extractor must be conv or resnet18 for images, got features, which takes embeddings; set "
+        "utility_model.extractor conv.",
+    )
 
 
 def _check_sizes(config: Config, available: int, num_classes: int) -> None:

@@ -52,6 +52,16 @@ def paper_svhn() -> Config:
     return _colour("svhn")
 
 
+def embeddings() -> Config:
+    """Embeddings of your own (`--data.source npz:PATH`): logistic regression, û of embeddings; k = 200, B = 500."""
+    return Config(
+        data=Data(source="npz:embeddings.npz", num_seed_labels=200),
+        classifier=Classifier(name="linear"),
+        utility_model=UtilityModel(extractor="features"),
+        acquisition=Acquisition(budget=500, batch_size=50),
+    )
+
+
 def _greyscale(source: str) -> Config:
     return Config(
         data=Data(source=source, num_seed_labels=200),
@@ -72,7 +82,8 @@ def _colour(source: str) -> Config:
 
 
 PRESETS: dict[str, Callable[[], Config]] = {
-    preset.__name__: preset for preset in (quickstart, paper_mnist, paper_fashion_mnist, paper_cifar10, paper_svhn)
+    preset.__name__: preset
+    for preset in (quickstart, paper_mnist, paper_fashion_mnist, paper_cifar10, paper_svhn, embeddings)
 }
 
 

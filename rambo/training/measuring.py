@@ -13,6 +13,7 @@ import torch
 from rambo.measurement import Measurement
 from rambo.progress import Advance, Progress
 from rambo.store import Store
+from rambo.training.linear import LinearTrainer
 from rambo.training.loss_prediction import JointTrainer, LossPredictor, loss_prediction_key
 from rambo.training.stacking import StackedTrainer
 from rambo.training.trainer import FittedClassifier, Problem, SetSpec, Trainer, weights_of
@@ -113,9 +114,10 @@ def trained(
 ) -> Iterator[tuple[SetSpec, Measurement]]:
     """Each of `specs` with its measurement, in any order: stacked on a GPU, one by one on a CPU, where stacking loses.
 
-    `begin` is told the keys of trainings as they are taken up.
+    Logistic regressions are stacked wherever they are. `begin` is told the keys of trainings as they are taken up.
     """
-    stacks, waiting = device.type == "cuda", iter(specs)
+    is_linear, waiting = problem.classifier == "linear", iter(specs)
+    stacks = is_linear or device.type == "cuda"
 
     def taken() -> Iterator[SetSpec]:
         while group := list(islice(waiting, ENTERED_AT_ONCE if stacks else 1)):
@@ -123,7 +125,9 @@ def trained(
                 begin([problem.key(spec) for spec in group])
             yield from group
 
-    if stacks:
+    if is_linear:
+        yield from LinearTrainer(problem, device).train(taken())
+    elif stacks:
         yield from StackedTrainer(problem, device).train(taken())
     else:
         trainer = Trainer(problem, device)

@@ -221,8 +221,7 @@ class StackedTrainer:
     ) -> None:
         require(capacity is None or capacity >= 1, f"The capacity of a stack must be at least 1, got {capacity}.")
         self._problem, self._device, self._dtype, self._autocast = problem, device, dtype, autocast
-        channels, height, width = problem.images.shape[1:]
-        shape, generator = (channels, height, width), torch_generator(0, "weights")
+        shape, generator = problem.images.shape[1:], torch_generator(0, "weights")
         self._models = _Architecture(build_classifier(problem.classifier, shape, problem.num_classes, generator))
         judged, self._labelled = np.concatenate([problem.validation, problem.test]), problem.labels != HIDDEN
         self._used = np.union1d(np.flatnonzero(self._labelled), judged)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rambo.arrays import Features, Images, Indices, Labels
+from rambo.arrays import Features, Indices, Inputs, Labels
 from rambo.data.dataset import Normalisation, NormalisedImages
 from rambo.data.pool import HIDDEN
 from rambo.errors import require
@@ -27,9 +27,16 @@ from rambo.randomness import torch_generator
 from rambo.sections import Training
 from rambo.training.classifiers import Network, build_classifier
 from rambo.training.learners import Learner, Learners
+from rambo.training.logistic import INVERSE_PENALTY, LOGISTIC_VERSION, TOLERANCE
 
 TRAINING_VERSION = 1
 """Raise by hand when the training step changes what it computes; a golden test guards it. Part of every key."""
+
+LOGISTIC = (
+    "LogisticRegression",
+    [("inverse_penalty", INVERSE_PENALTY), ("tolerance", TOLERANCE), ("version", LOGISTIC_VERSION)],
+)
+"""What a training of `linear` depends on in the place of training settings, none of which it reads."""
 
 EVALUATION_BATCH = 500
 """Images per forward pass outside training."""
@@ -51,7 +58,7 @@ class SetSpec:
 class Problem:
     """Everything a measurement depends on besides its `SetSpec`."""
 
-    images: Images
+    images: Inputs
     labels: Labels
     """(N,) labels as used, −1 where hidden: a set with a hidden label is refused."""
     fingerprint: str
@@ -75,7 +82,7 @@ class Problem:
     @cached_property
     def _common(self) -> bytes:
         normalisation = described("Normalisation", pairs(self.normalisation))
-        training = described("Training", pairs(self.training))
+        training = described("Training", pairs(self.training)) if self.classifier != "linear" else described(*LOGISTIC)
         common = f"({self.fingerprint!r}, {normalisation}, {self.classifier!r}, {training}, {TRAINING_VERSION})"
         digest = hashlib.sha256(common.encode())
         for judged in (self.validation, self.test):
@@ -162,7 +169,7 @@ class Trainer:
             epochs = self._run_epochs(learner, spec)
             correct = (learner.predict(self._judged_images) == self._judged_labels).cpu().numpy()
             learner.finish()
-        measurement = self._measurement(correct, epochs, time.perf_counter() - start)
+        measurement = measurement_of(self._problem, correct, epochs, time.perf_counter() - start, self._device)
         return FittedClassifier(model, self._load_images, measurement)
 
     def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier | None:
@@ -171,9 +178,8 @@ class Trainer:
         return FittedClassifier(model, self._load_images, measurement) if take_weights(model, weights) else None
 
     @property
-    def _image_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self._problem.images.shape[1:]
-        return channels, height, width
+    def _image_shape(self) -> tuple[int, ...]:
+        return self._problem.images.shape[1:]
 
     def _initial_model(self, train_seed: int) -> Network:
         problem, generator = self._problem, torch_generator(train_seed, "weights")
@@ -198,17 +204,21 @@ class Trainer:
             epoch += 1
         return epoch
 
-    def _measurement(self, correct: NDArray[np.bool_], epochs: int, seconds: float) -> Measurement:
-        validation, test = np.split(correct, [len(self._problem.validation)])
-        return Measurement(
-            val_accuracy=float(validation.mean()),
-            test_accuracy=float(test.mean()),
-            val_correct=np.packbits(validation).tobytes(),
-            epochs=epochs,
-            seconds=seconds,
-            device=self._device.type,
-            test_correct=np.packbits(test).tobytes(),
-        )
+
+def measurement_of(
+    problem: Problem, correct: NDArray[np.bool_], epochs: int, seconds: float, device: torch.device
+) -> Measurement:
+    """What is kept of a training, by which images were predicted right: those of S_val, then those of the test set."""
+    validation, test = np.split(correct, [len(problem.validation)])
+    return Measurement(
+        val_accuracy=float(validation.mean()),
+        test_accuracy=float(test.mean()),
+        val_correct=np.packbits(validation).tobytes(),
+        epochs=epochs,
+        seconds=seconds,
+        device=device.type,
+        test_correct=np.packbits(test).tobytes(),
+    )
 
 
 def margins_of(probabilities: Features) -> Features:
