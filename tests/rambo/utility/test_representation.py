@@ -87,3 +87,18 @@ def test_no_label_is_within_reach(made, tmp_path, extractor):
     arrays = [np.asarray(thing) for thing in found if isinstance(thing, (np.ndarray, torch.Tensor))]
     assert arrays
     assert not any(array.shape == made.labels.shape for array in arrays)
+
+
+def test_embeddings_are_normalised_for_the_model_and_of_length_one_for_the_distance(split):
+    rows = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32) * 7 + 3
+    made = Dataset("made", rows, np.arange(30) % 3, ("a", "b", "c"), np.arange(30))
+    embeddings = seen(made, Path("unused"), extractor="features")
+    some = np.array([7, 3, 3])
+    normalisation = made.fixed(5).normalisation
+    expected = (rows[some] - np.array(normalisation.mean)) / np.array(normalisation.std)
+    np.testing.assert_allclose(embeddings.inputs(some), expected, rtol=1e-5)
+    assert embeddings.described == {"mean": list(normalisation.mean), "std": list(normalisation.std)}
+    problem = embeddings.ot_problem(split, "f")
+    lengths = np.linalg.norm(rows[split.seed_set], axis=1, keepdims=True)
+    np.testing.assert_allclose(problem.seed_features, rows[split.seed_set] / lengths, rtol=1e-5)
+    assert problem.feature_id == "embeddings"
