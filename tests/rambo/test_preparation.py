@@ -257,7 +257,7 @@ def test_what_does_not_fit_is_one_sentence_before_anything_is_trained(tiny, chan
     ("changes", "sentence"),
     [
         ({"classifier.name": "lenet5"}, "must be linear or mlp for embeddings, got lenet5, which takes images; set"),
-        ({"utility_model.extractor": "conv"}, "extractor must be features for embeddings, got conv, which takes images"),
+        ({"utility_model.extractor": "conv"}, "extractor must be features for embeddings, got conv, which takes"),
         ({"utility_model.extractor": "resnet18"}, "must be features for embeddings, got resnet18, which takes images"),
         ({"strategy": "llal"}, "must have a hidden layer for strategy llal, .*, got linear; set classifier.name mlp"),
         ({"data.source": "digits"}, "extractor must be conv or resnet18 for images, got features, which takes embed"),
