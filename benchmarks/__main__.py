@@ -1,6 +1,7 @@
 """python -m benchmarks NAME [FLAGS]: what README's performance figures come from.
 
   training      sets per second on one thread: loops as people write them, ours one by one, ours stacked
+  linear        logistic regressions per second: scikit-learn's in a loop, ours one by one, ours in stacks
   collection    one and two bare processes against one and two Ray Train workers; the second run
   growth        the store at 1e3 and 1e5 records; every strategy for pools of 1e4 to 1e6; memory over 1e2 to 1e4 sets
   search        what a search costs beside its work; TPE and a Gaussian process against random choice
@@ -17,7 +18,7 @@ from importlib import import_module
 from rambo.errors import InvalidInput
 from rambo.terminal import answer_from_now_on
 
-NAMES = ("training", "collection", "growth", "search", "sweeps", "gpu")
+NAMES = ("training", "linear", "collection", "growth", "search", "sweeps", "gpu")
 
 
 def main(arguments: list[str]) -> None:
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> None:
     if name in ("-h", "--help"):
         print(__doc__)
     elif name == "all":
-        for each in NAMES[:5]:
+        for each in NAMES[:6]:
             import_module(f"benchmarks.{each}").main(arguments[1:])
     elif name in NAMES:
         import_module(f"benchmarks.{name}").main(arguments[1:])

@@ -1,5 +1,7 @@
 """The arrays that pass between parts, each with one name; shapes stand where they are used."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,9 @@ Labels = NDArray[np.int64]
 
 Images = NDArray[np.uint8]
 """(N, C, H, W)."""
+
+Inputs = NDArray[Any]
+"""What there is of each image: the image, (N, C, H, W) uint8, or an embedding in its place, (N, d) float32."""
 
 Members = NDArray[np.bool_]
 """Sets as rows over the k seed images."""

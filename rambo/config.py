@@ -112,8 +112,10 @@ class Config:
 
     @property
     def num_scouts(self) -> int:
-        """Trainings of the classifier that scores the pool; 0 where none does."""
-        return (self.acquisition.num_scouts or self.facts.num_scouts) if self.facts.scores_pool else 0
+        """Trainings of the classifier that scores the pool; 0 where none does, 1 where all would be the same."""
+        if not self.facts.scores_pool:
+            return 0
+        return 1 if self.classifier.is_deterministic else self.acquisition.num_scouts or self.facts.num_scouts
 
     @property
     def sees_validation_labels(self) -> bool:

@@ -235,7 +235,14 @@ def _unread(config: Config) -> tuple[str, ...]:
     """Beginnings of the fields that go unread as others are set, though the strategy reads them in general."""
     unread: tuple[str, ...] = () if config.imagines else ("acquisition.num_parts",)
     unread += () if config.data.label_noise else ("data.label_noise_classes",)
+    unread += _unread_by_classifier(config) if config.classifier.is_deterministic else ()
     return unread + (_unread_by_utility_model(config) if config.facts.learns_utility else ())
+
+
+def _unread_by_classifier(config: Config) -> tuple[str, ...]:
+    """Those of a classifier that no seed and no training setting changes; a strategy may read its step size still."""
+    unread = ("training.batch_size", "training.max_epochs", "training.target_accuracy", "acquisition.num_scouts")
+    return unread if "learning_rate" in config.facts.grants else (*unread, "training.learning_rate")
 
 
 def _unread_by_utility_model(config: Config) -> tuple[str, ...]:
@@ -249,7 +256,7 @@ def _unread_by_utility_model(config: Config) -> tuple[str, ...]:
         unread += ("utility_model.outer_learning_rate", "utility_model.hypergradient", "utility_model.penalty_cap")
         if config.utility_model.one_level != "sgd_half":
             unread += ("utility_model.inner_learning_rate", "utility_model.inner_gradient_norm")
-    if config.utility_model.extractor == "conv":
+    if config.utility_model.extractor != "resnet18":
         unread += ("utility_model.weights",)
     return unread
 

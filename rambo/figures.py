@@ -42,7 +42,7 @@ def _pictures(home: Home, folder: str, dataset: Dataset) -> dict[str, Draw]:
     """What draws each picture that belongs into a folder."""
     picks, held_out = read_picks(home, folder), read_held_out(home, folder)
     pictures: dict[str, Draw] = {}
-    if picks is not None:
+    if picks is not None and dataset.has_pictures:
         pictures["selected"] = partial(contact_sheet, dataset, *picks)
     if held_out is not None:
         rows = [json.loads(line) for line in (home.read(f"{folder}/metrics.jsonl") or b"").splitlines()]

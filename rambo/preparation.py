@@ -15,7 +15,7 @@ import torch
 from rambo.arrays import Indices, Members
 from rambo.config import Config
 from rambo.data.dataset import Dataset, NormalisedImages, load_dataset
-from rambo.data.features import pixel_features
+from rambo.data.features import plain_features
 from rambo.data.pool import Pool, Split, make_split, start_pool
 from rambo.errors import InvalidInput, require
 from rambo.fields import absolute_source, changes_measured, digest_of, effective_fields, in_force
@@ -90,7 +90,7 @@ class Prepared:
         if not self.config.offline.structured:
             return None
         seed_set = self.split.seed_set
-        return pixel_features(self.dataset.images[seed_set]), self.split.labels[seed_set]
+        return plain_features(self.dataset.images[seed_set]), self.split.labels[seed_set]
 
     def problem(self, pool: Pool) -> Problem:
         """Training f with the labels that `pool` shows, and the test set's to judge it by."""
@@ -166,7 +166,7 @@ def prepare_with(dataset: Dataset, config: Config) -> Prepared:
     """The same of a data set in hand, whatever `data.source` says; it may be a pool of one's own."""
     config = in_force(config)
     config.check_strategy()
-    _check_classifier(config, dataset)
+    _check_kind(config, dataset)
     available = len(_start(dataset, config.data, config.seed)[1].unlabelled)
     _check_sizes(config, available, dataset.num_classes)
     effective = effective_fields(config, available)
@@ -242,12 +242,11 @@ def _pinned(classifier: Classifier) -> Pinned | None:
 
 def _check_classifier(config: Config, dataset: Dataset) -> None:
     """It takes the images; one of the user's own also gives what the strategy reckons with."""
-    channels, height, width = dataset.images.shape[1:]
     own, strategy = config.own_classifier, config.strategy
     if own is None:
-        check_classifier(config.classifier.name, (channels, height, width))
+        check_classifier(config.classifier.name, dataset.input_shape)
         return
-    facts = check_own(own, (channels, height, width), dataset.num_classes)
+    facts = check_own(own, dataset.input_shape, dataset.num_classes)
     require(
         not config.facts.predicts_losses,
         f"strategy {strategy} must have a classifier whose stages it knows, {' or '.join(CLASSIFIERS)}, got {own}; "
@@ -277,6 +276,29 @@ def _fitting_budget(config: Config, available: int) -> str:
     if largest < (2 * size if config.needs_batches else 1):
         return ""
     return f"the largest B that fits is {largest}{f' (b = {size})' if config.needs_batches else ''}: "
+
+
+def _check_kind(config: Config, dataset: Dataset) -> None:
+    """What takes images takes no embeddings, and the other way round."""
+    name, extractor = config.classifier.name, config.utility_model.extractor
+    _check_classifier(config, dataset)
+    require(
+        not (config.facts.predicts_losses and config.classifier.is_deterministic),
+        f"classifier.name must have a hidden layer for strategy {config.strategy}, which reads those on the way, got "
+        f"{name}; set classifier.name mlp.",
+    )
+    if not config.needs_utility_model:
+        return
+    require(
+        dataset.has_pictures or extractor == "features",
+        f"utility_model.extractor must be features for embeddings, got {extractor}, which takes images; set "
+        "utility_model.extractor features.",
+    )
+    require(
+        not dataset.has_pictures or extractor != "features",
+        "utility_model.extractor must be conv or resnet18 for images, got features, which takes embeddings; set "
+        "utility_model.extractor conv.",
+    )
 
 
 def _check_sizes(config: Config, available: int, num_classes: int) -> None:

@@ -53,11 +53,23 @@ def paper_svhn() -> Config:
 
 
 def own_pool(image_shape: tuple[int, ...]) -> Config:
-    """Where nothing is said of a pool of one's own: the classifier that its images of shape (C, H, W) have room for."""
+    """Where nothing is said of a pool of one's own: f for images of shape (C, H, W), or embeddings (d,)."""
+    is_image = len(image_shape) > 1
     return Config(
-        classifier=Classifier(name="smallnet" if image_shape[-1] < 12 else "lenet5"),
+        classifier=Classifier(name=("smallnet" if image_shape[-1] < 12 else "lenet5") if is_image else "linear"),
+        utility_model=UtilityModel(extractor="conv" if is_image else "features"),
         offline=Offline(num_pairs=200),
         pretraining=Pretraining(num_pairs=30),
+    )
+
+
+def embeddings() -> Config:
+    """Embeddings of your own (`--data.source npz:PATH`): logistic regression, û of embeddings; k = 200, B = 500."""
+    return Config(
+        data=Data(source="npz:embeddings.npz", num_seed_labels=200),
+        classifier=Classifier(name="linear"),
+        utility_model=UtilityModel(extractor="features"),
+        acquisition=Acquisition(budget=500, batch_size=50),
     )
 
 
@@ -81,7 +93,8 @@ def _colour(source: str) -> Config:
 
 
 PRESETS: dict[str, Callable[[], Config]] = {
-    preset.__name__: preset for preset in (quickstart, paper_mnist, paper_fashion_mnist, paper_cifar10, paper_svhn)
+    preset.__name__: preset
+    for preset in (quickstart, paper_mnist, paper_fashion_mnist, paper_cifar10, paper_svhn, embeddings)
 }
 
 

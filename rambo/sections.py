@@ -10,7 +10,7 @@ from rambo.errors import require
 from rambo.identity import later
 from rambo.own import FORM, OneOf, is_own
 
-CLASSIFIERS = ("smallnet", "lenet5", "mnistnet", "resnet18")
+CLASSIFIERS = ("smallnet", "lenet5", "mnistnet", "resnet18", "linear", "mlp")
 """Those of ours (`rambo.training.classifiers`)."""
 
 MOST_TRAININGS = 100_000
@@ -22,7 +22,8 @@ class Data:
     """Where the images come from and how they are split."""
 
     source: str = "digits"
-    """digits | mnist | fashion_mnist | cifar10 | svhn | npz:PATH (arrays x, y) | images:DIR (a folder per class)."""
+    """digits | mnist | fashion_mnist | cifar10 | svhn | npz:PATH (arrays x, y; x images or embeddings) | images:DIR (a
+    folder per class)."""
     num_seed_labels: int = 100
     """k, size of the labelled seed set S_0."""
     num_validation: int = 1000
@@ -60,12 +61,18 @@ class Classifier:
     """The classifier f whose accuracy is the utility."""
 
     name: Annotated[str, OneOf(CLASSIFIERS, FORM, is_own)] = "lenet5"
-    """smallnet (8x8 images) | lenet5 (A.4) | mnistnet (wider, with dropout) | resnet18 (CIFAR stem), or a
-    function of your own that makes one (docs/own_classifier.md)."""
+    """smallnet (8x8 images) | lenet5 (A.4) | mnistnet (wider, with dropout) | resnet18 (CIFAR stem) | linear (logistic
+    regression with C = 1; reads no training.*) | mlp (one hidden layer of 256); embeddings take one of the last two. Or
+    a function of your own that makes one (docs/own_classifier.md)."""
 
     def __post_init__(self) -> None:
         rule = f"classifier.name must be {'|'.join(CLASSIFIERS)}|{FORM}, got {self.name!r}."
         require(self.name in CLASSIFIERS or is_own(self.name), rule)
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether all trainings on a set give the same f, whatever their seed."""
+        return self.name == "linear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +141,9 @@ class Utility:
 class UtilityModel:
     """The set network û (Appendix A) and how it is fitted (§4.2.1)."""
 
-    extractor: Literal["conv", "resnet18"] = "conv"
-    """conv (A.1, learned) | resnet18 (A.2, frozen features; also the ground cost of OT)."""
+    extractor: Literal["conv", "resnet18", "features"] = "conv"
+    """conv (A.1, learned) | resnet18 (A.2, frozen features; also the ground cost of OT) | features (the same of
+    embeddings, which are features already)."""
     weights: str = "imagenet"
     """resnet18 only: imagenet | random | PATH of a state dict saved as safetensors or .pth."""
     dropout: float = 0.5

@@ -9,7 +9,7 @@ import pytest
 import shapes  # noqa: F401  # first: it looks at what is imported from here on
 import torch
 from own_strategy import Modules, modules_in
-from tiny_experiment import TINY
+from tiny_experiment import TINY, embedded_digits
 
 from cluster.tracking.server import calm
 from rambo.config import Config
@@ -47,6 +47,12 @@ def tiny() -> Config:
 @pytest.fixture(scope="session")
 def prepared(tiny: Config) -> Prepared:
     return prepare(tiny, Path("unused"))
+
+
+@pytest.fixture(scope="session")
+def embedded(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The same experiment on the digits' pixels as embeddings."""
+    return override(tiny, embedded_digits(tmp_path_factory.mktemp("embedded")))
 
 
 @pytest.fixture(scope="session")

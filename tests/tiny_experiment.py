@@ -1,5 +1,10 @@
 """A whole experiment on real digits that ends in a second or two: the configuration that most tests run."""
 
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
 TINY = {
     "data.num_seed_labels": 60,
     "data.num_validation": 100,
@@ -21,3 +26,11 @@ TINY = {
 
 TINY_FLAGS = ["--preset=quickstart", *(f"--{name}={value}" for name, value in TINY.items())]
 """The same on a command line."""
+
+
+def embedded_digits(folder: Path) -> dict[str, str]:
+    """Overrides that take the digits' pixels as embeddings of 64 numbers, from a file that is written into `folder`."""
+    pixels, labels = load_digits(return_X_y=True)
+    np.savez(folder / "digits.npz", x=pixels.astype(np.float32), y=labels)
+    source = {"data.source": f"npz:{folder / 'digits.npz'}"}
+    return {**source, "classifier.name": "linear", "utility_model.extractor": "features"}

@@ -8,7 +8,6 @@ import hashlib
 import logging
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rambo.arrays import Images, Indices, Labels
+from rambo.arrays import Images, Indices, Inputs, Labels
+from rambo.data.embeddings import moments, row_chunks
 from rambo.data.source_images import UNLABELLED, SourceImages
 from rambo.data.sources import read_source
 from rambo.errors import require
@@ -28,18 +28,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CHUNK_VALUES = 2**22
-"""Pixel values looked at at once: NumPy counts them as int64, eight times their size."""
-
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with their labels, or with those of some of them: a pool of one's own."""
+    """Images, or embeddings of what takes their place, with their labels, or those of some: a pool of one's own."""
 
     name: str
     """Short, safe as the name of a folder."""
-    images: Images
-    """(N, C, H, W), C-contiguous."""
+    images: Inputs
+    """(N, C, H, W) uint8, or embeddings (N, d) float32, C-contiguous; these may lie in a file."""
     labels: Labels
     """(N,) in 0..num_classes-1, each class at least once; −1 where an image has no label."""
     class_names: tuple[str, ...]
@@ -61,6 +58,16 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W), or (d,) of embeddings."""
+        return self.images.shape[1:]
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is something to show of an image."""
+        return self.images.ndim == 4
+
+    @property
     def slug(self) -> str:
         """Name and 12 digits of the fingerprint, as used in paths."""
         return f"{self.name}-{self.fingerprint[:12]}"
@@ -68,7 +75,8 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """64 hex digits of SHA-256 over all that a result can depend on; names of set and classes are not."""
-        header = f"rambo data 1, shape {self.images.shape}, {self.num_classes} classes,"
+        kind = "" if self.has_pictures else "embeddings, "
+        header = f"rambo data 1, {kind}shape {self.images.shape}, {self.num_classes} classes,"
         digest = hashlib.sha256(header.encode())
         digest.update(self.images.data)
         digest.update(self.labels.astype("<i8").data)
@@ -113,9 +121,9 @@ class Dataset:
     def _check(self) -> None:
         images, labels, classes = self.images, self.labels, self.num_classes
         require(
-            images.dtype == np.uint8 and images.ndim == 4,
-            f"Images of {self.name} must be uint8 (N, C, H, W), got {images.dtype} of shape {images.shape}; convert "
-            "them.",
+            (images.dtype.name, images.ndim) in (("uint8", 4), ("float32", 2)),
+            f"Images of {self.name} must be uint8 (N, C, H, W), or embeddings float32 (N, d), got {images.dtype} of "
+            f"shape {images.shape}; convert them.",
         )
         require(
             labels.shape == images.shape[:1],
@@ -188,22 +196,26 @@ def test_order(dataset: Dataset) -> Indices:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each channel's pixels on the scale 0..1, as float32 values."""
+    """Mean and standard deviation of each channel's pixels on the scale 0..1, or of each of d numbers; float32."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def apply(self, images: "torch.Tensor") -> "torch.Tensor":
-        """(n, C, H, W) float32 images (x/255 − mean)/std on the device of `images`, which are uint8."""
+        """(x/255 − mean)/std of uint8 images (n, C, H, W), (x − mean)/std of float32 embeddings (n, d); float32."""
         import torch
 
         require(
-            images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == len(self.mean),
-            f"Images to normalise must be uint8 (n, {len(self.mean)}, H, W), got {images.dtype} of shape "
-            f"{tuple(images.shape)}; hand over the data set's own.",
+            (images.dtype, images.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and images.shape[1] == len(self.mean),
+            f"Images to normalise must be uint8 (n, {len(self.mean)}, H, W), or embeddings float32 "
+            f"(n, {len(self.mean)}), got {images.dtype} of shape {tuple(images.shape)}; hand over the data set's own.",
         )
         mean, std = torch.tensor((self.mean, self.std), dtype=torch.float32, device=images.device)
-        normalised: torch.Tensor = (images.to(torch.float32) / 255 - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+        normalised: torch.Tensor
+        if images.ndim == 2:
+            normalised = (images - mean) / std
+        else:
+            normalised = (images.to(torch.float32) / 255 - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
         return normalised
 
 
@@ -219,23 +231,27 @@ class Fixed:
 class NormalisedImages:
     """Loads images by dataset index as a network takes them; no label is within reach of who holds this."""
 
-    images: Images
+    images: Inputs
     normalisation: Normalisation
     device: "torch.device"
 
     def __call__(self, indices: Indices) -> "torch.Tensor":
-        """(n, C, H, W) float32 on the device."""
+        """(n, C, H, W), or (n, d) of embeddings, float32 on the device."""
         import torch
 
         return self.normalisation.apply(torch.from_numpy(self.images[indices]).to(self.device))
 
 
 def normalisation(dataset: Dataset, test_indices: Indices) -> Normalisation:
-    """Exact moments over all images that are not test images; the deviation of a constant channel counts as 1."""
+    """Moments over all images that are not test images, of pixels exact; what is constant has a deviation of 1."""
     rest = np.setdiff1d(np.arange(len(dataset.labels)), test_indices)
     require(len(rest) > 0, "Normalisation must have images outside the test set, got none; lower data.num_test.")
-    moments = [_mean_and_std(counts) for counts in _value_counts(dataset.images, rest)]
-    return Normalisation(mean=tuple(mean for mean, _ in moments), std=tuple(std for _, std in moments))
+    images = dataset.images
+    if images.dtype == np.float32:
+        mean, std = moments(images, rest)
+        return Normalisation(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    channels = [_mean_and_std(counts) for counts in _value_counts(images, rest)]
+    return Normalisation(mean=tuple(mean for mean, _ in channels), std=tuple(std for _, std in channels))
 
 
 def flip_labels(
@@ -318,16 +334,11 @@ def _folder_name(name: str) -> str:
 def _value_counts(images: Images, indices: Indices) -> NDArray[np.int64]:
     """(C, 256) how often each channel of the images at `indices` has each pixel value."""
     counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for chunk in _chunks(images, indices):
+    for some in row_chunks(indices, images[0].size):  # NumPy counts pixels as int64, eight times their size
+        chunk = images[some]
         for channel, row in enumerate(counts):
             row += np.bincount(chunk[:, channel].ravel(), minlength=256)
     return counts
-
-
-def _chunks(images: Images, indices: Indices) -> Iterator[Images]:
-    step = max(1, _CHUNK_VALUES // images[0].size)
-    for start in range(0, len(indices), step):
-        yield images[indices[start : start + step]]
 
 
 def _mean_and_std(counts: NDArray[np.int64]) -> tuple[float, float]:

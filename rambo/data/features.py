@@ -1,7 +1,8 @@
 """Image features that never change: what the ground cost of OT is measured in (Definition 3), and what A.2's û reads.
 
-Pixels for small grey images; for CIFAR-10 and SVHN the 512 penultimate activations of a frozen ResNet-18. The latter
-depend on the images and the weights alone, so they are computed once for each data set and kept.
+Pixels for small grey images, embeddings where the data are such; for CIFAR-10 and SVHN the 512 penultimate activations
+of a frozen ResNet-18. The latter depend on the images and the weights alone, so they are computed once for each data
+set and kept.
 """
 
 import io
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rambo import fields
-from rambo.arrays import Features, Images
+from rambo.arrays import Features, Images, Inputs
 from rambo.data.dataset import Dataset
 from rambo.data.source_images import one_line
 from rambo.data.sources import impatient_downloads
@@ -40,8 +41,10 @@ _BATCH = 128
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def pixel_features(images: Images) -> Features:
-    """(n, C·H·W) pixels of `images` (n, C, H, W) on the scale 0..1."""
+def plain_features(images: Inputs) -> Features:
+    """(n, C·H·W) pixels of `images` (n, C, H, W) on the scale 0..1; embeddings (n, d) as they are."""
+    if images.ndim == 2:
+        return images
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 

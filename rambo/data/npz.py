@@ -1,4 +1,4 @@
-"""npz:PATH: images and labels as arrays of an .npz file."""
+"""npz:PATH: images or embeddings, and labels, as arrays of an .npz file."""
 
 import zipfile
 import zlib
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rambo.arrays import Images, Labels
+from rambo.arrays import Features, Images, Labels
+from rambo.data.embeddings import mapped, to_float32
 from rambo.data.source_images import UNLABELLED, SourceImages, one_line
 from rambo.errors import InvalidInput, require
 from rambo.formats import visible
@@ -42,22 +43,37 @@ def read_npz(path: Path) -> SourceImages:
     """Arrays `x` and `y`, optionally `classes`, of an .npz file; pickled objects are refused.
 
     `x` is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3 (channels last where both fit), holding uint8, other
-    integers in 0..255, floats in [0, 1] that are scaled by 255 and rounded, or truth values, black and white. `y` (N,)
+    integers in 0..255, floats in [0, 1] that are scaled by 255 and rounded, or truth values, black and white; or (N, d)
+    floats, which are embeddings and stay as they are, mapped from the file where it holds them as float32. `y` (N,)
     or (N, 1) holds the integers 0..C-1, each at least once, also as whole floats or truth values, and −1 where an image
     has no label; or it is one-hot, (N, C); or text, whose classes are its values in order. `classes` (C,) names them.
     """
     shown = visible(path)
     arrays, others = _read_arrays(path, shown)
-    images, layout = _channels_first(arrays["x"], shown)
-    pixels, scale = _to_uint8(images, shown)
-    classes = _classes(arrays["y"], arrays.get("classes"), len(images), arrays["x"].shape, shown)
-    name, (_, _, height, width) = visible(f"npz:{path}"), images.shape
-    colour = "grey" if images.shape[1] == 1 else "RGB"
-    notes = [f"{name}: {len(images)} images of {len(classes.names)} classes, {width}x{height} pixels, {colour}."]
-    changes = [rule for rule in (layout, scale, classes.rule) if rule]
+    inputs, form, rules = _embeddings(arrays["x"], shown) if arrays["x"].ndim == 2 else _images(arrays["x"], shown)
+    classes = _classes(arrays["y"], arrays.get("classes"), len(inputs), arrays["x"].shape, shown)
+    name, kind = visible(f"npz:{path}"), "images" if inputs.ndim == 4 else "embeddings"
+    notes = [f"{name}: {len(inputs)} {kind} of {len(classes.names)} classes, {form}."]
+    changes = [rule for rule in (*rules, classes.rule) if rule]
     notes += [f"{name}, changed: {'; '.join(changes)}."] if changes else []
     notes += [f"{name}, passed over: {', '.join(map(visible, others))}."] if others else []
-    return SourceImages(path.stem, pixels, classes.labels, classes.names, notes=tuple(notes))
+    return SourceImages(path.stem, inputs, classes.labels, classes.names, notes=tuple(notes))
+
+
+def _images(x: Array, shown: str) -> tuple[Images, str, tuple[str | None, ...]]:
+    """Images, their form in words, and by what rules they were made of `x`."""
+    images, layout = _channels_first(x, shown)
+    pixels, scale = _to_uint8(images, shown)
+    _, channels, height, width = pixels.shape
+    return pixels, f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}", (layout, scale)
+
+
+def _embeddings(x: Array, shown: str) -> tuple[Features, str, tuple[str | None, ...]]:
+    """The same of embeddings."""
+    embeddings = to_float32(x, shown)
+    rule = None if embeddings.dtype == x.dtype else f"{x.dtype} of x became float32"
+    held = "mapped from the file" if isinstance(embeddings, np.memmap) else "in memory"
+    return embeddings, f"{x.shape[1]} numbers each, {held}", (rule,)
 
 
 def _read_arrays(path: Path, shown: str) -> tuple[dict[str, Array], list[str]]:
@@ -76,7 +92,8 @@ def _read_arrays(path: Path, shown: str) -> tuple[dict[str, Array], list[str]]:
         with np.load(path, allow_pickle=False) as archive:
             found = list(archive.files)
             for name in (name for name in NAMES if name in found):
-                arrays[name] = np.asarray(archive[name])
+                there = mapped(archive.zip, path, name) if name == "x" else None
+                arrays[name] = np.asarray(archive[name]) if there is None else there
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         said = one_line(error)
         cure = PLAIN[name] if said.startswith("Object arrays") else "write it again with numpy.savez"

@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from rambo.arrays import Images, Indices, Labels
+from rambo.arrays import Indices, Inputs, Labels
 from rambo.data.dataset import Dataset, flip_labels, random_classes, test_order, thin_classes
 from rambo.errors import InvalidInput, require
 from rambo.formats import visible
@@ -41,8 +41,8 @@ class Split:
 class Pool:
     """What a strategy may see: all images, the labels revealed so far, S_val; no test label, no hidden label."""
 
-    images: Images
-    """(N, C, H, W)."""
+    images: Inputs
+    """(N, C, H, W), or embeddings (N, d)."""
     labels: Labels
     """(N,) the label where revealed, else −1."""
     rounds: Indices

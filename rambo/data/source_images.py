@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rambo.arrays import Images, Labels
+from rambo.arrays import Inputs, Labels
 from rambo.formats import last_line
 
 UNLABELLED = -1
@@ -15,13 +15,14 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class SourceImages:
-    """What a source holds: `images` (N, C, H, W) uint8, `labels` (N,) int64.
+    """What a source holds: images, or embeddings, and `labels` (N,) int64.
 
     Labels are 0..len(class_names)-1, or −1 where the source has none.
     """
 
     name: str
-    images: Images
+    images: Inputs
+    """(N, C, H, W) uint8, or (N, d) float32."""
     labels: Labels
     class_names: tuple[str, ...]
     num_official_test: int = 0

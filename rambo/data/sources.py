@@ -44,11 +44,20 @@ def read_source(source: str, data_dir: Path, image_size: int, labels: str = "") 
         full = path_of(path, "data.source")
         if labels:
             return read_pictures(full, [path_of(labels, "data.labels")], image_size)
-        return read_npz(full) if kind == "npz" else read_folders(full, image_size)
+        return _npz(full, image_size) if kind == "npz" else read_folders(full, image_size)
     if source in _OFFICIAL:
         return read_official(source, path_of(data_dir, "--data-dir"))
     require(source == "digits", f"data.source must be one of {', '.join(SOURCES)}, got {source!r}; pick one of these.")
     return read_digits()
+
+
+def _npz(path: Path, image_size: int) -> SourceImages:
+    found = read_npz(path)
+    require(
+        image_size == 0 or found.images.ndim == 4,
+        f"data.image_size must be 0 for embeddings, which have no size to change, got {image_size}; leave it out.",
+    )
+    return found
 
 
 def read_digits() -> SourceImages:

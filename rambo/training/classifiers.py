@@ -1,9 +1,11 @@
 """The classifiers f: LeNet-5 (A.4), a wider MnistNet, ResNet-18 with a CIFAR stem, and a small one for 8x8 images.
 
+Embeddings are taken by logistic regression and by one hidden layer, which take images too, as rows of pixels.
+
 Deviation[lenet]: "similar to LeNet, as suggested by Beck et al." is LeNet-5 here; MnistNet is nearer to what those use.
 
-Each maps images (n, C, H, W) to penultimate features and those to logits. Weights come from a generator that is passed
-in, and dropout from masks that are passed in, so that a training depends on its own seed alone.
+Each maps images (n, C, H, W), or embeddings (n, d), to penultimate features and those to logits. Weights come from a
+generator that is passed in, and dropout from masks that are passed in: a training depends on its own seed alone.
 """
 
 import math
@@ -60,6 +62,24 @@ class LeNet5(Plain):
         dense = (nn.Linear(16 * inner**2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
         self.body = nn.Sequential(*convolutions, nn.Flatten(), *dense)
         self.head = nn.Linear(84, num_classes)
+
+
+class LinearNet(Plain):
+    """Multinomial logistic regression, whose weights `rambo.training.logistic` finds; its features are its inputs."""
+
+    def __init__(self, num_inputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten())
+        self.head = nn.Linear(num_inputs, num_classes)
+
+
+class Mlp(Plain):
+    """One hidden layer of 256."""
+
+    def __init__(self, num_inputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(num_inputs, 256), nn.ReLU())
+        self.head = nn.Linear(256, num_classes)
 
 
 class MnistNet(Network):
@@ -122,9 +142,19 @@ _CLASSES: dict[str, tuple[type[Network], int]] = {
 }
 """Class and smallest side of the images it takes."""
 
+_FLAT: dict[str, type[LinearNet] | type[Mlp]] = {"linear": LinearNet, "mlp": Mlp}
+"""Those that take any shape, as a row of numbers."""
 
-def check_classifier(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Raise `InvalidInput` where classifier `name` cannot take images of shape (C, H, W)."""
+
+def check_classifier(name: str, image_shape: tuple[int, ...]) -> None:
+    """Raise `InvalidInput` where classifier `name` cannot take images of shape (C, H, W), or embeddings of (d,)."""
+    if name in _FLAT:
+        return
+    require(
+        len(image_shape) == 3,
+        f"classifier.name must be {' or '.join(_FLAT)} for embeddings, got {name}, which takes images; set "
+        "classifier.name linear.",
+    )
     channels, height, width = image_shape
     smallest = _CLASSES[name][1]
     require(
@@ -134,15 +164,13 @@ def check_classifier(name: str, image_shape: tuple[int, int, int]) -> None:
     )
 
 
-def build_classifier(
-    name: str, image_shape: tuple[int, int, int], num_classes: int, generator: torch.Generator
-) -> Network:
+def build_classifier(name: str, image_shape: tuple[int, ...], num_classes: int, generator: torch.Generator) -> Network:
     """A classifier on the CPU with PyTorch's usual initial distribution, drawn from `generator`; or the user's own."""
     if is_own(name):
         return build_own(Own("classifier.name", name), image_shape, num_classes, generator)
     check_classifier(name, image_shape)
     with torch.random.fork_rng(devices=[]):  # the constructors' own initialisation draws from the global generator
-        model = _CLASSES[name][0](image_shape[0], image_shape[1], num_classes)
+        model = _made(name, image_shape, num_classes)
     initialise(model, generator)
     return model
 
@@ -163,6 +191,12 @@ def draw_masks(model: Network, num_images: int, generator: torch.Generator) -> t
     return tuple(
         torch.empty(num_images, *shape).bernoulli_(1 - p, generator=generator) / (1 - p) for shape, p in model.dropout
     )
+
+
+def _made(name: str, image_shape: tuple[int, ...], num_classes: int) -> Network:
+    if name in _FLAT:
+        return _FLAT[name](math.prod(image_shape), num_classes)
+    return _CLASSES[name][0](image_shape[0], image_shape[1], num_classes)
 
 
 def _initialise_layer(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:

@@ -1,7 +1,8 @@
 """One epoch of training, in the way that is fastest for the classifier at hand.
 
-Both learners take the same steps (Adam on the mean cross-entropy, batches in the order given) and differ only in how
-sums are rounded. Which one runs follows from the classifier and the device alone.
+Two learners take the same steps (Adam on the mean cross-entropy, batches in the order given) and differ only in how
+sums are rounded; the third finds the one minimum of logistic regression. Which one runs follows from the classifier and
+the device alone.
 """
 
 from typing import Protocol
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rambo.training.classifiers import Plain, draw_masks
+from rambo.training.classifiers import LinearNet, Plain, draw_masks
+from rambo.training.logistic import classes_of, minimise
 from rambo.training.network import Network
 from rambo.training.replay import Replay, supports
 
@@ -31,11 +33,14 @@ class Learner(Protocol):
     """A classifier in training."""
 
     def train_epoch(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> int:
-        """One pass over images (n, C, H, W) in `order` (n,); how many were predicted right, each before its update."""
+        """One pass over images (n, …) in `order` (n,); how many were predicted right, each before its update.
+
+        All of them where another pass would change nothing.
+        """
         ...
 
     def predict(self, images: Tensor) -> Tensor:
-        """(m,) classes of images (m, C, H, W)."""
+        """(m,) classes of images (m, …)."""
         ...
 
     def finish(self) -> None:
@@ -53,7 +58,8 @@ class EagerLearner:
 
     def train_epoch(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> int:
         self._model.train()
-        shuffled, targets = images[order].to(memory_format=self._model.layout), labels[order]
+        shuffled, targets = images[order], labels[order]
+        shuffled = shuffled.to(memory_format=self._model.layout) if shuffled.ndim == 4 else shuffled
         predicted = torch.empty_like(targets)
         start = 0
         while start < len(order):
@@ -94,6 +100,27 @@ class ReplayLearner:
         self._engine.save(self._model.parameters())
 
 
+class LinearLearner:
+    """Logistic regression: one epoch finds the minimum, from wherever, in whatever order."""
+
+    def __init__(self, model: LinearNet) -> None:
+        self._model = model
+        self._weights = torch.cat([model.head.weight, model.head.bias[:, None]], dim=1).detach()
+
+    def train_epoch(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> int:
+        everything = torch.arange(len(labels), device=labels.device)
+        [self._weights] = minimise(images.flatten(1), labels, [everything], len(self._weights))
+        return len(labels)
+
+    def predict(self, images: Tensor) -> Tensor:
+        return classes_of(self._weights, images.flatten(1))
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        self._model.head.weight.copy_(self._weights[:, :-1])
+        self._model.head.bias.copy_(self._weights[:, -1])
+
+
 class Learners:
     """Makes a learner for each classifier of one architecture; what can be reused from one to the next is."""
 
@@ -101,8 +128,10 @@ class Learners:
         self._learning_rate, self._device = learning_rate, device
         self._engine: Replay | None = None
 
-    def start(self, model: Network, image_shape: tuple[int, int, int], masks: torch.Generator) -> Learner:
+    def start(self, model: Network, image_shape: tuple[int, ...], masks: torch.Generator) -> Learner:
         """A learner for `model`, whose weights are as they shall be at the start; `masks` draws its dropout."""
+        if isinstance(model, LinearNet):
+            return LinearLearner(model)
         if self._device.type == "cpu" and isinstance(model, Plain):
             layers = (*model.body, model.head)
             if self._engine is None and supports(layers):

@@ -126,10 +126,10 @@ class JointTrainer:
 
     def _initial_network(self, train_seed: int) -> JointNetwork:
         problem, weights = self._problem, torch_generator(train_seed, "weights")
-        channels, height, width = problem.images.shape[1:]
-        classifier = build_classifier(problem.classifier, (channels, height, width), problem.num_classes, weights)
+        shape = problem.images.shape[1:]
+        classifier = build_classifier(problem.classifier, shape, problem.num_classes, weights)
         with torch.random.fork_rng(devices=[]):  # the constructors' own initialisation draws from the global generator
-            module = LossModule(_widths(classifier, torch.zeros(1, channels, height, width)))
+            module = LossModule(_widths(classifier, torch.zeros(1, *shape)))
         initialise(module, torch_generator(train_seed, "loss module"))
         return JointNetwork(classifier, module).to(self._device)
 

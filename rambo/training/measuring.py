@@ -13,6 +13,7 @@ import torch
 from rambo.measurement import Measurement
 from rambo.progress import Advance, Progress
 from rambo.store import Store
+from rambo.training.linear import LinearTrainer
 from rambo.training.loss_prediction import JointTrainer, LossPredictor, loss_prediction_key
 from rambo.training.own_classifier import blamed
 from rambo.training.own_stacking import OwnArchitecture, say_how_trained, why_not_stacked
@@ -117,11 +118,12 @@ def trained(
 ) -> Iterator[tuple[SetSpec, Measurement]]:
     """Each of `specs` with its measurement, in any order: stacked on a GPU, one by one on a CPU, where stacking loses.
 
-    One by one on a GPU as well where the classifier is the user's own and cannot be stacked.
+    Logistic regressions are stacked wherever they are; one by one on a GPU as well is the user's own that cannot be.
 
     `begin` is told the keys of trainings as they are taken up.
     """
-    stacks, waiting = device.type == "cuda" and why_not_stacked(problem) is None, iter(specs)
+    is_linear, waiting = problem.classifier == "linear", iter(specs)
+    stacks = is_linear or (device.type == "cuda" and why_not_stacked(problem) is None)
 
     def taken() -> Iterator[SetSpec]:
         while group := list(islice(waiting, ENTERED_AT_ONCE if stacks else 1)):
@@ -129,7 +131,9 @@ def trained(
                 begin([problem.key(spec) for spec in group])
             yield from group
 
-    if stacks:
+    if is_linear:
+        yield from LinearTrainer(problem, device).train(taken())
+    elif stacks:
         models = None if problem.own is None else OwnArchitecture(problem, device)
         with blamed(problem.own):
             yield from StackedTrainer(problem, device, models=models).train(taken())

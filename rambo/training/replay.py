@@ -1,4 +1,4 @@
-"""Training of small convolutional nets on one CPU core, as a recorded list of kernel calls.
+"""Training of small nets on one CPU core, as a recorded list of kernel calls.
 
 A step of LeNet-5 on 64 images of 28x28 is a hundred kernels of some 30 µs each; eager PyTorch takes as long again for
 dispatch, autograd, allocation and layouts that suit larger images. `Replay` records the calls of a step once per batch
@@ -101,10 +101,10 @@ class Replay:
     def train_epoch(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> int:
         """One step of Adam for each `batch_size` consecutive entries of `order`, the last batch being what remains.
 
-        Takes images (n, C, H, W), labels (n,) and a permutation (n,), both int64. Returns how many images were
+        Takes images (n, C, H, W) or rows (n, d), labels (n,) and a permutation (n,), both int64. Returns how many were
         predicted right, each by the weights before its own batch's step.
         """
-        shuffled = images.index_select(0, order).permute(1, 2, 3, 0).contiguous()  # one transposition for all batches
+        shuffled = images.index_select(0, order).movedim(0, -1).contiguous()  # one transposition for all batches
         labels = labels.index_select(0, order)
         one_hot = F.one_hot(labels, len(self._weights[-1])).t().to(images.dtype)  # raises at a label without logit
         logits = torch.empty_like(one_hot)
@@ -117,9 +117,9 @@ class Replay:
         return int((logits.argmax(0) == labels).sum())
 
     def predict(self, images: Tensor, batch_size: int = PREDICTION_BATCH) -> Tensor:
-        """Likeliest classes (m,) int64 of one or more images (m, C, H, W)."""
+        """Likeliest classes (m,) int64 of one or more images (m, C, H, W) or rows (m, d)."""
         with torch.inference_mode():
-            batches = images.permute(1, 2, 3, 0).split(batch_size, dim=-1)
+            batches = images.movedim(0, -1).split(batch_size, dim=-1)
             classes = [self._program(batch.shape[-1]).predict(batch).argmax(0) for batch in batches]
         return torch.cat(classes)  # outside: the caller shall have an ordinary tensor
 
@@ -183,7 +183,8 @@ class _Program:
     def predict(self, images: Tensor) -> Tensor:
         """Logits (classes, N) of images (C, H, W, N), in a buffer that later calls overwrite."""
         if images.shape != self._images.shape:  # copy_ would broadcast
-            raise ValueError(f"images must be of shape {tuple(self._images.shape[:3])}, got {tuple(images.shape[:3])}.")
+            wanted, got = (tuple(one.shape[:-1]) for one in (self._images, images))
+            raise ValueError(f"images must be of shape {wanted}, got {got}.")
         self._images.copy_(images)
         for call in self._forward:
             call()
@@ -209,9 +210,10 @@ class _Program:
 
     def _bordered(self, block: _Block) -> tuple[_Variable, _Variable]:
         """The input with its border of zeros, and without; they must stay zeros, so the memory is not shared."""
-        border, (channels, height, width) = block.padding, block.input_shape
-        whole = torch.zeros(2, channels, height + 2 * border, width + 2 * border, self._num, dtype=self._dtype)
-        return _Variable(*whole), _Variable(*whole[:, :, border : border + height, border : border + width])
+        border, (channels, *sides) = block.padding, block.input_shape
+        whole = torch.zeros(2, channels, *(side + 2 * border for side in sides), self._num, dtype=self._dtype)
+        inside = (slice(None), slice(None), *(slice(border, border + side) for side in sides))
+        return _Variable(*whole), _Variable(*whole[inside])
 
     def _pad(self, x: _Variable, block: _Block) -> _Variable:
         whole, inside = self._bordered(block)

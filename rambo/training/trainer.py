@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rambo.arrays import Features, Images, Indices, Labels
+from rambo.arrays import Features, Indices, Inputs, Labels
 from rambo.data.dataset import Normalisation, NormalisedImages
 from rambo.data.pool import HIDDEN
 from rambo.errors import require
@@ -29,11 +29,18 @@ from rambo.randomness import derive, torch_generator
 from rambo.sections import Training
 from rambo.training.classifiers import build_classifier
 from rambo.training.learners import Learner, Learners
+from rambo.training.logistic import INVERSE_PENALTY, LOGISTIC_VERSION, TOLERANCE
 from rambo.training.network import Network
 from rambo.training.own_classifier import blamed, drawing_from
 
 TRAINING_VERSION = 1
 """Raise by hand when the training step changes what it computes; a golden test guards it. Part of every key."""
+
+LOGISTIC = (
+    "LogisticRegression",
+    [("inverse_penalty", INVERSE_PENALTY), ("tolerance", TOLERANCE), ("version", LOGISTIC_VERSION)],
+)
+"""What a training of `linear` depends on in the place of training settings, none of which it reads."""
 
 EVALUATION_BATCH = 500
 """Images per forward pass outside training."""
@@ -55,7 +62,7 @@ class SetSpec:
 class Problem:
     """Everything a measurement depends on besides its `SetSpec`."""
 
-    images: Images
+    images: Inputs
     labels: Labels
     """(N,) labels as used, −1 where hidden: a set with a hidden label is refused."""
     fingerprint: str
@@ -81,7 +88,7 @@ class Problem:
     @cached_property
     def _common(self) -> bytes:
         normalisation = described("Normalisation", pairs(self.normalisation))
-        training = described("Training", pairs(self.training))
+        training = described("Training", pairs(self.training)) if self.classifier != "linear" else described(*LOGISTIC)
         classifier = self.classifier if self.own is None else f"{self.classifier} {self.own.digest}"
         common = f"({self.fingerprint!r}, {normalisation}, {classifier!r}, {training}, {TRAINING_VERSION})"
         digest = hashlib.sha256(common.encode())
@@ -92,9 +99,8 @@ class Problem:
 
     def initial(self, train_seed: int) -> Network:
         """f before its first step, on the CPU."""
-        channels, height, width = self.images.shape[1:]
         generator = torch_generator(train_seed, "weights")
-        return build_classifier(self.classifier, (channels, height, width), self.num_classes, generator)
+        return build_classifier(self.classifier, self.images.shape[1:], self.num_classes, generator)
 
     def loader(self, device: torch.device) -> NormalisedImages:
         """Images as f takes them, apart from all labels."""
@@ -176,7 +182,7 @@ class Trainer:
             epochs = self._run_epochs(learner, spec)
             correct = (learner.predict(self._judged_images) == self._judged_labels).cpu().numpy()
             learner.finish()
-        measurement = self._measurement(correct, epochs, time.perf_counter() - start)
+        measurement = measurement_of(self._problem, correct, epochs, time.perf_counter() - start, self._device)
         return FittedClassifier(model, self._load_images, measurement)
 
     def restore(self, measurement: Measurement, weights: bytes) -> FittedClassifier | None:
@@ -185,9 +191,8 @@ class Trainer:
         return FittedClassifier(model, self._load_images, measurement) if take_weights(model, weights) else None
 
     @property
-    def _image_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self._problem.images.shape[1:]
-        return channels, height, width
+    def _image_shape(self) -> tuple[int, ...]:
+        return self._problem.images.shape[1:]
 
     def _initial_model(self, train_seed: int) -> Network:
         return self._problem.initial(train_seed).to(self._device)
@@ -210,17 +215,21 @@ class Trainer:
             epoch += 1
         return epoch
 
-    def _measurement(self, correct: NDArray[np.bool_], epochs: int, seconds: float) -> Measurement:
-        validation, test = np.split(correct, [len(self._problem.validation)])
-        return Measurement(
-            val_accuracy=float(validation.mean()),
-            test_accuracy=float(test.mean()) if len(test) else math.nan,
-            val_correct=np.packbits(validation).tobytes(),
-            epochs=epochs,
-            seconds=seconds,
-            device=self._device.type,
-            test_correct=np.packbits(test).tobytes(),
-        )
+
+def measurement_of(
+    problem: Problem, correct: NDArray[np.bool_], epochs: int, seconds: float, device: torch.device
+) -> Measurement:
+    """What is kept of a training, by which images were predicted right: those of S_val, then those of the test set."""
+    validation, test = np.split(correct, [len(problem.validation)])
+    return Measurement(
+        val_accuracy=float(validation.mean()),
+        test_accuracy=float(test.mean()) if len(test) else math.nan,
+        val_correct=np.packbits(validation).tobytes(),
+        epochs=epochs,
+        seconds=seconds,
+        device=device.type,
+        test_correct=np.packbits(test).tobytes(),
+    )
 
 
 def margins_of(probabilities: Features) -> Features:

@@ -273,7 +273,7 @@ class ConvExtractor(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """φ of A.2 for frozen features (512 of a ResNet-18): fully connected layers to 256 and 128, nothing dropped."""
+    """φ of A.2 for frozen features (512 of a ResNet-18, or embeddings): dense layers to 256 and 128, no dropout."""
 
     mask_shapes: tuple[tuple[int, ...], ...] = ()
 

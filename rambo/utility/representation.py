@@ -1,4 +1,8 @@
-"""Images as û and the OT distance see them: learned from pixels (A.1), or through a frozen ResNet-18 (A.2)."""
+"""Images as û and the OT distance see them: learned from pixels (A.1), or through a frozen ResNet-18 (A.2).
+
+Embeddings are frozen features already. û reads them normalised as f does, since its step sizes suit numbers of about 1;
+the ground cost takes them as they are, scaled to length 1 like a ResNet's.
+"""
 
 from pathlib import Path
 
@@ -7,7 +11,7 @@ from torch import Tensor
 
 from rambo.arrays import Features, Indices
 from rambo.data.dataset import Dataset, NormalisedImages
-from rambo.data.features import cached_features, l2_normalise, pixel_features, weights_id
+from rambo.data.features import cached_features, l2_normalise, plain_features, weights_id
 from rambo.data.pool import Split
 from rambo.sections import UtilityModel
 from rambo.utility.ot_distance import OTProblem
@@ -21,14 +25,14 @@ class Representation:
     ) -> None:
         self._images, self._device = images, device
         self._frozen: Features | None = None
-        self._feature_id = "pixels"
+        self._feature_id = "pixels" if dataset.has_pictures else "embeddings"
         if settings.extractor == "resnet18":
             self._feature_id = f"resnet18-{weights_id(settings.weights)}"
             folder = data_dir / "features"
             self._frozen = cached_features(dataset, settings.weights, device, folder, cache_dir=data_dir)
 
     def inputs(self, indices: Indices) -> Tensor:
-        """(m, C, H, W) normalised images, or (m, 512) frozen features."""
+        """(m, C, H, W) normalised images, (m, d) normalised embeddings, or (m, 512) frozen features."""
         if self._frozen is None:
             return self._images(indices)
         return torch.from_numpy(self._frozen[indices]).to(self._device)
@@ -57,5 +61,5 @@ class Representation:
 
     def _ground_features(self, indices: Indices) -> Features:
         frozen = self._frozen
-        raw = pixel_features(self._images.images[indices]) if frozen is None else frozen[indices]
+        raw = plain_features(self._images.images[indices]) if frozen is None else frozen[indices]
         return l2_normalise(raw)

@@ -1,4 +1,4 @@
-"""û for those who have nothing of this project: what it takes and gives, and an entry for pixels as they are."""
+"""û for those who have nothing of this project: what it takes and gives, and an entry for data as they are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +33,25 @@ class FromPixels(nn.Module):
         return score
 
 
+class FromEmbeddings(nn.Module):
+    """û of the embeddings of one set, with the normalisation of its data inside."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: SetUtilityModel, mean: list[float], std: list[float]) -> None:
+        """`mean` and `std` of each number."""
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def forward(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+        """Score of the one set that these n embeddings are of."""
+        score: Tensor = self.model((embeddings - self.mean) / self.std)
+        return score
+
+
 @dataclass(frozen=True)
 class Served:
     """A module that scores one set, and what to know of it."""
@@ -50,6 +69,9 @@ class Served:
         """`model` as the `description` beside its weights says; older ones do not know how images were normalised."""
         shape, floats = tuple(description["input_shape"]), np.dtype(np.float32)
         known = description.get("inputs", {})
+        if len(shape) == 1 and "mean" in known:
+            takes = f"the {shape[0]} numbers of each embedding as the source gives them. It normalises them itself"
+            return cls._made(FromEmbeddings(model, known["mean"], known["std"]), floats, shape, takes, dict(known))
         if len(shape) == 1:
             takes = f"the {shape[0]} features of each image ({known.get('features', 'of a frozen ResNet-18')})"
             return cls._made(model, floats, shape, takes, {})

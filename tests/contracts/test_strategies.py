@@ -302,3 +302,29 @@ def test_candidates_are_the_smallest_margins(asked):
         margins = dict(zip(request.pool.unlabelled, request.classifier.margins(request.pool.unlabelled), strict=True))
         allowed = sorted(margins.values())[: 60 + 20]
         assert max(margins[index] for index in select(name, request).indices) <= allowed[-1]
+
+
+EMBEDDED = ("rambo", "glister", "badge", "typiclust", "uncertainty_herding", "llal")
+"""Strategies that learn û, look at features, or train f."""
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embeddings_are_chosen_from_like_images(name, embedded, lab):
+    request = request_of(name, override(embedded, {"classifier.name": "mlp"} if name == "llal" else {}), lab)
+    picks = select(name, changed(request), 3)
+    assert legal(picks, changed(request))
+    assert picks.indices.tolist() == select(name, changed(request), 3).indices.tolist()
+
+
+def test_coreset_of_a_linear_f_is_farthest_in_the_normalised_embeddings(embedded, lab):
+    request, one = request_of("coreset", embedded, lab), prepare(embedded, lab.data_dir)
+    rows = one.dataset.images.astype(np.float64)
+    rest = np.setdiff1d(np.arange(len(rows)), one.split.test)
+    spread = rows[rest].std(axis=0)
+    rows = (rows - rows[rest].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    covered, expected = list(request.pool.labelled), []
+    for _ in range(3):
+        distances = [np.linalg.norm(rows[covered] - rows[index], axis=1).min() for index in request.pool.unlabelled]
+        expected.append(int(request.pool.unlabelled[np.argmax(distances)]))
+        covered.append(expected[-1])
+    assert select("coreset", changed(request, 3)).indices.tolist() == expected

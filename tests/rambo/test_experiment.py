@@ -120,6 +120,14 @@ def test_a_result_that_is_worked_out_again_has_no_older_pictures(lab, tiny, monk
     assert lab.home.list(f"{prepared.folder}/figures") == []
 
 
+def test_embeddings_have_no_picture_of_picks(lab, embedded):
+    prepared = prepare(override(embedded, {"strategy": "margin"}), lab.data_dir)
+    result = run(prepared, lab)
+    assert lab.home.list(f"{prepared.folder}/figures") == []
+    assert lab.home.read(f"{prepared.folder}/selected.csv")
+    assert result.test_accuracy > result.base_test_accuracy > 0.5
+
+
 def test_a_store_that_is_open_already_is_used(lab, tiny):
     """What it holds is not trained again; a run of its own would count the same."""
     store = Store(lab.home)

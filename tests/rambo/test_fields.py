@@ -69,6 +69,16 @@ def test_every_field_is_documented_and_has_a_default():
     assert [name for name, field in fields().items() if not field.help] == []
 
 
+TRAINED_OTHERWISE = {
+    "training.learning_rate": 0.5,
+    "training.batch_size": 8,
+    "training.max_epochs": 7,
+    "training.target_accuracy": 0.5,
+    "acquisition.num_scouts": 4,
+}
+"""Nothing that a logistic regression reads."""
+
+
 def same_id(first, second):
     return config_id(override(Config(), first), 1000) == config_id(override(Config(), second), 1000)
 
@@ -97,6 +107,11 @@ def same_id(first, second):
         ({"strategy": "llal"}, {"strategy": "llal", "acquisition.num_scouts": 3, "acquisition.batch_size": 100}),
         ({"strategy": "llal"}, {"strategy": "llal", "acquisition.refit": "imagined"}),
         ({}, {"acquisition.block_epsilon": 0.5}),
+        ({"classifier.name": "linear"}, {"classifier.name": "linear", **TRAINED_OTHERWISE}),
+        (
+            {"classifier.name": "linear", "strategy": "ensemble_margin"},
+            {"classifier.name": "linear", "strategy": "ensemble_margin", "acquisition.num_scouts": 3},
+        ),
     ],
 )
 def test_equal_experiments_have_equal_ids(first, second):
@@ -126,6 +141,12 @@ def test_equal_experiments_have_equal_ids(first, second):
         ({"strategy": "dulo"}, {"strategy": "dulo", "utility_model.learning_rate": 0.5}),
         ({"strategy": "llal"}, {"strategy": "llal", "acquisition.scout": "seed_and_validation"}),
         ({"strategy": "llal"}, {"strategy": "llal", "acquisition.rounds": 5}),
+        ({}, {"classifier.name": "linear"}),
+        ({"classifier.name": "mlp"}, {"classifier.name": "mlp", "training.batch_size": 8}),
+        (
+            {"classifier.name": "linear", "strategy": "glister"},
+            {"classifier.name": "linear", "strategy": "glister", "training.learning_rate": 0.5},
+        ),
     ],
 )
 def test_different_experiments_have_different_ids(first, second):

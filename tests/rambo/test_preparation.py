@@ -251,3 +251,27 @@ def test_what_does_not_fit_is_one_sentence_before_anything_is_trained(tiny, chan
     with pytest.raises(InvalidInput, match=sentence) as caught:
         cell(tiny, changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classifier.name": "lenet5"}, "must be linear or mlp for embeddings, got lenet5, which takes images; set"),
+        ({"utility_model.extractor": "conv"}, "extractor must be features for embeddings, got conv, which takes"),
+        ({"utility_model.extractor": "resnet18"}, "must be features for embeddings, got resnet18, which takes images"),
+        ({"strategy": "llal"}, "must have a hidden layer for strategy llal, .*, got linear; set classifier.name mlp"),
+        ({"data.source": "digits"}, "extractor must be conv or resnet18 for images, got features, which takes embed"),
+        ({"data.image_size": 8}, "data.image_size must be 0 for embeddings"),
+    ],
+)
+def test_what_does_not_fit_embeddings_is_one_sentence_too(embedded, changes, sentence):
+    with pytest.raises(InvalidInput, match=sentence) as caught:
+        cell(embedded, changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_classifier_without_chance_scores_the_pool_once(embedded):
+    asked = {"strategy": "ensemble_margin", "acquisition.num_scouts": 4}
+    one, several = cell(embedded, asked), cell(embedded, {**asked, "classifier.name": "mlp"})
+    assert (len(one.scouts(one.pool)), len(several.scouts(several.pool))) == (1, 4)
+    assert cell(embedded, {"strategy": "random"}).scouts(one.pool) == []

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from rambo.data import features
 from rambo.data.dataset import Dataset
-from rambo.data.features import cached_features, l2_normalise, pixel_features, resnet18_features, weights_id
+from rambo.data.features import cached_features, l2_normalise, plain_features, resnet18_features, weights_id
 from rambo.errors import InvalidInput
 
 State = dict[str, torch.Tensor]
@@ -66,10 +66,10 @@ def make_dataset(num_images: int = 6) -> Dataset:
 # --- simple features -------------------------------------------------------------------------------------------------
 
 
-def test_pixel_features_are_rows_of_pixels_from_zero_to_one() -> None:
+def test_plain_features_are_rows_of_pixels_from_zero_to_one() -> None:
     images = make_images(4, 2, 3, 5)
 
-    found = pixel_features(images)
+    found = plain_features(images)
 
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, images.reshape(4, 30) / 255, rtol=1e-6)

@@ -104,7 +104,7 @@ INFINITE = np.where(GREY == 7, np.inf, GREY / 255)
         ({"images": GREY, "labels": LABELS}, "must hold the arrays x (images) and y (labels), got images, labels;"),
         ({"x": GREY}, "must hold the arrays x (images) and y (labels), got x;"),
         ({}, "must hold the arrays x (images) and y (labels), got none;"),
-        ({"x": GREY[0], "y": LABELS}, "with 1 or 3 channels and at least one image, got shape (5, 6);"),
+        ({"x": GREY[0, 0], "y": LABELS}, "with 1 or 3 channels and at least one image, got shape (6,);"),
         ({"x": GREY[:, :, :, None, None], "y": LABELS}, "got shape (4, 5, 6, 1, 1);"),
         ({"x": GREY.reshape(4, 5, 3, 2), "y": LABELS}, "got shape (4, 5, 3, 2);"),
         ({"x": GREY[:0], "y": LABELS[:0]}, "at least one image, got shape (0, 5, 6);"),

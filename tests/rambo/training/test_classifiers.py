@@ -8,11 +8,13 @@ from rambo.randomness import torch_generator
 from rambo.training.classifiers import build_classifier, check_classifier, draw_masks
 
 SHAPES = {"smallnet": (1, 8, 8), "lenet5": (1, 28, 28), "mnistnet": (1, 28, 28), "resnet18": (3, 32, 32)}
+SHAPES |= {"mlp": (12,)}
 STAGES = {
     "smallnet": [(16, 4, 4), (32, 2, 2), (64,)],
     "lenet5": [(6, 14, 14), (16, 5, 5), (120,)],
     "mnistnet": [(32, 26, 26), (64, 12, 12), (128,)],
     "resnet18": [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)],
+    "mlp": [(256,)],
 }
 
 
@@ -79,3 +81,19 @@ def test_dropout_masks_keep_the_mean():
 def test_unfit_images_are_refused(name, shape):
     with pytest.raises(InvalidInput, match=f"classifier.name = {name} needs square images"):
         check_classifier(name, shape)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp"])
+def test_flat_classifiers_take_embeddings_and_images_alike(name):
+    flat, shaped = (build_classifier(name, shape, 4, torch_generator(0)) for shape in ((12,), (3, 2, 2)))
+    rows = torch.randn(5, 12, generator=torch_generator(1))
+    assert torch.equal(flat(rows), shaped(rows.view(5, 3, 2, 2)))
+    if name == "linear":
+        assert torch.equal(flat.features(rows), rows)
+
+
+@pytest.mark.parametrize("name", ["smallnet", "lenet5", "mnistnet", "resnet18"])
+def test_what_takes_images_takes_no_embeddings(name):
+    said = f"must be linear or mlp for embeddings, got {name}, which takes images; set classifier.name linear"
+    with pytest.raises(InvalidInput, match=said):
+        check_classifier(name, (64,))

@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from rambo.randomness import torch_generator
 from rambo.training.classifiers import build_classifier, draw_masks
-from rambo.training.learners import EagerLearner, Learners, ReplayLearner
+from rambo.training.learners import EagerLearner, Learners, LinearLearner, ReplayLearner
 
 CPU, RATE = torch.device("cpu"), 1e-3
 SHAPES = {"smallnet": (1, 8, 8), "lenet5": (1, 12, 12), "mnistnet": (1, 8, 8), "resnet18": (1, 16, 16)}
+SHAPES |= {"mlp": (9,), "linear": (9,)}
 
 
 def made(name, seed=0):
@@ -30,7 +31,13 @@ def weights_of(model):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("smallnet", ReplayLearner), ("lenet5", ReplayLearner), ("mnistnet", EagerLearner), ("resnet18", EagerLearner)],
+    [
+        ("smallnet", ReplayLearner),
+        ("lenet5", ReplayLearner),
+        ("mnistnet", EagerLearner),
+        ("resnet18", EagerLearner),
+        ("mlp", ReplayLearner),
+    ],
 )
 def test_plain_classifiers_are_replayed_on_a_cpu_and_all_others_are_not(name, kind):
     learners = Learners(RATE, CPU)
@@ -39,7 +46,7 @@ def test_plain_classifiers_are_replayed_on_a_cpu_and_all_others_are_not(name, ki
     assert type(elsewhere.start(made(name), SHAPES[name], torch_generator(0))) is EagerLearner
 
 
-@pytest.mark.parametrize("name", ["smallnet", "lenet5"])
+@pytest.mark.parametrize("name", ["smallnet", "lenet5", "mlp"])
 def test_both_learners_take_the_same_steps(name):
     images, labels, order = images_of(name)
     ours, theirs = made(name), made(name)
@@ -88,7 +95,7 @@ def test_what_was_trained_before_leaves_no_trace():
 
 
 def test_the_classifier_has_what_was_learned_once_it_is_finished():
-    for name in ("smallnet", "mnistnet"):
+    for name in ("smallnet", "mnistnet", "mlp", "linear"):
         images, labels, order = images_of(name)
         model = made(name)
         before = deepcopy(model)
@@ -99,3 +106,18 @@ def test_the_classifier_has_what_was_learned_once_it_is_finished():
         assert not torch.equal(weights_of(model)[0], weights_of(before)[0])
         assert torch.equal(model.eval()(images).argmax(1), predicted)
         assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+def test_one_epoch_of_logistic_regression_is_all_there_is_to_learn():
+    images, labels, order = images_of("linear")
+    for device in (CPU, torch.device("meta")):
+        assert type(Learners(RATE, device).start(made("linear"), SHAPES["linear"], torch_generator(0))) is LinearLearner
+    learned = []
+    for seed, row in ((0, order), (1, order.flip(0))):
+        model = made("linear", seed)
+        learner = Learners(RATE, CPU).start(model, SHAPES["linear"], torch_generator(0))
+        for _ in range(1 + seed):
+            assert learner.train_epoch(images, labels, row, 8) == len(labels)
+        learner.finish()
+        learned.append(weights_of(model))
+    assert all(torch.equal(first, second) for first, second in zip(*learned, strict=True))

@@ -63,6 +63,7 @@ NETS = {
         (1, 8, 8),
     ),
     "linears": ([nn.Flatten(), nn.Linear(18, 9), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 4)], (2, 3, 3)),
+    "rows": ([nn.Flatten(), nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 3)], (7,)),
 }
 
 

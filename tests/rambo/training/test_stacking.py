@@ -32,8 +32,9 @@ def some_specs(prepared, num_specs, largest=60):
 
 def random_problem(classifier, shape, batch_size):
     generator = np.random.default_rng(1)
+    images = generator.integers(0, 256, (60, *shape), dtype=np.uint8)
     return Problem(
-        images=generator.integers(0, 256, (60, *shape), dtype=np.uint8),
+        images=images if len(shape) == 3 else images.astype(np.float32) / 255,
         labels=generator.integers(0, NUM_CLASSES, 60),
         fingerprint="random",
         normalisation=Normalisation(mean=(0.5,) * shape[0], std=(0.25,) * shape[0]),
@@ -82,6 +83,8 @@ RESNET18 = ("resnet18", (1, 16, 16), (15, 10, 5), 10)
         ("lenet5", (1, 28, 28), (1, 5, 8, 30), 4, 20, 1e-9),
         ("lenet5", (3, 32, 32), (6, 9), 4, 6, 1e-9),
         ("mnistnet", (1, 12, 12), (1, 5, 8, 30), 4, 20, 1e-9),
+        ("mlp", (1, 3, 4), (1, 5, 8, 30), 4, 20, 1e-9),
+        ("mlp", (12,), (1, 5, 8, 30), 4, 20, 1e-9),
         *(pytest.param(*RESNET18, steps, 1e-9, marks=pytest.mark.long) for steps in (4, 20)),
         # a thousandth of a step: where BatchNorm sees three images, both ways part by 6e-8 in 20 steps
         ("resnet18", (1, 16, 16), (8, 4, 7), 4, 4, 1e-6),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 
-from rambo.data.features import l2_normalise, pixel_features
+from rambo.data.features import l2_normalise, plain_features
 from rambo.home import Home
 from rambo.progress import Progress
 from rambo.store import Store
@@ -66,7 +66,7 @@ def test_class_distances_agree_with_an_independent_library(dimensions):
 def problem(prepared):
     split = prepared.split
     seen = {name: getattr(split, name)[: 40 if name == "seed_set" else 60] for name in ("seed_set", "validation")}
-    features = {name: l2_normalise(pixel_features(prepared.dataset.images[chosen])) for name, chosen in seen.items()}
+    features = {name: l2_normalise(plain_features(prepared.dataset.images[chosen])) for name, chosen in seen.items()}
     return OTProblem(
         fingerprint="f",
         feature_id="pixels",

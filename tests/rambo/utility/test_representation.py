@@ -6,7 +6,7 @@ import torch
 from reach import reachable
 
 from rambo.data.dataset import Dataset, NormalisedImages
-from rambo.data.features import l2_normalise, pixel_features, resnet18_features
+from rambo.data.features import l2_normalise, plain_features, resnet18_features
 from rambo.data.pool import Split
 from rambo.sections import UtilityModel
 from rambo.utility.representation import Representation
@@ -45,7 +45,7 @@ def test_pixels_are_normalised_for_the_model_and_of_length_one_for_the_distance(
     expected = made.fixed(5).normalisation.apply(torch.from_numpy(made.images[some]))
     assert torch.equal(pixels.inputs(some), expected)
     problem = pixels.ot_problem(split, "f")
-    assert np.array_equal(problem.seed_features, l2_normalise(pixel_features(made.images[split.seed_set])))
+    assert np.array_equal(problem.seed_features, l2_normalise(plain_features(made.images[split.seed_set])))
     np.testing.assert_allclose(np.linalg.norm(problem.validation_features, axis=1), 1, rtol=1e-5)
 
 
@@ -87,3 +87,18 @@ def test_no_label_is_within_reach(made, tmp_path, extractor):
     arrays = [np.asarray(thing) for thing in found if isinstance(thing, (np.ndarray, torch.Tensor))]
     assert arrays
     assert not any(array.shape == made.labels.shape for array in arrays)
+
+
+def test_embeddings_are_normalised_for_the_model_and_of_length_one_for_the_distance(split):
+    rows = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32) * 7 + 3
+    made = Dataset("made", rows, np.arange(30) % 3, ("a", "b", "c"), np.arange(30))
+    embeddings = seen(made, Path("unused"), extractor="features")
+    some = np.array([7, 3, 3])
+    normalisation = made.fixed(5).normalisation
+    expected = (rows[some] - np.array(normalisation.mean)) / np.array(normalisation.std)
+    np.testing.assert_allclose(embeddings.inputs(some), expected, rtol=1e-5)
+    assert embeddings.described == {"mean": list(normalisation.mean), "std": list(normalisation.std)}
+    problem = embeddings.ot_problem(split, "f")
+    lengths = np.linalg.norm(rows[split.seed_set], axis=1, keepdims=True)
+    np.testing.assert_allclose(problem.seed_features, rows[split.seed_set] / lengths, rtol=1e-5)
+    assert problem.feature_id == "embeddings"

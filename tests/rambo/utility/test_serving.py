@@ -8,7 +8,7 @@ import torch
 from rambo.data.dataset import Normalisation
 from rambo.sections import Switches, UtilityModel
 from rambo.utility.deep_sets import SetUtilityModel
-from rambo.utility.serving import FromPixels, Served
+from rambo.utility.serving import FromEmbeddings, FromPixels, Served
 
 DESCRIBED = {"input_shape": [3, 8, 8]}
 
@@ -25,6 +25,17 @@ def test_pixels_are_normalised_as_the_experiment_does():
     normalisation = Normalisation(tuple(KNOWN["mean"]), tuple(KNOWN["std"]))
     with torch.no_grad():
         assert torch.equal(FromPixels(model, **KNOWN)(pixels), model(normalisation.apply(pixels)))
+
+
+def test_embeddings_are_normalised_as_the_experiment_does():
+    model = made((3,))
+    served = Served.of(model, {"input_shape": [3], "inputs": KNOWN})
+    rows = torch.from_numpy(served.example(5))
+    normalisation = Normalisation(tuple(KNOWN["mean"]), tuple(KNOWN["std"]))
+    assert isinstance(served.module, FromEmbeddings)
+    assert "the 3 numbers of each embedding as the source gives them" in served.about
+    with torch.no_grad():
+        assert torch.equal(served.module(rows), model(normalisation.apply(rows)))
 
 
 def test_what_it_takes_follows_from_what_the_trial_has_kept():
