@@ -1,5 +1,6 @@
 """What the tests share: a tiny experiment on real digits, prepared once."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread() -> None:
     """Kernels of small nets are slower on two threads than on one, much slower where the machine is busy."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A command that one test runs in this process, quiet or not, leaves the log of the next as it was."""
+    log = logging.getLogger("rambo")
+    handlers, level = log.handlers, log.level
+    yield
+    log.handlers = handlers
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ class Dataset:
     @cached_property
     def image_digest(self) -> str:
         """64 hex digits of SHA-256 over the images alone: labels may come later."""
-        digest = hashlib.sha256(f"rambo images 1, shape {self.images.shape},".encode())
+        digest = hashlib.sha256(f"rambo images 1, {self.images.dtype} of shape {self.images.shape},".encode())
         digest.update(self.images.data)
         return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rambo.arrays import Features, Images, Labels
+from rambo.arrays import Features, Images, Inputs, Labels
 from rambo.data.embeddings import mapped, to_float32
 from rambo.data.source_images import UNLABELLED, SourceImages, one_line
 from rambo.errors import InvalidInput, require
@@ -60,6 +60,14 @@ def read_npz(path: Path) -> SourceImages:
     return SourceImages(path.stem, inputs, classes.labels, classes.names, notes=tuple(notes))
 
 
+def read_inputs(path: Path) -> Inputs:
+    """`x` of an .npz file alone, as `read_npz` takes it: images (N, C, H, W) or embeddings (N, d)."""
+    shown = visible(path)
+    arrays, _ = _read_arrays(path, shown, needed=("x",))
+    x = arrays["x"]
+    return _embeddings(x, shown)[0] if x.ndim == 2 else _images(x, shown)[0]
+
+
 def _images(x: Array, shown: str) -> tuple[Images, str, tuple[str | None, ...]]:
     """Images, their form in words, and by what rules they were made of `x`."""
     images, layout = _channels_first(x, shown)
@@ -76,8 +84,8 @@ def _embeddings(x: Array, shown: str) -> tuple[Features, str, tuple[str | None, 
     return embeddings, f"{x.shape[1]} numbers each, {held}", (rule,)
 
 
-def _read_arrays(path: Path, shown: str) -> tuple[dict[str, Array], list[str]]:
-    """The arrays x, y and, where present, classes; and the names of all others."""
+def _read_arrays(path: Path, shown: str, needed: tuple[str, ...] = ("x", "y")) -> tuple[dict[str, Array], list[str]]:
+    """The arrays `needed` and, where present, others of `NAMES`; and the names of all others."""
     try:
         require(path.is_file(), f"data.source must name a file that exists, got npz:{shown}; check the path.")
         is_archive = zipfile.is_zipfile(path)
@@ -98,10 +106,11 @@ def _read_arrays(path: Path, shown: str) -> tuple[dict[str, Array], list[str]]:
         said = one_line(error)
         cure = PLAIN[name] if said.startswith("Object arrays") else "write it again with numpy.savez"
         raise InvalidInput(f"{shown} must hold plain, undamaged arrays, got {said} in {name}; {cure}.") from error
+    wanted = {"x": "x (images)", "y": "y (labels)"}
     require(
-        {"x", "y"} <= set(found),
-        f"{shown} must hold the arrays x (images) and y (labels), got {', '.join(map(visible, found)) or 'none'}; "
-        "rename them.",
+        set(needed) <= set(found),
+        f"{shown} must hold the arrays {' and '.join(wanted[name] for name in needed)}, got "
+        f"{', '.join(map(visible, found)) or 'none'}; rename them.",
     )
     return arrays, [name for name in found if name not in NAMES]
 

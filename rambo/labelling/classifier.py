@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from rambo.arrays import Features, Images
+from rambo.arrays import Features, Images, Inputs
 from rambo.data.dataset import Normalisation
 from rambo.data.decoding import Form, decode, form_of
 from rambo.data.folders import gathered, picture_files
+from rambo.data.npz import read_inputs
 from rambo.errors import InvalidInput, require
 from rambo.formats import csv_bytes, json_bytes, path_of, visible
 from rambo.home import Home
@@ -31,22 +32,24 @@ AT_ONCE = 500
 """Images that are predicted together."""
 
 
-class OfPixels(nn.Module):
-    """f with the normalisation of its images inside: pixels as files hold them to probabilities."""
+class Ready(nn.Module):
+    """f with the normalisation of its inputs inside: pixels as files hold them, or embeddings, to probabilities."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, normalisation: Normalisation) -> None:
-        """`normalisation` of the images that it was trained on."""
+    def __init__(self, model: nn.Module, normalisation: Normalisation, shape: Sequence[int]) -> None:
+        """`normalisation` of what it was trained on, of the shape (C, H, W) or (d,)."""
         super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(normalisation.mean, dtype=torch.float32).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(normalisation.std, dtype=torch.float32).view(-1, 1, 1))
+        self.model, self.is_image = model, len(shape) == 3
+        per_channel = (-1, 1, 1) if self.is_image else (-1,)
+        self.register_buffer("mean", torch.tensor(normalisation.mean, dtype=torch.float32).view(per_channel))
+        self.register_buffer("std", torch.tensor(normalisation.std, dtype=torch.float32).view(per_channel))
 
-    def forward(self, pixels: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
-        """Probability of each class."""
-        logits: Tensor = self.model((pixels.to(torch.float32) / 255 - self.mean) / self.std)
+    def forward(self, inputs: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n classes"]:
+        """Probability of each class, of images (n, C, H, W) uint8 or embeddings (n, d) float32."""
+        scaled = inputs.to(torch.float32) / 255 if self.is_image else inputs
+        logits: Tensor = self.model((scaled - self.mean) / self.std)
         return logits.softmax(dim=1)
 
 
@@ -54,17 +57,18 @@ class OfPixels(nn.Module):
 class Kept:
     """A classifier as its folder has it."""
 
-    module: OfPixels
+    module: Ready
     class_names: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """(C, H, W)."""
+    shape: tuple[int, ...]
+    """(C, H, W), or (d,) of embeddings."""
     resize: bool
     """Whether its images were resized, so that others are."""
 
-    def probabilities(self, pixels: Images) -> Features:
-        """(n, classes) of images (n, C, H, W)."""
+    def probabilities(self, inputs: Inputs) -> Features:
+        """(n, classes) of images (n, C, H, W), or of embeddings (n, d)."""
         with torch.inference_mode():
-            chunks = [self.module(torch.from_numpy(pixels[at : at + AT_ONCE])) for at in range(0, len(pixels), AT_ONCE)]
+            parts = (np.array(inputs[at : at + AT_ONCE]) for at in range(0, len(inputs), AT_ONCE))
+            chunks = [self.module(torch.from_numpy(part)) for part in parts]
         found: Features = torch.cat(chunks).numpy()
         return found
 
@@ -84,11 +88,11 @@ def keep(fitted: FittedClassifier, share: Share, prepared: Prepared, home: Home,
     """Weights, graph, and what they take and give, into `folder`."""
     dataset, config = prepared.dataset, prepared.config
     normalisation = dataset.fixed(0).normalisation
-    shape = dataset.images.shape[1:]
+    shape = dataset.input_shape
     home.write(f"{folder}/{WEIGHTS}", weights_of(fitted.model))
-    home.write(f"{folder}/{GRAPH}", _graph(OfPixels(fitted.model.cpu().eval(), normalisation), shape))
+    home.write(f"{folder}/{GRAPH}", _graph(Ready(fitted.model.cpu().eval(), normalisation, shape), shape))
     about = {
-        "takes": "images (n, C, H, W), uint8 from 0 to 255, n free; it normalises them itself",
+        "takes": f"{_taken(shape)}, n free; it normalises them itself",
         "returns": "probabilities (n, classes), in the order of class_names",
         "classifier": config.classifier.name,
         "class_names": list(dataset.class_names),
@@ -120,17 +124,41 @@ def read_classifier(folder: Path) -> Kept:
         ) from None
     fits = take_weights(model, content)
     require(fits, f"{visible(folder / WEIGHTS)} must hold the weights of its network, got others; train again.")
-    return Kept(OfPixels(model.eval(), normalisation), names, shape, resize)
+    return Kept(Ready(model.eval(), normalisation, shape), names, shape, resize)
 
 
-def predict_folder(kept: Kept, folder: Path) -> Iterator[tuple[Sequence[str], Features]]:
-    """Files of `folder`, some at a time, and the probabilities (n, classes) of their classes."""
+def predict_pool(kept: Kept, pool: str) -> Iterator[tuple[Sequence[str], Features]]:
+    """Names of what `pool` holds, some at a time, and the probabilities (n, classes) of their classes.
+
+    A folder of images, or npz:PATH with x. Raises `InvalidInput` for what the classifier does not take.
+    """
+    kind, _, path = pool.partition(":")
+    if kind == "npz":
+        return _of_array(kept, path_of(path, "--pool"))
+    require(
+        len(kept.shape) == 3,
+        f"--pool must be npz:PATH with x of shape (n, {kept.shape[0]}) for a classifier of embeddings, got {pool}.",
+    )
+    return _of_folder(kept, path_of(pool, "--pool"))
+
+
+def _of_array(kept: Kept, path: Path) -> Iterator[tuple[Sequence[str], Features]]:
+    inputs = read_inputs(path)
+    require(
+        inputs.shape[1:] == kept.shape,
+        f"x in {visible(path)} must be of shape (n, {', '.join(map(str, kept.shape))}), as the classifier was trained "
+        f"on, got {inputs.shape}.",
+    )
+    yield [str(place) for place in range(len(inputs))], kept.probabilities(inputs)
+
+
+def _of_folder(kept: Kept, folder: Path) -> Iterator[tuple[Sequence[str], Features]]:
     files, (channels, height, width) = picture_files(folder), kept.shape
     form = Form("L" if channels == 1 else "RGB", (width, height))
     for start in range(0, len(files), AT_ONCE):
         some = files[start : start + AT_ONCE]
+        pixels = np.empty((len(some), *kept.shape), dtype=np.uint8)
         with gathered(some) as attempts:
-            pixels = np.empty((len(some), *kept.shape), dtype=np.uint8)
             for image, file in zip(pixels, some, strict=True):
                 with attempts():
                     image[...] = _pixels(folder / file, form, kept)
@@ -149,11 +177,6 @@ def predictions_csv(rows: Sequence[tuple[Sequence[str], Features]], names: Seque
     return csv_bytes(table)
 
 
-def classifier_folder(text: str) -> Path:
-    """The path that --classifier names."""
-    return path_of(text, "--classifier")
-
-
 def _pixels(path: Path, form: Form, kept: Kept) -> Images:
     own = form_of(path, any_size=kept.resize)
     require(
@@ -164,9 +187,14 @@ def _pixels(path: Path, form: Form, kept: Kept) -> Images:
     return decode(path, form).pixels
 
 
-def _graph(module: OfPixels, shape: tuple[int, ...]) -> bytes:
+def _taken(shape: Sequence[int]) -> str:
+    return "images (n, C, H, W), uint8 from 0 to 255" if len(shape) == 3 else f"embeddings (n, {shape[0]}), float32"
+
+
+def _graph(module: Ready, shape: tuple[int, ...]) -> bytes:
     """The program that torch.export makes of it; torch.export.load(FILE).module() runs it."""
-    example, file = torch.zeros((2, *shape), dtype=torch.uint8), io.BytesIO()
+    dtype = torch.uint8 if len(shape) == 3 else torch.float32
+    example, file = torch.zeros((2, *shape), dtype=dtype), io.BytesIO()
     exported = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
     torch.export.save(exported, file)
     return file.getvalue()

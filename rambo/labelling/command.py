@@ -149,10 +149,9 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_predict(options: argparse.Namespace) -> None:
     """rambo predict."""
-    kept = classifiers.read_classifier(classifiers.classifier_folder(options.classifier))
-    folder, rows = path_of(options.pool, "--pool"), []
+    kept = classifiers.read_classifier(path_of(options.classifier, "--classifier"))
     with Progress(quiet=options.quiet).doing("predicting"):
-        rows = list(classifiers.predict_folder(kept, folder))
+        rows = list(classifiers.predict_pool(kept, options.pool))
     target = path_of(options.to, "--to").absolute()
     Home(target.parent).write(target.name, classifiers.predictions_csv(rows, kept.class_names))
     print(f"{sum(len(files) for files, _ in rows)} images: {target}")
@@ -253,7 +252,7 @@ def _train_parser() -> Parser:
 def _predict_parser() -> Parser:
     parser = _parser("predict", PREDICT)
     parser.add_argument("--classifier", required=True, metavar="DIR", help="what train has left")
-    parser.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, folders below it included")
+    parser.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, or npz:PATH with x")
     parser.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to write the CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser

@@ -88,7 +88,7 @@ def configuration(dataset: Dataset, base: Config | None, fields: dict[str, Value
         "data.num_validation": validation,
         "data.num_test": 0,
     }
-    base = base or own_pool(dataset.images.shape[1:])
+    base = base or own_pool(dataset.input_shape)
     budget, strategy = int(fields.get("acquisition.budget", base.acquisition.budget)), fields.get("strategy", STRATEGY)
     if "acquisition.batch_size" not in fields and strategy in FACTS:
         starts = (2 * dataset.num_classes, 1) if FACTS[str(strategy)].learns_utility else (None,)

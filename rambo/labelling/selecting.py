@@ -113,6 +113,8 @@ def _result(choice: Choice, prepared: Prepared) -> dict[str, object]:
 
 def _draw(choice: Choice, dataset: Dataset, lab: Lab, folder: str) -> None:
     indices = choice.selection.indices
+    if not dataset.has_pictures:
+        return
     with drawing("to_label.png", "the same command, after its to_label.png is removed"):
         figure = contact_sheet(dataset, indices, choice.scout.likeliest(indices))
         for name, content in figure.files("to_label").items():

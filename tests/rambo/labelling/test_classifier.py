@@ -6,7 +6,7 @@ import torch
 
 from rambo.data.dataset import Normalisation
 from rambo.errors import InvalidInput
-from rambo.labelling.classifier import OfPixels, predictions_csv, read_classifier
+from rambo.labelling.classifier import Ready, predictions_csv, read_classifier
 from rambo.training.classifiers import build_classifier
 
 
@@ -16,7 +16,7 @@ def test_pixels_are_normalised_as_in_training():
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8))
     with torch.no_grad():
         expected = model(normalisation.apply(pixels)).softmax(1)
-        found = OfPixels(model, normalisation)(pixels)
+        found = Ready(model, normalisation, (1, 8, 8))(pixels)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 

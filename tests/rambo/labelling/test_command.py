@@ -159,6 +159,23 @@ def test_a_pool_of_arrays_says_which_rows(tmp_path, capsys):
     assert all(30 <= int(row["file"]) < 60 for row in asked)
 
 
+def test_a_pool_of_embeddings_goes_the_whole_way_by_logistic_regression(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    truth = np.arange(90) % 3
+    x = (generator.standard_normal((90, 5)) + 3 * np.eye(5)[truth]).astype(np.float32)
+    np.savez(tmp_path / "pool.npz", x=x, y=np.where(np.arange(90) < 45, truth, -1))
+    pool, home = f"--pool=npz:{tmp_path}/pool.npz", f"--home={tmp_path}/home"
+    main(["select", pool, "--budget=5", home, "--quiet"])
+    assert not list((tmp_path / "home").rglob("*.png")), "there is no picture of a vector"
+    main(["train", pool, home, "--quiet"])
+    *_, made = capsys.readouterr().out.splitlines()
+    main(["predict", f"--classifier={made}", pool, f"--to={tmp_path}/out.csv", "--quiet"])
+    predicted = np.array([int(row["label"]) for row in rows_of(tmp_path / "out.csv")])
+    assert (predicted == truth)[45:].mean() > 0.8
+    with pytest.raises(InvalidInput, match=r"--pool must be npz:PATH with x of shape \(n, 5\)"):
+        main(["predict", f"--classifier={made}", f"--pool={tmp_path}", "--to=x.csv", "--quiet"])
+
+
 @pytest.mark.parametrize("strategy", ["rambo", "badge", "coreset"])
 def test_other_strategies_answer_too(shared_pool, tmp_path, capsys, strategy):
     quick = ["--offline.num_pairs=8", "--pretraining.num_pairs=4", "--utility.num_audited=0", "--training.max_epochs=3"]
