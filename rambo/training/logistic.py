@@ -11,9 +11,9 @@ convex, and a class that a set lacks has a finite bias. There is one minimum, an
 All sets of a stack take their steps side by side, in batched products. The i-th step takes i conjugate gradients of
 every set, and how many zeros a set is filled up with follows from its own size, so on a CPU its weights are the same to
 the bit in whatever company it is solved. Where products of a stack depend on its size, as they may on a GPU, weights
-differ by what the tolerance leaves open. (Tried and left out: preconditioners by the diagonal or by the mean of the
-classes' blocks, which cost what they spare; L-BFGS, which takes more products; one product over the union of all sets,
-no faster on a quiet machine, and another sum for each union.)
+differ by what the tolerance leaves open. (Tried and left out: preconditioners by the blocks of the classes or by their
+mean, which cost what they spare; L-BFGS, which took twice as many products; one product over the union of all sets,
+slower where the union is twice a set, and another sum for each union.)
 """
 
 from collections.abc import Iterator, Sequence
