@@ -107,13 +107,13 @@ def final_keys(folder, prepared):
 
 
 def test_every_trial_of_the_strategies_has_its_folder_and_the_keys_of_what_it_bought(bought):
-    assert len(bought) == 17 * 10
+    assert len(bought) == 17 * 10 + 12 * 10, "all by a scout of S_0, and those that score the pool by one of S_val too"
     keys = set()
     for folder, prepared in bought.items():
         assert prepared.folder == str(folder.relative_to(STRATEGIES))
         keys |= final_keys(folder, prepared)
     assert keys == kept_keys("measurements", STRATEGIES)
-    assert len(keys) == 170 * 6
+    assert len(keys) == 170 * 6 + 660, "10 x 6 of what a scout of S_val chose had been bought before"
 
 
 def test_every_ot_value_has_the_key_that_its_trial_asks_for(trials):
