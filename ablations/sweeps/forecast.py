@@ -2,20 +2,26 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from statistics import fmean, stdev
 
 from ablations.show import fit_seconds, num_tests
 from ablations.statistics import power_text
 from ablations.sweeps.declaration import Limits, Sweep
 from ablations.sweeps.studies import Standing, SweepStudy, retired, standing_of
-from cluster.costs import Cost, duration, hours
+from cluster.costs import Cost, Part, Timing, duration, hours
 from cluster.place import Place
 from cluster.trials import missing_fits
 from rambo.console import Table
+from rambo.home import Home
 from rambo.inference import attainable
 from rambo.progress import Progress
+from rambo.result import read_result
 from rambo.store import Store
+
+MOST_TIMED = 100
+"""Finished trials whose times are read, about."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,26 @@ def forecast(study: SweepStudy, place: Place, progress: Progress) -> StudyForeca
     later = sum(one.num_later_trainings for one in waiting)
     known = fit_seconds([one for one, _ in study.trials.values()], place.home)
     cost = place.cost(work, (later, waiting[0]), list(fits.values()), known, progress)
+    cost = with_all_else(cost, seconds_taken(standing, place.home), len(waiting))
     return StudyForecast(study, standing, gone, work.num_trainings, cost)
+
+
+def seconds_taken(standing: Standing, home: Home) -> list[float]:
+    """Of some trials that are done, spread over the study: what each took from its first stage to its last."""
+    done = standing.folders("done")
+    results = [read_result(home, folder) for folder in done[:: max(1, len(done) // MOST_TIMED)]]
+    return [sum(result.seconds.values()) for result in results if result is not None]
+
+
+def with_all_else(cost: Cost, taken: Sequence[float], number: int) -> Cost:
+    """`cost` of `number` trials, and what trials have `taken` beyond it: choosing, predicting, reading and writing."""
+    if len(taken) < 2:
+        return cost
+    rest = fmean(taken) - cost.seconds / number
+    if rest <= 0:
+        return cost
+    part = Part("all else of a trial", number, Timing(rest, stdev(taken) / math.sqrt(len(taken))))
+    return replace(cost, parts=(*cost.parts, part))
 
 
 def forecast_table(found: Sequence[StudyForecast]) -> Table:

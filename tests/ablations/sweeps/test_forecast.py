@@ -15,6 +15,7 @@ from ablations.sweeps.forecast import (
     interval_of,
     left_undone,
     seconds_of,
+    with_all_else,
 )
 from ablations.sweeps.kept import Kept
 from ablations.sweeps.studies import prepare_sweep, standing_of
@@ -42,6 +43,15 @@ def test_hours_add_up_and_errors_of_studies_are_their_own(found):
     assert seconds_of(found) == 2200.0
     error = (400.0**2 + 40.0**2) ** 0.5
     assert interval_of(found) == (pytest.approx(2200 - error), pytest.approx(2200 + error))
+
+
+def test_what_trials_have_taken_counts_beyond_what_is_timed():
+    timed = Cost((Part("trainings", 40, Timing(0.5, 0.0)),))  # of 10 trials: 2 s each
+    assert with_all_else(timed, [9.0], 10) == timed, "one trial tells nothing of how much they differ"
+    assert with_all_else(timed, [1.0, 2.0], 10) == timed
+    longer = with_all_else(timed, [4.0, 6.0, 8.0], 10)
+    assert longer.seconds == pytest.approx(10 * 6.0)
+    assert longer.interval == pytest.approx((60 - 2 * 10 * 2 / 3**0.5, 60 + 2 * 10 * 2 / 3**0.5))
 
 
 @pytest.mark.parametrize(
