@@ -116,6 +116,8 @@ def scale(cells: int) -> dict[str, float]:
         while driver.poll() is None:
             with suppress(psutil.Error):
                 memory.append((num_done(home), driver.memory_info().rss / 2**20))
+                if memory[-1][1] == 0:  # it has ended
+                    memory.pop()
             if memory[-1][0] == 0:
                 first = time.monotonic()
             time.sleep(2.0)

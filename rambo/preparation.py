@@ -302,8 +302,9 @@ def _check_kind(config: Config, dataset: Dataset) -> None:
 
 
 def _check_sizes(config: Config, available: int, num_classes: int) -> None:
+    nothing_left = config.data.num_test == 0 and available == 0  # of a pool of one's own: f can still be trained
     require(
-        config.acquisition.budget <= available,
+        config.acquisition.budget <= available or nothing_left,
         f"acquisition.budget (B) must be at most the {available} images of the pool, got {config.acquisition.budget}; "
         f"{_fitting_budget(config, available)}lower it, or data.num_seed_labels, data.num_validation or data.num_test.",
     )

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rambo.errors import InvalidInput, require
@@ -22,12 +24,16 @@ def read_labels(paths: Sequence[Path]) -> dict[str, str]:
     passed over, so `to_label.csv` with its labels filled in can be given as it is. Raises `InvalidInput` for files that
     are no such table, and where a file has two labels.
     """
+    return _once(row for path in paths for row in _rows(path))
+
+
+def _once(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The label of each file; raises `InvalidInput` where one has several."""
     found: dict[str, str] = {}
     twice: dict[str, list[str]] = {}
-    for path in paths:
-        for file, label in _rows(path):
-            if found.setdefault(file, label) != label:
-                twice.setdefault(file, [found[file]]).append(label)
+    for file, label in rows:
+        if found.setdefault(file, label) != label:
+            twice.setdefault(file, [found[file]]).append(label)
     require(
         not twice,
         f"Each file must have one label, got several for {listed(twice, lambda file: ' and '.join(twice[file]))}; "
@@ -42,20 +48,22 @@ def named_of(files: Sequence[str], labels: Mapping[str, str], folder: Path) -> d
     Letters with accents count as the same however they are composed, and a name may begin with ./ or the folder. Raises
     `InvalidInput` for labels of files that are not there.
     """
-    there = {_normal(file): file for file in files}
-    found, absent = {}, []
+    exact, alike = set(files), Counter(map(_normal, files))
+    there = {_normal(file): file for file in files if alike[_normal(file)] == 1}
+    found, absent = list[tuple[str, str]](), []
     for file, label in labels.items():
-        known = there.get(_normal(_inside(file, folder)))
+        known = next((file for file in _written(file) if file in exact), None)
+        known = known or there.get(_normal(_inside(file.strip(), folder)))
         if known is None:
             absent.append(file)
         else:
-            found[known] = label
+            found.append((known, label))
     require(
         not absent,
         f"The labels file must name files of {visible(folder)}, got {listed(absent)}, which {_is_not(len(absent))} "
         "there; names are relative to that folder: correct them, or give the labels of this pool.",
     )
-    return found
+    return _once(found)
 
 
 def classes_of(labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -76,10 +84,23 @@ def listed(names: Collection[str], told: Callable[[str], str] | None = None) -> 
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    text = _text(path)
+    text = _text(path).lstrip("\r\n")
     header = text.splitlines()[0] if text.strip() else ""
-    separator = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    separator = max(",;\t", key=lambda one: (_has_columns(header, one), header.count(one)))
+    try:
+        yield from _read_rows(path, csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise InvalidInput(
+            f"{visible(path)} must be a CSV file, got {error}; look for a quotation mark that is never closed."
+        ) from None
+
+
+def _has_columns(header: str, separator: str) -> bool:
+    names = {name.strip().strip('"').lower() for name in header.split(separator)}
+    return set(COLUMNS) <= names
+
+
+def _read_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[str, str]]:
     names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
     missing = [column for column in COLUMNS if column not in names]
     require(
@@ -89,20 +110,28 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
     )
     file_column, label_column = (names[column] for column in COLUMNS)
     for row in reader:
-        file, label = ((row[column] or "").strip() for column in (file_column, label_column))
-        require(bool(file), f"{visible(path)}, line {reader.line_num}, must name a file, got none; add it.")
+        file, label = row[file_column] or "", (row[label_column] or "").strip()
+        require(
+            bool(file.strip()) or not label,
+            f"{visible(path)}, line {reader.line_num}, must name a file, got none; add it.",
+        )
         if label:
-            yield file, label
+            yield file, label.strip('"')
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not in UTF-8"
-        raise InvalidInput(
-            f"--labels must be a CSV file that can be read, got {visible(path)} ({reason}); save it as UTF-8."
-        ) from None
+        reason = getattr(error, "strerror", None)
+        said = f"({reason}); check the path." if reason else "(it is not in UTF-8); save it as UTF-8."
+        raise InvalidInput(f"--labels must be a CSV file that can be read, got {visible(path)} {said}") from None
+
+
+def _written(file: str) -> Iterator[str]:
+    """The name as it stands, and as Python writes one that is no UTF-8."""
+    yield file
+    yield re.sub(r"\\udc([0-9a-f]{2})", lambda found: chr(0xDC00 + int(found[1], 16)), file)
 
 
 def _inside(file: str, folder: Path) -> str:

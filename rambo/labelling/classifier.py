@@ -20,6 +20,7 @@ from rambo.errors import InvalidInput, require
 from rambo.formats import csv_bytes, json_bytes, path_of, visible
 from rambo.home import Home
 from rambo.labelling.selecting import Share, accuracy_now
+from rambo.own import Own
 from rambo.preparation import Prepared
 from rambo.training.classifiers import build_classifier
 from rambo.training.measuring import Measurer
@@ -27,6 +28,8 @@ from rambo.training.trainer import FittedClassifier, SetSpec, margins_of, take_w
 from rambo.utility.samples import train_seed
 
 WEIGHTS, GRAPH, ABOUT = "classifier.safetensors", "classifier.pt2", "classifier.json"
+
+HEADER = b"file,label,probability,margin\n"
 
 AT_ONCE = 500
 """Images that are predicted together."""
@@ -89,12 +92,16 @@ def keep(fitted: FittedClassifier, share: Share, prepared: Prepared, home: Home,
     dataset, config = prepared.dataset, prepared.config
     normalisation = dataset.fixed(0).normalisation
     shape = dataset.input_shape
+    own = config.own_classifier
+    if own is not None:
+        home.write(f"{folder}/classifier.py", own.source().content)
     home.write(f"{folder}/{WEIGHTS}", weights_of(fitted.model))
     home.write(f"{folder}/{GRAPH}", _graph(Ready(fitted.model.cpu().eval(), normalisation, shape), shape))
     about = {
         "takes": f"{_taken(shape)}, n free; it normalises them itself",
         "returns": "probabilities (n, classes), in the order of class_names",
         "classifier": config.classifier.name,
+        "classifier_source": None if own is None else own.source().digest,
         "class_names": list(dataset.class_names),
         "input_shape": list(shape),
         "resize": config.data.image_size > 0,
@@ -109,6 +116,15 @@ def keep(fitted: FittedClassifier, share: Share, prepared: Prepared, home: Home,
     home.write(f"{folder}/{ABOUT}", json_bytes(about))
 
 
+def check_target(path: Path) -> None:
+    """Raise `InvalidInput` where --to names something that predictions must not replace."""
+    there = path.read_bytes()[: len(HEADER)] if path.is_file() else HEADER
+    require(
+        path.parent.is_dir() and not path.is_dir() and not path.is_symlink() and there == HEADER,
+        f"--to must name a new file in a folder that exists, or earlier predictions, got {visible(path)}; change it.",
+    )
+
+
 def read_classifier(folder: Path) -> Kept:
     """What `keep` has left; raises `InvalidInput` where it is something else."""
     try:
@@ -117,11 +133,17 @@ def read_classifier(folder: Path) -> Kept:
         shape, names = tuple(about["input_shape"]), tuple(about["class_names"])
         model = build_classifier(about["classifier"], shape, len(names), torch.Generator())
         normalisation = Normalisation(tuple(about["mean"]), tuple(about["std"]))
-        resize = bool(about["resize"])
+        resize, source = bool(about["resize"]), about.get("classifier_source")
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InvalidInput(
             f"--classifier must name a folder that python -m rambo train has written, got {visible(folder)} ({error})."
         ) from None
+    now = Own("classifier.name", about["classifier"]).source().digest if source else source
+    require(
+        now == source,
+        f"{about['classifier']} must be as it was when {visible(folder)} was trained, got an edited file; put "
+        f"{visible(folder / 'classifier.py')} in its place, train again, or use {GRAPH}.",
+    )
     fits = take_weights(model, content)
     require(fits, f"{visible(folder / WEIGHTS)} must hold the weights of its network, got others; train again.")
     return Kept(Ready(model.eval(), normalisation, shape), names, shape, resize)

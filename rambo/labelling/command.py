@@ -1,34 +1,37 @@
 """python -m rambo select, train, predict: a pool of one's own, from its first labels to a classifier."""
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rambo import console as terminal
-from rambo.cli import Parser, add_config_flags, add_lab_flags, choose_device, parse, shown
+from rambo.cli import LISTED, Parser, add_config_flags, add_lab_flags, choose_device, parse, shown
 from rambo.config import Config
 from rambo.data.dataset import Dataset
 from rambo.errors import require
 from rambo.experiment import Lab
 from rambo.fields import Value, fields, override, read_config
-from rambo.formats import csv_bytes, path_of
+from rambo.formats import csv_bytes, path_of, whole
 from rambo.home import Home
 from rambo.labelling import classifier as classifiers
 from rambo.labelling import kept as selections
 from rambo.labelling.expectation import expect, planned
 from rambo.labelling.own_pool import (
+    LARGEST_SIDE,
     STRATEGY,
     Sources,
+    check_apart,
     check_classes,
     configuration,
     name_of,
     num_validation,
-    places_of,
     read_pool,
+    validation_of,
     with_validation,
 )
-from rambo.labelling.selecting import ANSWER, ASKED, ask, share_of
+from rambo.labelling.selecting import ANSWER, ASKED, ask, refuse_filled_in, share_of
 from rambo.preparation import Prepared, prepare_with
 from rambo.presets import own_pool, preset
 from rambo.progress import Progress
@@ -42,6 +45,8 @@ SETTLED = {
     "evaluation.with_validation",
 }  # fmt: skip
 """Fields that the pool, its labels and other flags decide, or that only studies read."""
+
+ONE_AT_A_TIME = "--name must be that of a selection on which no other command works, got {name}; wait for it to end."
 
 SELECT = f"""\
 Which images to label next. You have a pool, some labels, and a budget for B more.
@@ -65,8 +70,9 @@ random choice led to 94.6 % and RAMBO's û to 95.5 % (docs/results.md; all label
 TRAIN = """\
 The classifier that your labels make, with what it is worth.
 
-  python -m rambo train --pool images/ --labels labels.csv to_label.csv --name flowers
+  python -m rambo train --pool images/ --labels labels.csv to_label.csv
 
+--name is that of the selection, whose validation images it keeps to; give the fields that select was given as well.
 It learns from every label. Its accuracy is that of the same network without the validation images, on these. What it
 leaves is in classifiers/NAME of the home: weights (safetensors), a graph that torch.export.load runs without this
 project, and classifier.json, which says what it takes and gives.
@@ -75,7 +81,7 @@ project, and classifier.json, which says what it takes and gives.
 PREDICT = """\
 Classes for a folder of images, as CSV.
 
-  python -m rambo predict --classifier runs/classifiers/flowers --pool images/ --to predictions.csv
+  python -m rambo predict --classifier runs/classifiers/images --pool images/ --to predictions.csv
 """
 
 
@@ -107,11 +113,10 @@ def run_select(options: argparse.Namespace) -> None:
         1 <= options.budget <= left,
         f"--budget must lie in 1..{left}, the images without a label, got {options.budget}; change it.",
     )
-    name = options.name or dataset.name
+    name = _name(options, dataset)
     begun = _begun(options, dataset, home, name, {"acquisition.budget": options.budget})
-    compared = planned(dataset, begun.config, options.compare.split(",")) if options.compare else []
-    digest, settings = selections.labels_digest(dataset), f"{begun.prepared.config_id}/{begun.config.seed}"
-    number = begun.kept.answered(digest, settings)
+    strategies = [word.strip() for word in (options.compare or "").split(",") if word.strip()]
+    compared = planned(dataset, begun.config, strategies) if options.compare is not None else []
     if options.plan:
         _show_plan(begun.prepared, [one for fold in compared for one in fold], home)
         return
@@ -120,23 +125,45 @@ def run_select(options: argparse.Namespace) -> None:
     if compared:
         found = expect(compared, lab)
         terminal.show(found.table(), found.sentence())
-    kept = begun.kept
-    if number is None:
-        number = len(kept.rounds) + 1
-        asked = ask(begun.prepared, lab, selections.folder_of(name, number), _labels_csv(dataset))
-        latest = selections.Round(digest, len(dataset.labelled), settings, asked)
-        kept = replace(kept, rounds=(*kept.rounds, latest))
-        selections.write_kept(home, kept)
-    _tell(kept, number, begun.prepared, home)
+        print("Nothing is asked for yet: the same command with --strategy in place of --compare does.")
+        return
+    with home.lock(f"{selections.folder_of(name)}/lock", ONE_AT_A_TIME.format(name=name)):
+        _ask(options, dataset, name, lab)
+
+
+def _ask(options: argparse.Namespace, dataset: Dataset, name: str, lab: Lab) -> None:
+    """The round that the labels are for: made where it is not whole, and told."""
+    home = lab.home
+    begun = _begun(options, dataset, home, name, {"acquisition.budget": options.budget})
+    _say_others(begun.kept, home)
+    digest, settings = selections.labels_digest(dataset), f"{begun.prepared.config_id}/{begun.config.seed}"
+    number = begun.kept.answered(digest, settings)
+    kept, place = begun.kept, number or len(begun.kept.rounds) + 1
+    folder = selections.folder_of(name, place)
+
+    def remember(asked: tuple[str, ...]) -> None:
+        nonlocal kept
+        if number is None:
+            latest = selections.Round(digest, len(dataset.labelled), settings, asked)
+            kept = replace(kept, rounds=(*kept.rounds, latest))
+            selections.write_kept(home, kept)
+
+    if number is None or not {ASKED, ANSWER} <= set(home.list(folder)):
+        if number is None:
+            refuse_filled_in(home, folder)
+        ask(begun.prepared, lab, folder, _labels_csv(dataset), remember)
+    _tell(kept, place, begun.prepared, home)
 
 
 def run_train(options: argparse.Namespace) -> None:
     """rambo train."""
     progress, home = Progress(quiet=options.quiet), Home(options.home)
     dataset = _pool(options, progress)
-    name = options.name or dataset.name
-    prepared = _begun(options, dataset, home, name, {"strategy": "random", "acquisition.budget": 1}).prepared
+    name = _name(options, dataset)
+    begun = _begun(options, dataset, home, name, {"strategy": "random", "acquisition.budget": 1})
+    prepared = begun.prepared
     home.check_writable()
+    _say_others(begun.kept, home)
     store, folder = Store(home), f"classifiers/{name}"
     fitted, share = classifiers.train(prepared, Measurer(store, choose_device(options.device), progress))
     classifiers.keep(fitted, share, prepared, home, folder)
@@ -153,8 +180,30 @@ def run_predict(options: argparse.Namespace) -> None:
     with Progress(quiet=options.quiet).doing("predicting"):
         rows = list(classifiers.predict_pool(kept, options.pool))
     target = path_of(options.to, "--to").absolute()
+    classifiers.check_target(target)
     Home(target.parent).write(target.name, classifiers.predictions_csv(rows, kept.class_names))
     print(f"{sum(len(files) for files, _ in rows)} images: {target}")
+
+
+def _name(options: argparse.Namespace, dataset: Dataset) -> str:
+    """What the selection is called: one part of a path."""
+    name = options.name or dataset.name
+    fits = re.fullmatch(r"[\w][\w .-]*", name) is not None
+    require(
+        fits, f"--name must be letters, digits, '-', '_', '.' or blanks, beginning with one of the first, got {name!r}."
+    )
+    return name
+
+
+def _say_others(kept: selections.Kept, home: Home) -> None:
+    """Where validation images are drawn anew though others were drawn before from the same images."""
+    others = [] if kept.rounds else selections.of_same_pool(home, kept)
+    if others:
+        terminal.show(
+            f"{', '.join(others)} {'has' if len(others) == 1 else 'have'} validation images of this pool already; "
+            f"{kept.name} draws its own, from all labels, those that were asked for among them. --name {others[0]} "
+            "keeps to the first."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +219,7 @@ def _begun(options: argparse.Namespace, dataset: Dataset, home: Home, name: str,
     kept = selections.read_kept(home, name)
     if kept is not None:
         selections.check_same_pool(kept, dataset)
-        dataset = with_validation(dataset, places_of(dataset, kept.validation))
+        dataset = with_validation(dataset, validation_of(dataset, kept.validation))
     validation = (
         num_validation(dataset, options.validation)
         if kept is None or dataset.validation_candidates is None
@@ -189,8 +238,14 @@ def _begun(options: argparse.Namespace, dataset: Dataset, home: Home, name: str,
 
 
 def _pool(options: argparse.Namespace, progress: Progress) -> Dataset:
-    size = getattr(options, "data.image_size") or 0
-    options.sources = Sources(options.pool, tuple(options.labels), int(size))
+    given = getattr(options, "data.image_size")
+    size = 0 if given is None else whole(given)
+    require(
+        size is not None and 0 <= size <= LARGEST_SIDE,
+        f"--data.image_size must be a whole number from 0 to {LARGEST_SIDE}, got {given}.",
+    )
+    options.sources = Sources(options.pool, tuple(options.labels), size or 0)
+    check_apart(options.sources, options.home)
     with progress.doing("reading the pool"):
         dataset = read_pool(options.sources)
     check_classes(dataset)
@@ -222,11 +277,16 @@ def _tell(kept: selections.Kept, number: int, prepared: Prepared, home: Home) ->
     terminal.show(
         f"Round {number} of {kept.name}: {len(prepared.dataset.labelled)} of {len(prepared.dataset.labels)} images are "
         f"labelled. {prepared.config.classifier.name} gets {share.text()} now.",
-        f"{len(asked)} images to label, by {shown(prepared.config.strategy)}: fill in the column label of {ASKED} and "
-        "give that file beside the labels so far.",
+        f"{len(asked)} images to label, by {shown(prepared.config.strategy)}: {_how(prepared)}.",
     )
     print(home.path(f"{folder}/{ASKED}"))
     print(home.path(folder))
+
+
+def _how(prepared: Prepared) -> str:
+    if prepared.config.data.source.startswith("npz:"):
+        return "put their labels into y at the rows in the column file, and run this again with the same --name"
+    return f"fill in the column label of {ASKED} and give that file beside the labels so far"
 
 
 def _labels_csv(dataset: Dataset) -> bytes:
@@ -239,7 +299,9 @@ def _select_parser() -> Parser:
     group = parser.add_argument_group("what to ask")
     group.add_argument("--budget", type=int, required=True, metavar="B", help="images to label")
     group.add_argument(
-        "--compare", metavar="LIST", help="strategies to compare first, on the labels at hand: random,margin,…"
+        "--compare",
+        metavar="LIST",
+        help="compare strategies on the labels at hand and ask for nothing: random,margin,…",
     )
     group.add_argument("--plan", action="store_true", help="show what would be trained, and train nothing")
     return _with_fields(parser)
@@ -279,6 +341,9 @@ def _with_fields(parser: Parser) -> Parser:
     for action in [one for one in parser.field_flags if one.dest in SETTLED]:
         del parser.field_flags[action]
         action.help = argparse.SUPPRESS
+    for action in parser.field_flags:
+        if action.dest in LISTED:  # one of each here
+            parser.field_flags[action] = fields()[action.dest].help
     parser.fallback = override(own_pool((1, 28, 28)), {"strategy": STRATEGY})
     add_lab_flags(parser)
     return parser

@@ -68,7 +68,7 @@ class Expectation:
         if not alike:
             return f"{begun}, and better than each of the others."
         if len(alike) == len(self.strategies) - 1:
-            return f"Which is best cannot be told from {self.num_tested} labels: {begun}, within what chance does."
+            return f"Which is best cannot be told from {self.num_tested} labels. {begun}."
         return f"{begun}; that it is better than {', '.join(alike)} cannot be told from {self.num_tested} labels."
 
     def _beside(self, row: int, best: int) -> tuple[str, str]:

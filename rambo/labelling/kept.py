@@ -72,10 +72,18 @@ def write_kept(home: Home, kept: Kept) -> None:
 
 def check_same_pool(kept: Kept, dataset: Dataset) -> None:
     """Raise `InvalidInput` where the images are not those that the selection began with."""
+    now = f"{len(dataset.labels)} of shape {'x'.join(map(str, dataset.input_shape))}"
     require(
         kept.pool == dataset.image_digest,
-        f"--name {kept.name} must go on with the images that it began with, got others; give these another --name.",
+        f"--name {kept.name} must go on with the images that it began with, got {now} that are others; give the same "
+        "pool and --data.image_size as before, or another --name.",
     )
+
+
+def of_same_pool(home: Home, kept: Kept) -> list[str]:
+    """Other selections of the home that are of the same images."""
+    others = (read_kept(home, name) for name in home.folders("selections") if name != kept.name)
+    return [one.name for one in others if one is not None and one.pool == kept.pool]
 
 
 def labels_digest(dataset: Dataset) -> str:

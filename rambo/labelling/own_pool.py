@@ -11,6 +11,7 @@ from rambo.arrays import Indices
 from rambo.config import Config, fitting_sizes
 from rambo.data.dataset import Dataset, dataset_of
 from rambo.data.folders import read_pictures
+from rambo.data.labels_file import listed
 from rambo.data.npz import read_npz
 from rambo.errors import require
 from rambo.fields import Value, override
@@ -20,6 +21,18 @@ from rambo.strategies.facts import FACTS
 
 STRATEGY = "scout_margin"
 """The default: the best on real MNIST where S_val's labels are at hand anyway (docs/results.md)."""
+
+NEUTRAL: dict[str, Value] = {
+    "data.label_noise": 0.0,
+    "data.imbalance_classes": 0.0,
+    "data.imbalance_fraction": 0.0,
+    "data.stratified": False,
+    "acquisition.rounds": 1,
+}
+"""What studies change about data, whatever a preset or a file says."""
+
+LARGEST_SIDE = 4096
+"""Pixels that images are resized to, at most."""
 
 USUAL_BATCHES = 10
 """Batches that B is picked in, about, by a strategy that picks in batches."""
@@ -84,12 +97,18 @@ def configuration(dataset: Dataset, base: Config | None, fields: dict[str, Value
     """What is run: `fields` over `base`, and what the pool fixes by itself; b fits B where nothing else is said."""
     known = len(dataset.labelled)
     fixed: dict[str, Value] = {
+        **NEUTRAL,
         "data.num_seed_labels": known - validation,
         "data.num_validation": validation,
         "data.num_test": 0,
     }
     base = base or own_pool(dataset.input_shape)
     budget, strategy = int(fields.get("acquisition.budget", base.acquisition.budget)), fields.get("strategy", STRATEGY)
+    judged = FACTS.get(str(strategy))
+    require(
+        judged is None or not judged.for_study,
+        f"--strategy must choose without the labels that it asks for, got {strategy}, which is for studies alone.",
+    )
     if "acquisition.batch_size" not in fields and strategy in FACTS:
         starts = (2 * dataset.num_classes, 1) if FACTS[str(strategy)].learns_utility else (None,)
         found = (fitting_sizes(budget, known - validation, least_start=least) for least in starts)
@@ -108,7 +127,21 @@ def name_of(dataset: Dataset, index: int) -> str:
     return dataset.files[index] if dataset.files else str(index)
 
 
-def places_of(dataset: Dataset, names: Sequence[str]) -> Indices:
-    """The images that `names` name, as far as they are there."""
-    there = {name_of(dataset, index): index for index in range(len(dataset.labels))}
-    return np.array([there[name] for name in names if name in there], dtype=np.int64)
+def validation_of(dataset: Dataset, names: Sequence[str]) -> Indices:
+    """The images of S_val by name; raises `InvalidInput` where they are not all there with their labels."""
+    there = {name_of(dataset, index): index for index in dataset.labelled.tolist()}
+    missing = [name for name in names if name not in there]
+    require(
+        not missing,
+        f"Labels must name all {len(names)} validation images of the first round, got none of {listed(missing)}; give "
+        "the earlier labels as well.",
+    )
+    return np.array([there[name] for name in names], dtype=np.int64)
+
+
+def check_apart(sources: Sources, home: str) -> None:
+    """Raise `InvalidInput` where the home lies in the pool, which its pictures would then be part of."""
+    kind, _, path = sources.source.partition(":")
+    if kind == "images" and "://" not in home:
+        inside = path_of(home, "--home").resolve().is_relative_to(Path(path))
+        require(not inside, f"--home must lie outside the pool {path}, got {home}; give another --home.")

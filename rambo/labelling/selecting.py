@@ -1,7 +1,10 @@
 """Ask once: which images of a pool of one's own to label next, and how good f is now."""
 
+import csv
+import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +12,7 @@ from scipy.stats import norm
 
 from rambo.data.dataset import Dataset
 from rambo.drawing import drawing
+from rambo.errors import require
 from rambo.experiment import Choice, Lab, choose
 from rambo.figures import contact_sheet
 from rambo.formats import csv_bytes, json_bytes
@@ -53,17 +57,30 @@ class Share:
         )
 
 
-def ask(prepared: Prepared, lab: Lab, folder: str, labels: bytes) -> tuple[str, ...]:
+def ask(prepared: Prepared, lab: Lab, folder: str, labels: bytes, remember: Callable[[tuple[str, ...]], None]) -> None:
     """Choose, and leave in `folder` what to label, the labels so far, a contact sheet and what f is worth now.
 
-    Returns the names of the images asked for, in order.
+    `remember` is told the names of the images, in order, before anybody can see and label them.
     """
     lab.home.write(f"{folder}/labels.csv", labels)
     choice, dataset = choose(prepared, lab, folder), prepared.dataset
-    lab.home.write(f"{folder}/{ASKED}", to_label(choice, dataset))
+    remember(tuple(name_of(dataset, index) for index in choice.selection.indices.tolist()))
+    if not lab.home.read(f"{folder}/{ASKED}"):
+        lab.home.write(f"{folder}/{ASKED}", to_label(choice, dataset))
     _draw(choice, dataset, lab, folder)
     lab.home.write(f"{folder}/{ANSWER}", json_bytes(_result(choice, prepared)))
-    return tuple(name_of(dataset, index) for index in choice.selection.indices.tolist())
+
+
+def refuse_filled_in(home: Home, folder: str) -> None:
+    """Raise `InvalidInput` where somebody has labelled what lies in the folder of a round that is not known."""
+    content = home.read(f"{folder}/{ASKED}")
+    rows = csv.DictReader(io.StringIO((content or b"").decode(), newline=""))
+    require(
+        not any(row.get("label") for row in rows),
+        f"{home.path(folder)} must hold no labels that a new round would replace, got some in {ASKED}; move that file "
+        "away and give it with --labels.",
+    )
+    home.remove(f"{folder}/{ASKED}")
 
 
 def to_label(choice: Choice, dataset: Dataset) -> bytes:

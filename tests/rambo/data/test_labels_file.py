@@ -40,6 +40,29 @@ def test_files_with_two_labels_are_named_with_both(tmp_path):
         read_labels([path])
 
 
+def test_one_file_that_is_written_in_two_ways_has_one_label(tmp_path):
+    with pytest.raises(InvalidInput, match=r"must have one label, got several for a\.png \(cat and dog\)"):
+        named_of(["a.png"], {"a.png": "cat", "./a.png": "dog"}, tmp_path)
+
+
+def test_names_that_look_alike_are_told_apart_and_odd_ones_are_found(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Ü.png") for form in ("NFC", "NFD"))
+    files = [composed, apart, " lead.png", "a\\b.png", "caf\udce9.png"]
+    given = {composed: "1", apart: "2", " lead.png": "3", "a\\b.png": "4", "caf\\udce9.png": "5"}
+    assert named_of(files, given, tmp_path) == dict(zip(files, "12345", strict=True))
+
+
+def test_rows_of_separators_alone_and_empty_lines_are_passed_over(tmp_path):
+    path = write(tmp_path / "labels.csv", "\n\nfile;label;a,b,c,d\n\na.png;cat;\n;;\n")
+    assert read_labels([path]) == {"a.png": "cat"}
+
+
+def test_a_quotation_mark_that_is_never_closed_is_one_sentence(tmp_path):
+    path = write(tmp_path / "labels.csv", 'file,label\n"a.png,cat\n' + "b.png,dog\n" * 20_000)
+    with pytest.raises(InvalidInput, match="look for a quotation mark that is never closed"):
+        read_labels([path])
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

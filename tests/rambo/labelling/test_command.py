@@ -59,7 +59,7 @@ def test_the_way_from_a_pool_to_predictions(shared_pool, tmp_path, capsys):
     words = ["train", "--pool", str(pool.folder), "--labels", str(pool.labels), str(filled), "--name=own"]
     main([*words, f"--home={home}", "--quiet"])
     made = Path(capsys.readouterr().out.splitlines()[-1])
-    target = tmp_path / "out/predictions.csv"
+    target = tmp_path / "predictions.csv"
     main(["predict", f"--classifier={made}", f"--pool={pool.folder}", f"--to={target}", "--quiet"])
     predicted = {row["file"]: row["label"] for row in rows_of(target)}
     assert set(predicted) == set(pool.truth)
@@ -147,6 +147,8 @@ def test_strategies_are_compared_on_the_labels_at_hand(shared_pool, tmp_path, ca
     told = capsys.readouterr().out.replace("\n", " ")
     assert "judged on all 100 in 5 folds" in told
     assert "cannot be told" in told or "better than" in told
+    assert "Nothing is asked for yet" in told
+    assert not (tmp_path / "home/selections").exists()
 
 
 def test_a_pool_of_arrays_says_which_rows(tmp_path, capsys):
@@ -197,6 +199,11 @@ def test_other_strategies_answer_too(shared_pool, tmp_path, capsys, strategy):
         ),
         (lambda pool: {"more": ["--compare=random,guess"]}, r"--compare must name strategies among .*, got guess"),
         (lambda pool: {"labels": [Path("none.csv")]}, r"--labels must be a CSV file that can be read, got none\.csv"),
+        (lambda pool: {"more": ["--strategy=oracle"]}, r"must choose without the labels that it asks for, got oracle"),
+        (lambda pool: {"more": ["--data.image_size=-4"]}, r"--data.image_size must be a whole number from 0 to 4096"),
+        (lambda pool: {"more": ["--data.num_test=5"]}, r"--data.num_test must be left to the pool, its labels"),
+        (lambda pool: {"more": ["--name=../x"]}, r"--name must be letters, digits, .*, got '../x'"),
+        (lambda pool: {"more": [f"--home={pool.folder}/runs"]}, r"--home must lie outside the pool"),
     ],
 )
 def test_bad_flags_are_one_sentence_before_anything_is_trained(shared_pool, tmp_path, change, sentence):
@@ -239,8 +246,98 @@ def test_a_pool_that_is_labelled_throughout_and_labels_of_another_are_refused(sh
     other = tmp_path / "pool"
     shutil.copytree(shared_pool.folder, other)
     Image.new("L", (8, 8), 7).save(other / "more.png")
-    with pytest.raises(InvalidInput, match=r"--name own must go on with the images that it began with, got others"):
+    with pytest.raises(InvalidInput, match=r"--name own must go on with the images that it began with, got .* that are others"):
         select(type(shared_pool)(other, shared_pool.labels, {}), tmp_path / "home")
+
+
+def test_a_classifier_is_trained_of_a_pool_that_is_labelled_throughout(shared_pool, tmp_path, capsys):
+    every = tmp_path / "every.csv"
+    every.write_text("\n".join(["file,label", *(f"{file},{label}" for file, label in shared_pool.truth.items())]))
+    words = ["train", "--pool", str(shared_pool.folder), "--labels", str(every), f"--home={tmp_path}/home", "--quiet"]
+    main([*words, "--training.max_epochs=2"])
+    about = json.loads((Path(capsys.readouterr().out.splitlines()[-1]) / "classifier.json").read_text())
+    assert (about["num_labels"], about["num_validation"]) == (240, 48)
+
+
+def test_what_somebody_has_filled_in_is_never_replaced(shared_pool, tmp_path):
+    home = tmp_path / "home"
+    select(shared_pool, home)
+    asked = home / "selections/own/1/to_label.csv"
+    filled = shared_pool.label(asked, tmp_path / "filled.csv").read_bytes()
+    asked.write_bytes(filled)
+    (home / "selections/own/1/result.json").unlink()
+    select(shared_pool, home)
+    assert asked.read_bytes() == filled
+    (home / "selections/own/selection.json").unlink()
+    with pytest.raises(InvalidInput, match=r"must hold no labels that a new round would replace, got some in to_label"):
+        select(shared_pool, home)
+    assert asked.read_bytes() == filled
+
+
+def test_a_file_that_is_gone_from_a_round_is_made_again(shared_pool, tmp_path):
+    home = tmp_path / "home"
+    select(shared_pool, home)
+    asked = home / "selections/own/1/to_label.csv"
+    before = asked.read_bytes()
+    asked.unlink()
+    select(shared_pool, home)
+    assert asked.read_bytes() == before
+
+
+def test_one_command_at_a_time_works_on_a_selection(shared_pool, tmp_path):
+    home = tmp_path / "home"
+    with (
+        Home(home).lock("selections/own/lock", "held"),
+        pytest.raises(InvalidInput, match=r"on which no other command works, got own; wait for it to end"),
+    ):
+        select(shared_pool, home)
+
+
+def test_validation_images_need_their_labels_in_every_round(shared_pool, tmp_path):
+    home = tmp_path / "home"
+    select(shared_pool, home)
+    lines = shared_pool.labels.read_text().splitlines()
+    known = read_kept(Home(home), "own").validation
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("\n".join(line for line in lines if line.split(";")[0] != known[3]) + "\n")
+    with pytest.raises(
+        InvalidInput, match=rf"must name all 20 validation .*, got none of {known[3]}; give the earlier"
+    ):
+        select(shared_pool, home, labels=[fewer])
+
+
+def test_another_name_says_that_validation_is_drawn_anew(shared_pool, tmp_path, capsys):
+    home = tmp_path / "home"
+    select(shared_pool, home)
+    words = ["train", "--pool", str(shared_pool.folder), "--labels", str(shared_pool.labels), "--name=flowers"]
+    main([*words, f"--home={home}", "--quiet", "--training.max_epochs=2"])
+    assert "own has validation images of this pool already; flowers draws its own" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
+
+
+def test_a_preset_s_scenarios_leave_a_pool_of_one_s_own_alone(shared_pool, tmp_path):
+    (tmp_path / "noise.json").write_text('{"data.label_noise": 0.5, "acquisition.rounds": 2, "data.stratified": true}')
+    select(
+        shared_pool, tmp_path / "home", f"--config={tmp_path}/noise.json", "--strategy=random", "--preset=quickstart"
+    )
+    kept = json.loads((tmp_path / "home/selections/own/1/config.json").read_text())
+    assert (kept["data"]["label_noise"], kept["acquisition"]["rounds"]) == (0.0, 1)
+    assert len(read_kept(Home(tmp_path / "home"), "own").rounds[0].asked) == 20
+
+
+def test_predictions_replace_predictions_alone(shared_pool, made, tmp_path):
+    target = tmp_path / "mine.csv"
+    target.write_text("file,label\na,b\n")
+    words = ["predict", f"--classifier={made}", f"--pool={shared_pool.folder}", "--quiet"]
+    for wrong in (target, tmp_path, tmp_path / "none/out.csv"):
+        with pytest.raises(
+            InvalidInput, match=r"--to must name a new file in a folder that exists, or earlier predictions"
+        ):
+            main([*words, f"--to={wrong}"])
+    assert target.read_text() == "file,label\na,b\n"
+    for _ in range(2):
+        main([*words, f"--to={tmp_path}/out.csv"])
 
 
 def test_broken_images_are_listed_together(shared_pool, tmp_path):

@@ -60,6 +60,6 @@ def test_what_cannot_be_told_is_said():
         clear.sentence() == "x does best here, +40.00 points above buying nothing, and better than each of the others."
     )
     alike = expectation([[0.9, 0.7, 0.9, 0.7, 0.8], [0.7, 0.9, 0.7, 0.9, 0.79]])
-    assert alike.sentence().startswith("Which is best cannot be told from 100 labels: x does best here")
+    assert alike.sentence().startswith("Which is best cannot be told from 100 labels. x does best here")
     mixed = expectation([[0.9, 0.7, 0.9, 0.7, 0.8], [0.7, 0.9, 0.7, 0.9, 0.79], [0.3, 0.1, 0.3, 0.1, 0.2]])
     assert mixed.sentence().endswith("that it is better than y cannot be told from 100 labels.")

@@ -13,7 +13,7 @@ from rambo.labelling.own_pool import (
     configuration,
     name_of,
     num_validation,
-    places_of,
+    validation_of,
     with_validation,
 )
 from rambo.preparation import prepare_with
@@ -101,5 +101,5 @@ def test_a_class_with_a_single_label_is_named():
 
 
 def test_images_are_found_by_file_or_by_place():
-    assert places_of(pool(), ["7", "3"]).tolist() == [7, 3]
+    assert validation_of(pool(), ["7", "3"]).tolist() == [7, 3]
     assert name_of(pool(), 7) == "7"
