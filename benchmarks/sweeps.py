@@ -3,6 +3,7 @@
 python -m benchmarks sweeps
 python -m benchmarks sweeps --scale --cells 2000
 python -m benchmarks sweeps --chaos --kills 20 --seed 0
+python -m benchmarks sweeps --nodes
 
 Scale: cells that take a moment each (random selection of embedded digits, one epoch). Chaos: a sweep on three nodes of
 this machine with an MLflow server, whose driver, workers, nodes and server are killed in turn, drawn from a seed; its
@@ -74,15 +75,20 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--scale", action="store_true", help="this alone")
     parser.add_argument("--chaos", action="store_true", help="this alone")
+    parser.add_argument(
+        "--nodes", action="store_true", help="208 cells; a node, the head and the driver, in this order"
+    )
     parser.add_argument("--cells", type=int, default=2000, help="of the first (default %(default)s)")
     parser.add_argument("--kills", type=int, default=20, help="in the second (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the kills (default %(default)s)")
     options = parser.parse_args(arguments)
     found: dict[str, object] = {}
-    if options.scale or not options.chaos:
+    if options.scale or not (options.chaos or options.nodes):
         found["scale"] = scale(options.cells)
-    if options.chaos or not options.scale:
+    if options.chaos or not (options.scale or options.nodes):
         found["chaos"] = chaos(options.kills, options.seed)
+    if options.nodes:
+        found["nodes"] = chaos(3, options.seed, victims=("node", "head", "driver"), seeds=13)
     keep("sweeps", found)
 
 
@@ -167,14 +173,10 @@ class Site:
         self._environment = {**own, "HOME": str(folder), "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
         self._folder, self._path = folder, path
         self.home = folder / "home"
-        nodes = [sys.executable, "-c", NODES]
-        self._nodes = subprocess.Popen(
-            nodes, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
-        )
+        self._nodes = self._start_nodes()
         self._port = free_port()
         self._server = self._start_server()
         self._environment |= {
-            "RAY_ADDRESS": self._answer(),
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self._port}",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         }
@@ -208,6 +210,14 @@ class Site:
         self._nodes.stdin.flush()
         self._answer()
 
+    def lose_head(self) -> None:
+        """Kill it with the nodes that it has; another cluster is started, and the command given again."""
+        kill_tree(self._nodes.pid)
+        self._nodes = self._start_nodes()
+        with suppress(subprocess.TimeoutExpired):
+            self.driver.wait(60)  # it notices, and says so
+        self.lose_driver()
+
     def lose_server(self) -> None:
         """Kill MLflow, and start it again after a while."""
         kill_tree(self._server.pid)
@@ -223,6 +233,13 @@ class Site:
         """All that is left."""
         for process in (self.driver, self._server, self._nodes):
             kill_tree(process.pid)
+
+    def _start_nodes(self) -> "subprocess.Popen[str]":
+        own = {name: value for name, value in self._environment.items() if name != "RAY_ADDRESS"}
+        nodes = [sys.executable, "-c", NODES]
+        self._nodes = subprocess.Popen(nodes, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
+        self._environment["RAY_ADDRESS"] = self._answer()
+        return self._nodes
 
     def _start_server(self) -> "subprocess.Popen[bytes]":
         words = ["-m", "mlflow", "server", "--port", str(self._port), "--workers", "1"]
@@ -254,20 +271,21 @@ def kill_tree(pid: int) -> None:
                 process.send_signal(signal.SIGKILL)
 
 
-def chaos(kills: int, seed: int) -> dict[str, object]:
-    """Kill something every few seconds; what it comes to beside an undisturbed run."""
+def chaos(kills: int, seed: int, *, victims: Sequence[str] = (), seeds: int = 20) -> dict[str, object]:
+    """Kill something every few seconds, `victims` in their order or drawn; what it comes to beside an undisturbed run."""
     generator, log = numpy_generator(seed, "chaos"), []
     with tempfile.TemporaryDirectory(prefix="c") as name:
         folder = Path(name)
-        path = write_sweep(folder, seeds=20, budgets=[20, 40, 60, 80], studies=("first", "second"))
+        path = write_sweep(folder, seeds=seeds, budgets=[20, 40, 60, 80], studies=("first", "second"))
         calm = folder / "calm"
         subprocess.run(command("apply", str(path), calm), check=True, stdout=subprocess.DEVNULL)
         site, start = Site(folder, path), time.monotonic()
         try:
             lose = (site.lose_driver, site.lose_worker, site.lose_node, site.lose_server)
+            ordered = [getattr(site, f"lose_{name}") for name in victims]
             for place in range(kills):
                 time.sleep(float(generator.uniform(2.0, 8.0)))
-                victim = lose[int(generator.integers(len(lose)))]
+                victim = ordered[place] if ordered else lose[int(generator.integers(len(lose)))]
                 log.append(f"{time.monotonic() - start:6.1f} s  {victim.__name__[5:]}")
                 print(f"{place + 1:3d}  {log[-1]}", flush=True)
                 victim()

@@ -246,7 +246,9 @@ def test_a_pool_that_is_labelled_throughout_and_labels_of_another_are_refused(sh
     other = tmp_path / "pool"
     shutil.copytree(shared_pool.folder, other)
     Image.new("L", (8, 8), 7).save(other / "more.png")
-    with pytest.raises(InvalidInput, match=r"--name own must go on with the images that it began with, got .* that are others"):
+    with pytest.raises(
+        InvalidInput, match=r"--name own must go on with the images that it began with, got .* that are others"
+    ):
         select(type(shared_pool)(other, shared_pool.labels, {}), tmp_path / "home")
 
 

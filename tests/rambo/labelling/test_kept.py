@@ -49,5 +49,7 @@ def test_labels_count_by_who_has_which():
 def test_other_images_are_another_pool():
     kept = fresh("own", dataset([0, 1, -1]), ["0"])
     check_same_pool(kept, dataset([0, 1, 1]))
-    with pytest.raises(InvalidInput, match=r"--name own must go on with the images that it began with, got .* that are others"):
+    with pytest.raises(
+        InvalidInput, match=r"--name own must go on with the images that it began with, got .* that are others"
+    ):
         check_same_pool(kept, dataset([0, 1, -1], value=3))
