@@ -12,7 +12,9 @@ from ablations.deep.command import add_depth, verify_deeply
 from ablations.export import export_differences, exported, read_folder, write_export
 from ablations.factors import Grid
 from ablations.paper.asked import add_recipe_flags, asked_studies, read_grid
-from ablations.paper.recipes import names
+from ablations.paper.listing import recipes_table
+from ablations.paper.recipes import SIZED, names
+from ablations.paper.validation_sizes import run_sizes
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
 from ablations.run import (
@@ -77,7 +79,8 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m ablations", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
-    _add(commands, "list", "the studies of a home, how far they are and what they have cost", reporting=False)
+    listing = _add(commands, "list", "the studies of a home, how far they are and what they cost", reporting=False)
+    listing.add_argument("--recipes", action="store_true", help="the paper's tables and figures instead, by name")
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
     verifying = _add(commands, "verify", "recompute everything and say what differs", reporting=True)
@@ -102,6 +105,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_command_run(options: argparse.Namespace) -> None:
     """ablations run."""
+    if options.recipe in SIZED:
+        terminal.show(*run_sizes(options, Progress(quiet=options.quiet)))
+        return
     failed = [_run_one(one) for one in asked_studies(options)]
     if any(failed):
         sys.exit(1)
@@ -144,7 +150,8 @@ def _run_one(options: argparse.Namespace) -> bool:
 
 def run_command_list(options: argparse.Namespace) -> None:
     """ablations list."""
-    terminal.show(list_table(Home(options.home)))
+    home = Home(options.home)
+    terminal.show(recipes_table(home) if options.recipes else list_table(home))
 
 
 def run_command_status(options: argparse.Namespace) -> None:

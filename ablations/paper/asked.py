@@ -1,11 +1,11 @@
 """Which studies `--recipe` asks for, and which file each data set comes from."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 
 from ablations.factors import Factor, Grid, make_grid, merged, parse_factor, switches
-from ablations.paper.recipes import PAPER_SEEDS, Recipe, names, recipe, studies
+from ablations.paper.recipes import PAPER_SEEDS, SIZED, Recipe, names, recipe, studies
 from rambo.cli import read_configs
 from rambo.errors import require
 from rambo.fields import Value
@@ -42,13 +42,20 @@ def chosen_recipes(name: str, sources: Mapping[str, str]) -> dict[str, Recipe]:
     Raises `InvalidInput` for a name that is none, and for a data set that is in none of its studies.
     """
     found = studies(name)
-    there = {one.data for one in found.values()}
-    unknown = [one for one in sources if one not in there]
-    require(
-        not unknown,
-        f"--source must name data sets of {name}, {', '.join(sorted(there))}, got {', '.join(unknown)}; take it out.",
-    )
+    _check_there(name, sources, {one.data for one in found.values()})
     return {key: one for key, one in found.items() if not sources or one.data in sources}
+
+
+def asked_data(options: argparse.Namespace) -> dict[str, str]:
+    """The sources of a name that needs no trial, by data set: those that --source names, else all."""
+    sources, there = parse_sources(options.source), SIZED[options.recipe]
+    given = getattr(options, SOURCE)
+    require(
+        not (given and (sources or len(there) > 1)),
+        f"--data.source must be for one data set, got {options.recipe}; use --source NAME=SOURCE.",
+    )
+    _check_there(options.recipe, sources, there)
+    return {data: sources.get(data, given or data) for data in there if not sources or data in sources}
 
 
 def asked_studies(options: argparse.Namespace) -> list[argparse.Namespace]:
@@ -88,6 +95,14 @@ def read_grid(options: argparse.Namespace) -> Grid:
     )
     listed = [name for name in (controls if controls is not None else ",".join(CONTROLS)).split(",") if name != "none"]
     return make_grid(configs[0], factors or switches(), controls=listed, seeds=seeds, design=options.design)
+
+
+def _check_there(name: str, sources: Mapping[str, str], there: Collection[str]) -> None:
+    unknown = [one for one in sources if one not in there]
+    require(
+        not unknown,
+        f"--source must name data sets of {name}, {', '.join(sorted(there))}, got {', '.join(unknown)}; take it out.",
+    )
 
 
 def _with_sources(options: argparse.Namespace, sources: Mapping[str, str]) -> argparse.Namespace:

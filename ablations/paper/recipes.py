@@ -132,6 +132,10 @@ RECIPES: dict[str, Recipe] = dict([*_tables(), *_figure2(), *_figure3(), *_suppl
 """Every study by name."""
 
 
+SIZED = {"table2": tuple(DATA), "fig3a": ("cifar10",)}
+"""Those that need no trial (`ablations.paper.validation_sizes`), with their data sets."""
+
+
 def recipe(name: str) -> Recipe:
     """The recipe called `name`; raises `InvalidInput` with those there are."""
     require(name in RECIPES, f"--recipe must be one of {', '.join(names())}; got {name}.")
@@ -140,7 +144,7 @@ def recipe(name: str) -> Recipe:
 
 def names() -> list[str]:
     """One name a table or figure: `table1`, `fig4` and so on."""
-    return list(dict.fromkeys(name.partition("-")[0] for name in RECIPES))
+    return list(dict.fromkeys(name.partition("-")[0] for name in (*RECIPES, *SIZED)))
 
 
 def studies(name: str) -> dict[str, Recipe]:
