@@ -5,13 +5,17 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from textwrap import fill
 from typing import NoReturn
 
 from ablations.deep.command import add_depth, verify_deeply
 from ablations.export import export_differences, exported, read_folder, write_export
-from ablations.factors import Grid, make_grid, merged, parse_factor, switches
+from ablations.factors import Grid
+from ablations.paper.asked import add_recipe_flags, asked_studies, read_grid
+from ablations.paper.listing import recipes_table
+from ablations.paper.recipes import SIZED, names
+from ablations.paper.validation_sizes import run_sizes
 from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
-from ablations.recipes import PAPER_SEEDS, RECIPES, recipe
 from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
 from ablations.run import (
     Again,
@@ -42,7 +46,6 @@ from rambo.cli import (
     parse,
     parse_seeds,
     port,
-    read_configs,
     run_command,
     run_script,
 )
@@ -60,7 +63,8 @@ Run every cell of a study with every seed, and say which factor changes the accu
   python -m ablations run --recipe table4 --data.source npz:images.npz --plan
 
 Without --factor the three switches are studied: bilevel, OT and RankNet, each off and on. Any field of the
-configuration can be a factor. Recipes are the paper's tables: {", ".join(RECIPES)}.
+configuration can be a factor. Recipes are the paper's tables and figures:
+{fill(", ".join(names()), 116)}; one of several data sets is a study of each.
 The same command again finishes what is missing; a level, a seed or a factor more runs only what is new.
 With --retune N every cell gets a search of N trials on other seeds before it is compared again, as NAME-retuned: a
 component is judged beside what the rest can do when tuned without it. --retune-searches 2 searches twice, each time on
@@ -75,7 +79,8 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m ablations", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
-    _add(commands, "list", "the studies of a home, how far they are and what they have cost", reporting=False)
+    listing = _add(commands, "list", "the studies of a home, how far they are and what they cost", reporting=False)
+    listing.add_argument("--recipes", action="store_true", help="the paper's tables and figures instead, by name")
     _add(commands, "status", "what is done, missing and failed", reporting=False)
     _add(commands, "report", "tables and figures from the trial folders", reporting=True)
     verifying = _add(commands, "verify", "recompute everything and say what differs", reporting=True)
@@ -100,6 +105,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def run_command_run(options: argparse.Namespace) -> None:
     """ablations run."""
+    if options.recipe in SIZED:
+        terminal.show(*run_sizes(options, Progress(quiet=options.quiet)))
+        return
+    failed = [_run_one(one) for one in asked_studies(options)]
+    if any(failed):
+        sys.exit(1)
+
+
+def _run_one(options: argparse.Namespace) -> bool:
+    """Whether a trial of the study has failed."""
     found = scaled(read_grid(options), options.scale)
     grid, name = found.grid, named(options.study or options.recipe or options.preset or "study", options.scale)
     progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
@@ -108,6 +123,8 @@ def run_command_run(options: argparse.Namespace) -> None:
     with progress.doing("reading data and drawing splits"):
         prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
+    if options.scale == "full":
+        plan = replace(plan, recipe=options.recipe)
     place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
     retuning, spending = read_retuning(options), read_spending(options)
@@ -117,7 +134,7 @@ def run_command_run(options: argparse.Namespace) -> None:
         terminal.show(plan_text(plan, prepared, place, reporting.margin, progress))
         if searches:
             terminal.show(retune_text(searches, place))
-        return
+        return False
     ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
     if searches and ended.over is None:
         fixed = ended
@@ -128,12 +145,13 @@ def run_command_run(options: argparse.Namespace) -> None:
         unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
         num_run = fixed.num_run + ended.num_run
         ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
-    show(ended, home)
+    return show(ended, home)
 
 
 def run_command_list(options: argparse.Namespace) -> None:
     """ablations list."""
-    terminal.show(list_table(Home(options.home)))
+    home = Home(options.home)
+    terminal.show(recipes_table(home) if options.recipes else list_table(home))
 
 
 def run_command_status(options: argparse.Namespace) -> None:
@@ -216,27 +234,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def read_grid(options: argparse.Namespace) -> Grid:
-    """The grid that the flags ask for; a recipe stands below them."""
-    controls, factors = options.controls, [parse_factor(text) for text in options.factor]
-    if options.recipe is not None:
-        chosen = recipe(options.recipe)
-        options.preset = options.preset or (chosen.preset if options.config is None else None)
-        for field, value in chosen.fields.items():
-            if getattr(options, field) is None:
-                setattr(options, field, value)
-        factors = merged(list(chosen.factors), factors)
-        controls = ",".join(chosen.controls) if controls is None else controls
-        options.seed = options.seed or PAPER_SEEDS
-    configs = read_configs(options)
-    seeds = [config.seed for config in configs]
-    require(
-        len(set(seeds)) == len(seeds), "--strategy must name one strategy here, got several; use --factor strategy=…"
-    )
-    names = [name for name in (controls if controls is not None else ",".join(CONTROLS)).split(",") if name != "none"]
-    return make_grid(configs[0], factors or switches(), controls=names, seeds=seeds, design=options.design)
-
-
 def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:
     """Every trial with its data and splits, checked before anything runs."""
     return {(cell.name, seed): prepare(config, options.data_dir) for cell, seed, config in grid.trials()}
@@ -269,8 +266,8 @@ def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Report
     return Reporting(options.margin / 100, options.allow_mixed, reason)
 
 
-def show(ended: Ended, home: Home) -> None:
-    """Two tables, what they come to, and where to look."""
+def show(ended: Ended, home: Home) -> bool:
+    """Two tables, what they come to, and where to look; whether a trial has failed."""
     study = ended.study
     terminal.show(*concluded(study, home))
     if ended.unpublished is not None:
@@ -282,8 +279,7 @@ def show(ended: Ended, home: Home) -> None:
     for line in where_to_look(named, ended.pages):  # commands and addresses stay whole
         print(line)
     print(named.path("report.html"))
-    if study.failures or (study.fixed is not None and study.fixed.failures):
-        sys.exit(1)
+    return bool(study.failures or (study.fixed is not None and study.fixed.failures))
 
 
 def concluded(study: Study, home: Home) -> list[terminal.Table | str]:
@@ -303,7 +299,7 @@ def _add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
         allow_abbrev=False,
     )
     group = running.add_argument_group("what to compare")
-    group.add_argument("--recipe", metavar="NAME", help=f"a table of the paper: {', '.join(RECIPES)}")
+    add_recipe_flags(group)
     group.add_argument(
         "--factor", action="append", default=[], metavar="FIELD=LEVEL,LEVEL", help="may be given several times"
     )

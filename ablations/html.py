@@ -7,6 +7,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ablations.comparison.pages import FIGURES as COMPARED
 from ablations.comparison.pages import Comparison
+from ablations.comparison.views import View
 from ablations.made import made_lines
 from ablations.margin import margin_text
 from ablations.sentences import metric_text, provenance, sentences
@@ -79,6 +80,11 @@ img { max-width: 100%; }
 <h2>Cells</h2>
 {{ show(cells) }}
 <p class="note">{{ caption }}</p>
+{% if paper %}
+<h2>{{ paper.title }}</h2>
+{{ show(paper.table) }}
+<p class="note">{{ paper.note }}</p>
+{% endif %}
 {% if both %}
 <h2>Beside the same cells at fixed settings</h2>
 {% for table in both %}{{ show(table) }}
@@ -125,11 +131,12 @@ def page(
     figures: Mapping[str, bytes],
     fixed: Analysis | None,
     compared: Comparison | None = None,
+    paper: View | None = None,
 ) -> bytes:
     """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures that there are.
 
     `fixed`: of the study whose cells this one has retuned, to stand beside it; `compared`: its strategies, where it
-    compares some.
+    compares some; `paper`: what the paper prints of it.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = environment.from_string(TEMPLATE).render(
@@ -137,6 +144,7 @@ def page(
         marks=analysis.marks,
         cells=cell_table(analysis.study),
         caption=caption(analysis.study),
+        paper=paper,
         both=() if fixed is None else both_tables(fixed, analysis),
         both_caption=both_caption(analysis.study),
         sentences=[sentence for sentence in sentences(analysis, other) if sentence not in analysis.marks],

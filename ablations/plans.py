@@ -45,6 +45,8 @@ class StudyPlan:
     """Of equivalence, set when the study was planned; None in plans from before they had one."""
     sweep: str | None = None
     """The sweep that has made the study, and may take cells out of it again."""
+    recipe: str | None = None
+    """The table or figure of the paper that it is, at the paper's scale."""
 
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
@@ -54,6 +56,7 @@ class StudyPlan:
                 "study": self.name,
                 **retuned,
                 **({} if self.sweep is None else {"sweep": self.sweep}),
+                **({} if self.recipe is None else {"recipe": self.recipe}),
                 "design": grid.design,
                 "factors": [{"field": factor.name, "levels": list(factor.levels)} for factor in grid.factors],
                 "cells": [_described(cell) for cell in grid.cells],
@@ -85,7 +88,7 @@ class StudyPlan:
         )
         folders = {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]}
         margin = Margin(**read["margin"]) if "margin" in read else None
-        return cls(read["study"], grid, folders, read.get("retunes"), margin, read.get("sweep"))
+        return cls(read["study"], grid, folders, read.get("retunes"), margin, read.get("sweep"), read.get("recipe"))
 
     def check_extends(self, old: "StudyPlan") -> None:
         """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
@@ -161,7 +164,8 @@ def with_margin(plan: StudyPlan, home: Home, value: float, reason: str | None) -
     for name in (plan.name, plan.fixed):
         old = None if name is None else read_plan(home, name)
         if old is not None:
-            return replace(plan, margin=old.margin, sweep=plan.sweep or old.sweep)
+            known = old.recipe if name == plan.name else None
+            return replace(plan, margin=old.margin, sweep=plan.sweep or old.sweep, recipe=plan.recipe or known)
     finished = sum(read_result(home, folder) is not None for folder in set(plan.folders.values()))
     today = datetime.now(UTC).date().isoformat()
     return replace(plan, margin=Margin(value, reason_for(value, reason), today, finished))
@@ -186,7 +190,8 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
         elif (failure := read_failure(home, folder)) is not None:
             failures[key] = failure.reason
     fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
-    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin, _effort(list(made.values())))
+    effort = _effort(list(made.values()))
+    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin, effort, plan.recipe)
 
 
 def _effort(made: Sequence[Made]) -> Effort | None:

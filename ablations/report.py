@@ -12,6 +12,8 @@ from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
 from ablations.luck import num_searches
 from ablations.margin import MARGIN
+from ablations.paper.beside import beside_paper
+from ablations.paper.pages import paper_files
 from ablations.records import cells_csv, effects_csv, luck_csv, trials_csv
 from ablations.sentences import sentences
 from ablations.statistics import analyse
@@ -44,8 +46,10 @@ def render(
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     if num_searches(study) > 1:
         both["luck.csv"] = luck_csv([test, validation])
+    paper = beside_paper(study)
     return {
         **both,
+        **({} if paper is None else paper_files(paper, study)),
         **({} if compared is None else compared.files),
         "table.md": markdown(test),
         "table.tex": latex(test),
@@ -54,5 +58,5 @@ def render(
         "trials.csv": trials_csv(study),
         "sentences.txt": text_bytes("\n".join(sentences(test, validation)) + "\n"),
         **figures,
-        "report.html": page(test, validation, figures, fixed, compared),
+        "report.html": page(test, validation, figures, fixed, compared, paper),
     }

@@ -79,7 +79,7 @@ def scaled(grid: Grid, scale: str) -> Scaled:
     changed |= {one.name: (one.levels, levels[one.name]) for one in grid.factors if one.levels != levels[one.name]}
     controls = tuple(dict.fromkeys(cell.control for cell in grid.controls if cell.control is not None))
     found = make_grid(
-        override(grid.base, {name: base[name] for name in changed if name not in levels or len(levels[name]) == 1}),
+        override(grid.base, {name: base[name] for name in changed}),
         [Factor(name, values) for name, values in levels.items() if len(values) > 1],
         controls=controls,
         seeds=grid.seeds,

@@ -76,6 +76,8 @@ class Study:
     """Of equivalence, as the plan has it; None for plans from before they had one."""
     effort: Effort | None = None
     """None where no trial is finished."""
+    recipe: str | None = None
+    """The table or figure of the paper that it is."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
         """`metric` of `cell` by seed, in the order of the seeds; a mean over its searches, where they are all there."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablations.factors import Factor, Grid, make_grid, merged, switches
-from ablations.recipes import recipe
+from ablations.paper.recipes import recipe
 from ablations.scale import named, scaled
 from ablations.sweeps.schema import schema
 from rambo.cli import parse_seeds
@@ -54,6 +54,8 @@ class DeclaredStudy:
     gpus_per_trial: float | None = None
     given: frozenset[str] = frozenset()
     """Fields that the file, or its recipe, names: others are the preset's or the code's."""
+    recipe: str | None = None
+    """The table or figure of the paper that it is; None at another scale."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def at_scale(sweep: Sweep, scale: str) -> Sweep:
     for study in sweep.studies:
         found = scaled(study.grid, scale)
         given = study.given | found.changed.keys()
-        studies.append(replace(study, name=named(study.name, scale), grid=found.grid, given=given))
+        studies.append(replace(study, name=named(study.name, scale), grid=found.grid, given=given, recipe=None))
     return replace(sweep, name=named(sweep.name, scale), studies=tuple(studies))
 
 
@@ -254,7 +256,7 @@ class _Reader:
         return str((self.folder / Path(text).expanduser()).resolve())
 
 
-_OWN = ("priority", "device", "cpus_per_trial", "gpus_per_trial")
+_OWN = ("recipe", "priority", "device", "cpus_per_trial", "gpus_per_trial")
 """Keys of a study that are fields of `DeclaredStudy`."""
 
 _MOST_LISTED = 20

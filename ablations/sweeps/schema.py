@@ -6,7 +6,7 @@
 from functools import cache
 from typing import Any
 
-from ablations.recipes import RECIPES
+from ablations.paper.recipes import RECIPES
 from rambo.fields import fields
 from rambo.presets import PRESETS
 from rambo.strategies.facts import CONTROLS
@@ -84,7 +84,7 @@ def _study() -> Schema:
         {
             "name": _named("What the study is called in the home and in MLflow"),
             "preset": _key(f"one of {', '.join(presets)}", "The configuration to begin with", enum=presets),
-            "recipe": _key(f"one of {', '.join(recipes)}", "A table of the paper: preset and factors", enum=recipes),
+            "recipe": _key(f"one of {', '.join(recipes)}", "Of the paper: preset and factors", enum=recipes),
             "priority": _key("a whole number", "Higher ones run first; 0 unless given", type="integer"),
             "seeds": _key(
                 'text such as "0-9" or "0,2,5-7"', "The seeds that every cell runs with", type="string", minLength=1

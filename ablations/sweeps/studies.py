@@ -58,7 +58,8 @@ class SweepStudy:
 def prepare_study(sweep: str, declared: DeclaredStudy, data_dir: Path) -> SweepStudy:
     """Every trial with its data and splits; raises `InvalidInput` for a cell that cannot be."""
     prepared = {(cell.name, seed): prepare(config, data_dir) for cell, seed, config in declared.grid.trials()}
-    return SweepStudy(sweep, declared, make_plan(declared.name, declared.grid, prepared), prepared)
+    plan = replace(make_plan(declared.name, declared.grid, prepared), recipe=declared.recipe)
+    return SweepStudy(sweep, declared, plan, prepared)
 
 
 def prepare_sweep(sweep: Sweep, data_dir: Path) -> list[SweepStudy]:

@@ -1,10 +1,7 @@
-from itertools import product
-
 import pytest
 from own_strategy import EXAMPLE
 
-from ablations.factors import SWITCHES, Factor, make_grid, parse_factor, switches
-from ablations.recipes import RECIPES
+from ablations.factors import Factor, make_grid, parse_factor, switches
 from rambo.errors import InvalidInput
 from rambo.fields import flatten
 from rambo.presets import preset, quickstart
@@ -119,27 +116,6 @@ def test_a_factor_that_cannot_be_is_refused_in_one_sentence(text, sentence):
 def test_a_grid_that_cannot_be_is_refused_in_one_sentence(factors, controls, seeds, sentence):
     with pytest.raises(InvalidInput, match=sentence):
         grid([parse_factor(text) for text in factors], controls, seeds)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_are_the_paper_s_tables(name):
-    from rambo.fields import override
-
-    chosen = RECIPES[name]
-    base = override(preset(chosen.preset), chosen.fields)
-    studied = grid(list(chosen.factors), chosen.controls, range(10), base=base)
-    assert len(studied.studied) == (24 if name == "table6" else 8)
-    assert base.data.num_seed_labels == {"table1": 3500, "table5": 3500, "table6": 2500}.get(name, 200)
-    assert base.data.source == {"table3": "fashion_mnist", "table4": "mnist", "table5": "svhn"}.get(name, "cifar10")
-    levels = [cell.levels for cell in studied.studied]
-    if name == "table6":
-        swept = product((3000, 5000, 7000, 10000), (0.0, 0.01, 0.1, 1.0, 10.0, 100.0))
-        assert levels == [(("acquisition.budget", b), ("utility_model.lambda_ot", value)) for b, value in swept]
-        assert [cell.name for cell in studied.controls] == [f"random B={b}" for b in (3000, 5000, 7000, 10000)]
-    else:
-        assert base.acquisition.budget == (500 if name in ("table3", "table4") else 5000)
-        assert levels == [tuple(zip(SWITCHES, on, strict=True)) for on in product((True, False), repeat=3)]
-        assert [cell.name for cell in studied.controls] == list(CONTROLS)
 
 
 def test_labels_are_short_and_fall_back_on_the_field():

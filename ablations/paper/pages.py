@@ -1,0 +1,18 @@
+"""The files of what stands beside the paper: Markdown to read, LaTeX to print, CSV to reckon with."""
+
+from ablations.comparison.views import View
+from ablations.sentences import provenance
+from ablations.study import Study
+from ablations.tables import markdown_table, one_a_line, tabular
+from rambo.formats import csv_bytes
+
+
+def paper_files(view: View, study: Study) -> dict[str, bytes]:
+    """`paper.md`, and `paper/` with the LaTeX and the CSV of it."""
+    rows, told = [*view.table.studied, *view.table.controls], provenance(study)
+    lines = [f"# {view.title}", "", *markdown_table(view.table.header, rows), "", view.note, *told]
+    return {
+        "paper.md": one_a_line(lines),
+        f"paper/{view.name}.tex": one_a_line([*tabular(view.table), *(f"% {line}" for line in (view.note, *told))]),
+        f"paper/{view.name}.csv": csv_bytes(view.numbers),
+    }
