@@ -272,7 +272,7 @@ def kill_tree(pid: int) -> None:
 
 
 def chaos(kills: int, seed: int, *, victims: Sequence[str] = (), seeds: int = 20) -> dict[str, object]:
-    """Kill something every few seconds, `victims` in their order or drawn; what it comes to beside an undisturbed run."""
+    """Kill something every few seconds, `victims` in order or drawn; what it comes to beside an undisturbed run."""
     generator, log = numpy_generator(seed, "chaos"), []
     with tempfile.TemporaryDirectory(prefix="c") as name:
         folder = Path(name)

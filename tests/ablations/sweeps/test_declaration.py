@@ -114,7 +114,7 @@ WRONG = {
     "a level twice": (("[500, 700, 900, 1000]", "[500, 500]"), r"line 23: study 1: grid acquisition.budget must be a"),
     "no such preset": (
         ('"paper_mnist"', '"paper"'),
-        r"line 13: study 1: preset must be one of paper_.*, got 'paper'\.",
+        r"line 13: study 1: preset must be one of embeddings, paper_.*, got 'paper'\.",
     ),
     "both": (('recipe = "table4"', 'recipe = "table4"\npreset = "quickstart"'), r"line 26: the study table4 must have"),
     "no seeds": (('seeds = "0-9"\n', ""), r"line 11: study 1 must have seeds, got none; add it"),
