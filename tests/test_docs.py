@@ -17,7 +17,7 @@ import ablations.__main__ as studies
 import cluster.__main__ as jobs
 import rambo.__main__ as experiments
 import tune.__main__ as searches
-from ablations.__main__ import read_grid
+from ablations.paper.asked import asked_studies, read_grid
 from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs
 from rambo.data.dataset import load_dataset
@@ -126,7 +126,7 @@ def test_every_command_can_be_typed(command):
         if len(options.inner) > 4:
             assert read_inner([*options.inner, *([] if "--home" in options.inner else ["--home=/shared/runs"])])
     elif (module, kind) == ("ablations", "run"):
-        assert read_grid(options).cells
+        assert all(read_grid(one).cells for one in asked_studies(options))
     elif (module, kind) == ("tune", "run"):
         seeds = tuple(config.seed for config in read_configs(options))
         digits = override(quickstart(), {"acquisition.budget": 100})
@@ -169,8 +169,8 @@ def test_no_two_commands_of_a_page_want_one_name_for_different_work():
 def work_of(words):
     """What a study runs at one seed; of a search, what its settings are."""
     if words[2] == "ablations":
-        grid = read_grid(studies.read(words[3:]))
-        return {replace(grid.config(cell, grid.seeds[0]), seed=0) for cell in grid.cells}
+        grids = [read_grid(one) for one in asked_studies(studies.read(words[3:]))]
+        return {replace(grid.config(cell, grid.seeds[0]), seed=0) for grid in grids for cell in grid.cells}
     flags = {pair for pair in pairwise([*words[4:], ""]) if pair[0].startswith("--")}
     return {pair for pair in flags if pair[0] not in GROWS | NAMED}
 
