@@ -22,6 +22,7 @@ def told(tmp_path, monkeypatch, capsys):
     return lines
 
 
+@pytest.mark.long
 def test_each_program_runs_and_prints_what_it_is_about(told, tmp_path):
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     assert len(PROGRAMS) == 5

@@ -14,7 +14,7 @@ from rambo.sections import Acquisition, Data, Evaluation, Training, UtilityModel
         (UtilityModel, {"inner_gradient_norm": 0.0}, "inner_gradient_norm must be positive .* got 0.0"),
         (Training, {"learning_rate": 0.0}, "training.learning_rate must be finite and positive, got 0.0"),
         (Data, {"label_noise": 1.0}, r"data.label_noise must lie in \[0, 1\), got 1.0"),
-        (Data, {"num_test": 0}, "data.num_test must be at least 1, got 0"),
+        (Data, {"num_test": -1}, "data.num_test must be at least 0, got -1"),
         (Acquisition, {"block_epsilon": 1.0}, r"block_epsilon must lie in \(0, 1\), got 1.0"),
         (Acquisition, {"block_epsilon": 0.0}, r"block_epsilon must lie in \(0, 1\), got 0.0"),
         (Acquisition, {"num_parts": 0}, "acquisition.num_parts must be at least 1, got 0"),
