@@ -92,14 +92,13 @@ def main(arguments: Sequence[str]) -> None:
     keep("sweeps", found)
 
 
-def write_sweep(folder: Path, *, seeds: int, budgets: Sequence[int], studies: Sequence[str] = ("cells",)) -> Path:
-    """A sweep of 2 x budgets cells a study, of so many seeds each."""
-    text = [
-        STUDY.format(name=name, priority=len(studies) - place, last=seeds - 1, budgets=list(budgets))
-        for place, name in enumerate(studies)
-    ]
-    path = folder / "sweep.toml"
-    path.write_text("\n".join(['name = "sweep"', *text]))
+def write_sweep(
+    folder: Path, *, seeds: int, budgets: Sequence[int], study: str = "cells", priority: int = 1, name: str = "sweep"
+) -> Path:
+    """A sweep of one study, of 2 x budgets cells and so many seeds."""
+    path = folder / f"{name}.toml"
+    text = STUDY.format(name=study, priority=priority, last=seeds - 1, budgets=list(budgets))
+    path.write_text(f'name = "{name}"\n{text}')
     return path
 
 
@@ -166,12 +165,12 @@ def timed(call: Callable[[], object]) -> float:
 class Site:
     """Three nodes and an MLflow server on this machine, and the one driver."""
 
-    def __init__(self, folder: Path, path: Path) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
         (folder / ".ray").mkdir()
         (folder / ".ray/auth_token").write_text("0123456789abcdef" * 4)
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         self._environment = {**own, "HOME": str(folder), "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
-        self._folder, self._path = folder, path
+        self._folder, self._paths = folder, paths
         self.home = folder / "home"
         self._nodes = self._start_nodes()
         self._port = free_port()
@@ -181,12 +180,17 @@ class Site:
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         }
         self.driver = self.start_driver()
+        while not self.home.joinpath("sweeps/driver.json").exists():
+            time.sleep(0.5)
+        for path in paths[1:]:  # which the driver sees at its next choice
+            subprocess.run(self._command(path), env=self._environment, check=True, stdout=subprocess.DEVNULL)
+
+    def _command(self, path: Path) -> list[str]:
+        return command("apply", str(path), self.home)
 
     def start_driver(self) -> "subprocess.Popen[bytes]":
         """The same command as before."""
-        self.driver = subprocess.Popen(
-            command("apply", str(self._path), self.home), env=self._environment, stdout=subprocess.DEVNULL
-        )
+        self.driver = subprocess.Popen(self._command(self._paths[0]), env=self._environment, stdout=subprocess.DEVNULL)
         return self.driver
 
     def lose_driver(self) -> None:
@@ -276,10 +280,15 @@ def chaos(kills: int, seed: int, *, victims: Sequence[str] = (), seeds: int = 20
     generator, log = numpy_generator(seed, "chaos"), []
     with tempfile.TemporaryDirectory(prefix="c") as name:
         folder = Path(name)
-        path = write_sweep(folder, seeds=seeds, budgets=[20, 40, 60, 80], studies=("first", "second"))
+        budgets = [20, 40, 60, 80]
+        paths = [
+            write_sweep(folder, seeds=seeds, budgets=budgets, study=name, priority=priority, name=f"{name}-sweep")
+            for name, priority in (("second", 1), ("first", 2))
+        ]
         calm = folder / "calm"
-        subprocess.run(command("apply", str(path), calm), check=True, stdout=subprocess.DEVNULL)
-        site, start = Site(folder, path), time.monotonic()
+        for path in paths:
+            subprocess.run(command("apply", str(path), calm), check=True, stdout=subprocess.DEVNULL)
+        site, start = Site(folder, paths), time.monotonic()
         try:
             lose = (site.lose_driver, site.lose_worker, site.lose_node, site.lose_server)
             ordered = [getattr(site, f"lose_{name}") for name in victims]
@@ -322,7 +331,8 @@ def compared(calm: Path, site: Site) -> dict[str, object]:
         for run in client.search_runs([experiment.experiment_id], max_results=5000):
             running += run.info.status == "RUNNING"
             runs[f"{experiment.name} {run.data.tags.get('trial', run.info.run_id)}"] += 1
-    entries = [json.loads(line) for line in Home(site.home).read_lines("sweeps/sweep/hours.jsonl")]
+    ledgers = [f"sweeps/{study}-sweep/hours.jsonl" for study in ("first", "second")]
+    entries = [json.loads(line) for ledger in ledgers for line in Home(site.home).read_lines(ledger)]
     ends = Counter(entry["what"] for entry in entries if entry["is_end"])
     return {
         "tables that differ": len(different),
