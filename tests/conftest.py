@@ -41,13 +41,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_log() -> Iterator[None]:
-    """A command that one test runs in this process, quiet or not, leaves the log of the next as it was."""
+def own_log() -> None:
+    """Each test begins with the log as a fresh process has it, whatever a command that ran here, or in a fixture that
+    outlives the test before, made of it."""
     log = logging.getLogger("rambo")
-    handlers, level = log.handlers, log.level
-    yield
-    log.handlers = handlers
-    log.setLevel(level)
+    log.handlers = []
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
