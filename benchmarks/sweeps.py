@@ -15,13 +15,14 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def command(action: str, what: str, home: Path) -> list[str]:
 
 
 def scale(cells: int) -> dict[str, float]:
-    """Seconds a cell, the driver's memory near its start and at its end, MLflow's runs a second, plan and status."""
+    """Seconds a cell, the driver's memory near its start and at its end, what MLflow was written, plan and status."""
     budgets = [20, 30, 40, 50, 60, 70, 80, 90, 100, 110]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -132,12 +133,16 @@ def scale(cells: int) -> dict[str, float]:
         load = timed(lambda: subprocess.run([sys.executable, "-m", "ablations", "--help"], capture_output=True))
         work = [one for line in Home(home).read_lines("sweeps/sweep/hours.jsonl") for one in [json.loads(line)]]
         busy = sum(one["core_seconds"] for one in work if one["what"].startswith("trials/"))
+        rows = rows_in_mlflow(home)
     quarter = [mib for count, mib in memory if count >= done / 4] or [memory[-1][1]]
     row = {
         "cells": float(done),
         "seconds": end - start,
         "seconds a cell": (end - first) / max(1, done),
         "core-seconds held a cell": busy / max(1, done),
+        "runs in MLflow": float(rows["runs"]),
+        "rows in MLflow": float(sum(rows.values())),
+        "rows in MLflow a second": sum(rows.values()) / (end - first),
         "MiB at a quarter": quarter[0],
         "MiB at the end": memory[-1][1],
         "loading s": load,
@@ -147,6 +152,13 @@ def scale(cells: int) -> dict[str, float]:
     }
     table("Scale", ("what", "value"), [(name, round(value, 3)) for name, value in row.items()])
     return row
+
+
+def rows_in_mlflow(home: Path) -> dict[str, int]:
+    """What the driver wrote of its trials, by the name of the table."""
+    tables = ("runs", "params", "tags", "metrics", "latest_metrics", "logged_models")
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        return {name: int(database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0]) for name in tables}
 
 
 def num_done(home: Path) -> int:
