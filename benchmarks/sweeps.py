@@ -23,6 +23,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from difflib import unified_diff
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -330,7 +332,10 @@ def compared(calm: Path, site: Site) -> dict[str, object]:
     for study in ("first", "second"):
         for file in ("table.md", "table.csv", "table.tex", "trials.csv", "effects.csv", "sentences.txt"):
             ours, theirs = (Home(home).read(f"studies/{study}/{file}") for home in (calm, site.home))
-            different += [f"{study}/{file}"] if ours != theirs or ours is None else []
+            if ours != theirs or ours is None:
+                different.append(f"{study}/{file}")
+                lines = [(content or b"").decode().splitlines() for content in (ours, theirs)]
+                print(*islice(unified_diff(*lines, "undisturbed", different[-1], lineterm=""), 20), sep="\n")
         done = Counter(
             entry["trial"]
             for line in Home(site.home).read_lines(f"studies/{study}/ledger.jsonl")

@@ -21,10 +21,27 @@ def read_labels(paths: Sequence[Path]) -> dict[str, str]:
     """The label of each file, as text, of one or several CSV files; where a label is empty there is none.
 
     Separated by commas, semicolons or tabs, quoted or not, UTF-8 with or without a byte order mark; other columns are
-    passed over, so `to_label.csv` with its labels filled in can be given as it is. Raises `InvalidInput` for files that
-    are no such table, and where a file has two labels.
+    passed over, so `to_label.csv` with its labels filled in can be given as it is. Where some labels are whole numbers,
+    `5.0` is the label 5: what has written it took an empty label for a missing number. Raises `InvalidInput` for files
+    that are no such table, where a file has two labels, and where one number is written in two ways.
     """
-    return _once(row for path in paths for row in _rows(path))
+    rows = [row for path in paths for row in _rows(path)]
+    spelled = _spellings({label for _, label in rows})
+    return _once((file, spelled.get(label, label)) for file, label in rows)
+
+
+def _spellings(labels: Collection[str]) -> dict[str, str]:
+    """What stands for a whole number in other words, as `5.0` does for 5; empty where no label is one."""
+    numbers = [(number, label) for label in sorted(labels) if (number := whole(label)) is not None]
+    there = dict(numbers)
+    twice = [(label, there[number]) for number, label in numbers if there[number] != label]
+    require(
+        not twice,
+        f"Each class must be written in one way, got {' and '.join(sorted(twice[0])) if twice else ''}; write one of "
+        "them throughout.",
+    )
+    decimals = {label: whole(label.removesuffix(".0")) for label in labels if label.endswith(".0")} if there else {}
+    return {label: there.get(number, str(number)) for label, number in decimals.items() if number is not None}
 
 
 def _once(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -45,15 +62,17 @@ def _once(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
 def named_of(files: Sequence[str], labels: Mapping[str, str], folder: Path) -> dict[str, str]:
     """`labels` by the names that `files` of `folder` have.
 
-    Letters with accents count as the same however they are composed, and a name may begin with ./ or the folder. Raises
-    `InvalidInput` for labels of files that are not there.
+    Letters with accents count as the same however they are composed, and a name may begin with ./ or with the folder,
+    or with as many of its last parts as one likes. Raises `InvalidInput` for labels of files that are not there.
     """
     exact, alike = set(files), Counter(map(_normal, files))
     there = {_normal(file): file for file in files if alike[_normal(file)] == 1}
     found, absent = list[tuple[str, str]](), []
     for file, label in labels.items():
         known = next((file for file in _written(file) if file in exact), None)
-        known = known or there.get(_normal(_inside(file.strip(), folder)))
+        known = known or next(
+            (there[name] for name in map(_normal, _inside(file.strip(), folder)) if name in there), None
+        )
         if known is None:
             absent.append(file)
         else:
@@ -134,12 +153,15 @@ def _written(file: str) -> Iterator[str]:
     yield re.sub(r"\\udc([0-9a-f]{2})", lambda found: chr(0xDC00 + int(found[1], 16)), file)
 
 
-def _inside(file: str, folder: Path) -> str:
-    """The name relative to the folder."""
-    path = Path(file.replace("\\", "/"))
-    if path.is_absolute() and path.is_relative_to(folder.absolute()):
-        path = path.relative_to(folder.absolute())
-    return path.as_posix()
+def _inside(file: str, folder: Path) -> Iterator[str]:
+    """What the name may be relative to the folder: as it stands, or without the last parts of the folder's own path."""
+    path, full = Path(file.replace("\\", "/")), folder.absolute()
+    if path.is_absolute() and path.is_relative_to(full):
+        path = path.relative_to(full)
+    yield path.as_posix()
+    for number in range(1, len(path.parts)):
+        if path.parts[:number] == full.parts[-number:]:
+            yield Path(*path.parts[number:]).as_posix()
 
 
 def _normal(file: str) -> str:

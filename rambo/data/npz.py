@@ -46,7 +46,8 @@ def read_npz(path: Path) -> SourceImages:
     integers in 0..255, floats in [0, 1] that are scaled by 255 and rounded, or truth values, black and white; or (N, d)
     floats, which are embeddings and stay as they are, mapped from the file where it holds them as float32. `y` (N,)
     or (N, 1) holds the integers 0..C-1, each at least once, also as whole floats or truth values, and −1 where an image
-    has no label; or it is one-hot, (N, C); or text, whose classes are its values in order. `classes` (C,) names them.
+    has no label; or it is one-hot, (N, C); or text, whose classes are its values in order, and which is empty where an
+    image has no label. `classes` (C,) names them.
     """
     shown = visible(path)
     arrays, others = _read_arrays(path, shown)
@@ -184,10 +185,14 @@ def _classes(y: Array, given: Array | None, num_images: int, axes: tuple[int, ..
         flat.dtype.kind
     )
     labels = _whole(flat, where)
-    unlabelled = int((labels == UNLABELLED).sum())
-    if unlabelled:
-        rule = "; ".join(filter(None, [rule, f"{unlabelled} images have no label, y = -1"]))
+    rule = _with_unlabelled(rule, int((labels == UNLABELLED).sum()), "y = -1")
     return _numbered(labels, int(labels.max()) + 1, given, shown, rule)
+
+
+def _with_unlabelled(rule: str | None, number: int, mark: str) -> str | None:
+    """`rule`, and how many images have no label, as `mark` says of them."""
+    said = [f"{number} images have no label, {mark}"] if number else []
+    return "; ".join(filter(None, [rule, *said])) or None
 
 
 def _one_hot(y: Array, where: str) -> Array:
@@ -247,11 +252,19 @@ def _numbered(labels: Array, num_classes: int, given: Array | None, shown: str, 
 
 def _named(y: Array, given: Array | None, shown: str) -> Classes:
     """Classes that are named in y, in the order of their names or, where `classes` is given, in its order."""
-    found, labels = np.unique(y, return_inverse=True)
+    is_labelled = y != ""
+    found, places = np.unique(y[is_labelled], return_inverse=True)
+    require(
+        len(found) >= 2 or bool(is_labelled.all()),
+        f"y in {shown} must have two classes beside empty text, which stands for no label, got {len(found)}; label "
+        "images of each.",
+    )
+    rule, labels = "text of y became classes in", np.full(len(y), UNLABELLED, dtype=np.int64)
+    unlabelled = int((~is_labelled).sum())
     if given is None:
-        return Classes(
-            labels.astype(np.int64), tuple(map(str, found)), "text of y became classes in alphabetical order"
-        )
+        labels[is_labelled] = places
+        rule = f"{rule} alphabetical order"
+        return Classes(labels, tuple(map(str, found)), _with_unlabelled(rule, unlabelled, "y is empty"))
     names = _names(given, len(found), shown)
     require(
         set(names) == set(found.tolist()),
@@ -260,7 +273,8 @@ def _named(y: Array, given: Array | None, shown: str) -> Classes:
     )
     place = {name: label for label, name in enumerate(names)}
     ordered = np.array([place[name] for name in found.tolist()])
-    return Classes(ordered[labels].astype(np.int64), names, "text of y became classes in the order of classes")
+    labels[is_labelled] = ordered[places]
+    return Classes(labels, names, _with_unlabelled(f"{rule} the order of classes", unlabelled, "y is empty"))
 
 
 def _names(classes: Array, num_classes: int, shown: str) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ def predict_pool(kept: Kept, pool: str) -> Iterator[tuple[Sequence[str], Feature
         len(kept.shape) == 3,
         f"--pool must be npz:PATH with x of shape (n, {kept.shape[0]}) for a classifier of embeddings, got {pool}.",
     )
-    return _of_folder(kept, path_of(pool, "--pool"))
+    return _of_folder(kept, path_of(path if kind == "images" and path else pool, "--pool"))
 
 
 def _of_array(kept: Kept, path: Path) -> Iterator[tuple[Sequence[str], Features]]:

@@ -31,7 +31,7 @@ from rambo.labelling.own_pool import (
     validation_of,
     with_validation,
 )
-from rambo.labelling.selecting import ANSWER, ASKED, ask, refuse_filled_in, share_of
+from rambo.labelling.selecting import ANSWER, ASKED, SHEET, ask, refuse_filled_in, share_of
 from rambo.preparation import Prepared, prepare_with
 from rambo.presets import own_pool, preset
 from rambo.progress import Progress
@@ -148,7 +148,8 @@ def _ask(options: argparse.Namespace, dataset: Dataset, name: str, lab: Lab) -> 
             kept = replace(kept, rounds=(*kept.rounds, latest))
             selections.write_kept(home, kept)
 
-    if number is None or not {ASKED, ANSWER} <= set(home.list(folder)):
+    whole_round = {ASKED, ANSWER, *([SHEET] if dataset.has_pictures else [])}
+    if number is None or not whole_round <= set(home.list(folder)):
         if number is None:
             refuse_filled_in(home, folder)
         ask(begun.prepared, lab, folder, _labels_csv(dataset), remember)
@@ -217,7 +218,9 @@ class _Begun:
 def _begun(options: argparse.Namespace, dataset: Dataset, home: Home, name: str, more: dict[str, Value]) -> _Begun:
     """What is to be run, and the selection called `name`, there or not; writes nothing."""
     kept = selections.read_kept(home, name)
-    if kept is not None:
+    if kept is None:
+        check_classes(dataset)
+    else:
         selections.check_same_pool(kept, dataset)
         dataset = with_validation(dataset, validation_of(dataset, kept.validation))
     validation = (
@@ -247,9 +250,7 @@ def _pool(options: argparse.Namespace, progress: Progress) -> Dataset:
     options.sources = Sources(options.pool, tuple(options.labels), size or 0)
     check_apart(options.sources, options.home)
     with progress.doing("reading the pool"):
-        dataset = read_pool(options.sources)
-    check_classes(dataset)
-    return dataset
+        return read_pool(options.sources)
 
 
 def _show_plan(prepared: Prepared, compared: Sequence[Prepared], home: Home) -> None:

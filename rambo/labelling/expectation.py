@@ -19,6 +19,8 @@ from rambo.errors import require
 from rambo.experiment import Lab, run
 from rambo.fields import Value, override
 from rambo.formats import points
+from rambo.labelling.own_pool import check_classes
+from rambo.own import is_own
 from rambo.preparation import Prepared, prepare_with
 from rambo.randomness import numpy_generator
 from rambo.result import Result
@@ -93,13 +95,18 @@ def planned(dataset: Dataset, base: Config, strategies: Sequence[str]) -> list[l
         len(known) >= FEWEST,
         f"--compare must have at least {FEWEST} labelled images, got {len(known)}; label more, or leave it out.",
     )
-    unknown = [name for name in strategies if name not in FACTS]
-    require(not unknown, f"--compare must name strategies among {', '.join(FACTS)}, got {', '.join(unknown)}.")
-    require(len(set(strategies)) == len(strategies) >= 2, "--compare must name two or more different strategies.")
-    folds = _folds(dataset, known, base.seed)
-    sizes = _sizes(
-        len(known) - max(map(len, folds)), dataset.num_classes, any(FACTS[n].learns_utility for n in strategies)
+    askable = [name for name, facts in FACTS.items() if not facts.for_study]
+    unknown = [name for name in strategies if name not in askable and not is_own(name)]
+    require(
+        not unknown,
+        f"--compare must name strategies among {', '.join(askable)}, or functions of your own, module:function, got "
+        f"{', '.join(unknown)}.",
     )
+    require(len(set(strategies)) == len(strategies) >= 2, "--compare must name two or more different strategies.")
+    check_classes(dataset)
+    folds = _folds(dataset, known, base.seed)
+    learns_utility = any(replace(base, strategy=name).facts.learns_utility for name in strategies)
+    sizes = _sizes(len(known) - max(map(len, folds)), dataset.num_classes, learns_utility)
     return [
         [_prepared(dataset, known, fold, override(base, {**sizes, "strategy": name})) for name in strategies]
         for fold in folds

@@ -71,7 +71,10 @@ def read_pool(sources: Sources) -> Dataset:
 
 
 def check_classes(dataset: Dataset) -> None:
-    """Raise `InvalidInput` where a class has a single label: one is learned from, another judged by."""
+    """Raise `InvalidInput` where a class has a single label: one is learned from, another judged by.
+
+    For the first labels; of a class that is found later none is judged by.
+    """
     counts = Counter(dataset.labels[dataset.labelled].tolist())
     single = [dataset.class_names[label] for label, count in sorted(counts.items()) if count == 1]
     require(

@@ -20,7 +20,7 @@ from rambo.home import Home
 from rambo.labelling.own_pool import name_of
 from rambo.preparation import Prepared
 
-ASKED, ANSWER = "to_label.csv", "result.json"
+ASKED, SHEET, ANSWER = "to_label.csv", "to_label.png", "result.json"
 
 KEYS = ("val_right", "num_validation")
 
@@ -132,9 +132,9 @@ def _draw(choice: Choice, dataset: Dataset, lab: Lab, folder: str) -> None:
     indices = choice.selection.indices
     if not dataset.has_pictures:
         return
-    with drawing("to_label.png", "the same command, after its to_label.png is removed"):
+    with drawing(SHEET, f"the same command, after its {SHEET} is removed"):
         figure = contact_sheet(dataset, indices, choice.scout.likeliest(indices))
-        for name, content in figure.files("to_label").items():
+        for name, content in figure.files(SHEET.removesuffix(".png")).items():
             lab.home.write(f"{folder}/{name}", content)
 
 

@@ -34,6 +34,19 @@ def test_several_files_are_read_as_one_and_may_repeat_themselves(tmp_path):
     assert read_labels([first, second]) == {"a.png": "cat", "b.png": "dog"}
 
 
+def test_a_whole_number_with_a_point_is_the_label_without_it_where_others_are_written_so(tmp_path):
+    first = write(tmp_path / "first.csv", "file,label\na.png,5\nb.png,10\n")
+    second = write(tmp_path / "second.csv", "file,label\na.png,5.0\nc.png,7.0\nd.png,\n")
+    assert read_labels([first, second]) == {"a.png": "5", "b.png": "10", "c.png": "7"}
+    assert read_labels([second]) == {"a.png": "5.0", "c.png": "7.0"}, "nothing is changed where all are alike"
+
+
+def test_one_number_in_two_spellings_is_refused(tmp_path):
+    path = write(tmp_path / "labels.csv", "file,label\na.png,08\nb.png,8\nc.png,9\n")
+    with pytest.raises(InvalidInput, match="Each class must be written in one way, got 08 and 8; write one of them"):
+        read_labels([path])
+
+
 def test_files_with_two_labels_are_named_with_both(tmp_path):
     path = write(tmp_path / "labels.csv", "file,label\na.png,cat\na.png,dog\nb.png,cat\n")
     with pytest.raises(InvalidInput, match=r"must have one label, got several for a\.png \(cat and dog\); correct"):
@@ -91,6 +104,13 @@ def test_names_are_found_however_they_are_written(tmp_path):
         "d\\e.png": "4",
     }
     assert named_of(files, given, tmp_path) == dict(zip(files, "1234", strict=True))
+    begun = {f"{tmp_path.name}/{file}": label for file, label in zip(files, "1234", strict=True)}
+    assert named_of(files, begun, tmp_path) == dict(zip(files, "1234", strict=True))
+
+
+def test_a_name_that_begins_like_the_folder_is_the_file_of_that_name_where_there_is_one(tmp_path):
+    files = ["a.png", f"{tmp_path.name}/a.png"]
+    assert named_of(files, {f"{tmp_path.name}/a.png": "1"}, tmp_path) == {files[1]: "1"}
 
 
 def test_labels_of_files_that_are_not_there_are_listed_up_to_ten(tmp_path):

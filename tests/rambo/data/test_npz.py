@@ -220,6 +220,17 @@ def test_text_is_numbered_in_the_order_of_its_names_or_of_classes(
     assert ", changed: text of y became classes in alphabetical order." in notes(npz(x=GREY, y=y), caplog)
 
 
+def test_an_image_whose_text_is_empty_has_no_label(npz: Callable[..., str], caplog: pytest.LogCaptureFixture) -> None:
+    y = np.array(["dog", "", "cat", "dog"])
+    read = load(npz(x=GREY, y=y))
+    assert (read.class_names, read.labels.tolist()) == (("cat", "dog"), [1, -1, 0, 1])
+    assert "alphabetical order; 1 images have no label, y is empty." in notes(npz(x=GREY, y=y), caplog)[1]
+    ordered = load(npz(x=GREY, y=y, classes=np.array(["dog", "cat"])))
+    assert ordered.labels.tolist() == [0, -1, 1, 0]
+    said = refusal(npz(x=GREY, y=np.array(["dog", "", "", "dog"])))
+    assert "must have two classes beside empty text, which stands for no label, got 1" in said
+
+
 def test_names_that_are_not_those_of_the_labels_are_refused(npz: Callable[..., str]) -> None:
     y = np.array(["dog", "cat", "dog", "cat"])
     said = refusal(npz(x=GREY, y=y, classes=np.array(["dog", "Cat"])))

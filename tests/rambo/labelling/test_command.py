@@ -276,14 +276,29 @@ def test_what_somebody_has_filled_in_is_never_replaced(shared_pool, tmp_path):
     assert asked.read_bytes() == filled
 
 
-def test_a_file_that_is_gone_from_a_round_is_made_again(shared_pool, tmp_path):
+@pytest.mark.parametrize("name", ["to_label.csv", "to_label.png"])
+def test_a_file_that_is_gone_from_a_round_is_made_again(shared_pool, tmp_path, name):
     home = tmp_path / "home"
     select(shared_pool, home)
-    asked = home / "selections/own/1/to_label.csv"
-    before = asked.read_bytes()
-    asked.unlink()
+    gone = home / "selections/own/1" / name
+    before = gone.read_bytes()
+    gone.unlink()
     select(shared_pool, home)
-    assert asked.read_bytes() == before
+    assert gone.read_bytes() == before
+
+
+def test_a_class_that_a_later_round_finds_may_have_a_single_label(shared_pool, tmp_path, capsys):
+    home = tmp_path / "home"
+    select(shared_pool, home)
+    asked = rows_of(home / "selections/own/1/to_label.csv")
+    labels = [(row["file"], shared_pool.truth[row["file"]]) for row in asked]
+    labels[0] = (labels[0][0], "a letter")
+    with (tmp_path / "more.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "label"), *labels])
+    select(shared_pool, home, labels=[shared_pool.labels, tmp_path / "more.csv"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("/own/2")
+    with pytest.raises(InvalidInput, match=r"Each class must have at least 2 labels, got 1 of a letter"):
+        select(shared_pool, tmp_path / "other", labels=[shared_pool.labels, tmp_path / "more.csv"])
 
 
 def test_one_command_at_a_time_works_on_a_selection(shared_pool, tmp_path):

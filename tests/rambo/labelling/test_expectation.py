@@ -35,6 +35,15 @@ def test_every_labelled_image_is_tested_on_once_and_no_other_is_there():
     assert len({fold[0].dataset.fingerprint for fold in folds}) == 5
 
 
+def test_a_strategy_of_one_s_own_is_compared_and_one_that_must_know_the_labels_is_not(modules):
+    modules.write("def pick(request):\n    return request.pool.unlabelled[: request.budget]\n")
+    config = configuration(pool(), None, {}, 24)
+    folds = planned(pool(), config, ["random", "mine:pick"])
+    assert [one.config.strategy for one in folds[0]] == ["random", "mine:pick"]
+    with pytest.raises(InvalidInput, match=r"--compare must name strategies among .*module:function, got oracle\."):
+        planned(pool(), config, ["random", "oracle"])
+
+
 def test_too_few_labels_and_strategies_that_are_none_are_refused():
     few = pool(30)
     with pytest.raises(InvalidInput, match=r"--compare must have at least 40 labelled images, got 30"):
