@@ -45,7 +45,7 @@ controls = []
 [study.fields]
 "data.num_validation" = 50
 "data.num_test" = 50
-"data.num_seed_labels" = 50
+"data.num_seed_labels" = {seed_labels}
 "data.stratified" = true
 "training.max_epochs" = 1
 "evaluation.repeats" = 1
@@ -96,11 +96,18 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def write_sweep(
-    folder: Path, *, seeds: int, budgets: Sequence[int], study: str = "cells", priority: int = 1, name: str = "sweep"
+    folder: Path,
+    *,
+    seeds: int,
+    budgets: Sequence[int],
+    study: str = "cells",
+    priority: int = 1,
+    name: str = "sweep",
+    seed_labels: int = 50,
 ) -> Path:
-    """A sweep of one study, of 2 x budgets cells and so many seeds."""
+    """A sweep of one study, of 2 x budgets cells and so many seeds; with other `seed_labels` none of its trials."""
     path = folder / f"{name}.toml"
-    text = STUDY.format(name=study, priority=priority, last=seeds - 1, budgets=list(budgets))
+    text = STUDY.format(name=study, priority=priority, last=seeds - 1, budgets=list(budgets), seed_labels=seed_labels)
     path.write_text(f'name = "{name}"\n{text}')
     return path
 
@@ -296,7 +303,15 @@ def chaos(kills: int, seed: int, *, victims: Sequence[str] = (), seeds: int = 20
         folder = Path(name)
         budgets = [20, 40, 60, 80]
         paths = [
-            write_sweep(folder, seeds=seeds, budgets=budgets, study=name, priority=priority, name=f"{name}-sweep")
+            write_sweep(
+                folder,
+                seeds=seeds,
+                budgets=budgets,
+                study=name,
+                priority=priority,
+                name=f"{name}-sweep",
+                seed_labels=40 + 10 * priority,
+            )
             for name, priority in (("second", 1), ("first", 2))
         ]
         calm = folder / "calm"
