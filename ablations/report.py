@@ -13,6 +13,7 @@ from ablations.html import page
 from ablations.luck import num_searches
 from ablations.margin import MARGIN
 from ablations.paper.beside import beside_paper
+from ablations.paper.minutes import beside_minutes
 from ablations.paper.pages import paper_files
 from ablations.records import cells_csv, effects_csv, luck_csv, trials_csv
 from ablations.sentences import sentences
@@ -46,7 +47,7 @@ def render(
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     if num_searches(study) > 1:
         both["luck.csv"] = luck_csv([test, validation])
-    paper = beside_paper(study)
+    paper = beside_paper(study) or beside_minutes(study)
     return {
         **both,
         **({} if paper is None else paper_files(paper, study)),

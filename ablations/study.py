@@ -46,6 +46,12 @@ class Outcome:
     """On the seed set and S_val: nothing bought, every label used."""
     saw_validation: bool | None = None
     """Whether labels of S_val entered the choice; None in older trials."""
+    seconds: Mapping[str, float] | None = None
+    """By stage of the run; these three differ between two runs of one trial."""
+    utility_seconds: float | None = None
+    """Of the fits of û."""
+    training_seconds: Mapping[str, float] | None = None
+    """By what was trained (`rambo.result.Result`)."""
 
 
 @dataclass(frozen=True)

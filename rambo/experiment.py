@@ -145,12 +145,13 @@ class _Run:
         problem = self._prepared.problem(pool)
         measured = self._measurer.measure(problem, self._prepared.repeats(pool), "final trainings")
         test, val = np.mean([m.test_accuracy for m in measured]), np.mean([m.val_accuracy for m in measured])
-        correct = correct_text(measured)
+        correct, seconds = correct_text(measured), float(np.mean([m.seconds for m in measured]))
         if not self._config.evaluation.with_validation:
-            return _Accuracies(float(test), float(val), None, correct)
+            return _Accuracies(float(test), float(val), None, correct, seconds)
         specs = self._prepared.repeats(pool, with_validation=True)
         together = self._measurer.measure(problem, specs, "final trainings with S_val")
-        return _Accuracies(float(test), float(val), float(np.mean([m.test_accuracy for m in together])), correct)
+        together_test = float(np.mean([m.test_accuracy for m in together]))
+        return _Accuracies(float(test), float(val), together_test, correct, seconds)
 
     def _learn(self) -> "_Learned":
         plan, split = self._prepared.plan, self._prepared.split
@@ -256,7 +257,16 @@ class _Run:
             repeat_agreement=held_out.repeat_agreement if held_out else None,
             num_ceiling_pairs=held_out.num_ceiling_pairs if held_out else None,
             utility_seconds=learned.seconds if learned else None,
+            training_seconds=self._training_seconds(base, final),
         )
+
+    def _training_seconds(self, base: "_Accuracies", final: "_Accuracies") -> dict[str, float]:
+        problem = self._prepared.problem(self._prepared.pool)
+        keys = {stage: [problem.key(spec) for spec in specs] for stage, specs in self._prepared.planned_specs().items()}
+        there = self._store.measurements([key for some in keys.values() for key in some])
+        took = {stage: sum(there[key].seconds for key in some if key in there) for stage, some in keys.items()}
+        each = {"f on S_0": base.seconds, "f on S_1": final.seconds, **took}
+        return {what: round(seconds, 3) for what, seconds in each.items()}
 
     def _write(self, name: str, content: bytes) -> None:
         self._lab.home.write(f"{self._folder}/{name}", content)
@@ -278,6 +288,8 @@ class _Accuracies:
     """On the test set, where S_val was trained on as well."""
     correct: str | None
     """Which test images each training got right, as result.json has it."""
+    seconds: float
+    """Of one training."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,14 +98,17 @@ class Prepared:
 
     def specs(self) -> dict[str, list[SetSpec]]:
         """The trainings known before the acquisition, by stage."""
-        plan = self.plan
-        known = planned_specs(plan, self.config, self.split.seed_set) if plan is not None else {}
+        known = self.planned_specs()
         known["seed set"] = self.repeats(self.pool)
         if self.config.evaluation.with_validation:
             known["seed set and S_val"] = self.repeats(self.pool, with_validation=True)
         listed = {_name(spec) for specs in known.values() for spec in specs}
         scouts = [spec for spec in self.scouts(self.pool) if _name(spec) not in listed]
         return {**known, "scouts": scouts} if scouts else known
+
+    def planned_specs(self) -> dict[str, list[SetSpec]]:
+        """Those that û learns from, and is judged by; none without û."""
+        return {} if self.plan is None else planned_specs(self.plan, self.config, self.split.seed_set)
 
     def repeats(self, pool: Pool, *, with_validation: bool = False) -> list[SetSpec]:
         """The R trainings on the labelled set, or on that and S_val."""

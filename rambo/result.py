@@ -70,6 +70,9 @@ class Result:
     """Held-out pairs that were repeated; None as above."""
     utility_seconds: float | None = None
     """What the fits of û took with what they measured, in whichever run made them; None as above."""
+    training_seconds: dict[str, float] | None = None
+    """What trainings took, in whichever run measured them: one of f on S_0 (`f on S_0`) and on S_1 (`f on S_1`), in the
+    mean over R, and all of the sets that û learned from, by stage (`Prepared.specs`); None in older results."""
 
     @property
     def fit_seconds(self) -> float:

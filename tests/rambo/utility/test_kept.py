@@ -124,7 +124,7 @@ def test_experiments_that_differ_in_their_budgets_fit_once(tiny, tmp_path, monke
     run(first, lab)
     monkeypatch.setattr(UtilityLearner, "learn", lambda *given: pytest.fail("a second fit"))
     shared = run(second, lab)
-    volatile = {"seconds": {}, "utility_seconds": 0.0, "trainings": 0}
+    volatile = {"seconds": {}, "utility_seconds": 0.0, "training_seconds": {}, "trainings": 0}
     assert replace(shared, **volatile) == replace(alone, **volatile)
     for name in ("metrics.jsonl", "held_out.csv", "utility_model.safetensors", "utility_model.json", "selected.csv"):
         assert home.read(f"{second.folder}/{name}") == Home(tmp_path / "alone").read(f"{second.folder}/{name}"), name

@@ -1,0 +1,75 @@
+"""What each strategy takes, stage by stage, beside the minutes that B.7 prints."""
+
+from collections.abc import Mapping
+
+from ablations.comparison.views import Numbers, View, digits
+from ablations.factors import Cell
+from ablations.paper.printed import MINUTES
+from ablations.statistics import summarise
+from ablations.study import Outcome, Study
+from ablations.tables import Table
+
+STAGES = ("offline", "pretraining", "acquisition")
+"""B.7: collecting the offline pairs, the pretraining stage, and the acquisition."""
+
+HEADER = ("cell", *STAGES, "of it picking", "paper", "n")
+
+FIELDS = ("cell", *(f"{stage}_minutes" for stage in (*STAGES, "picking")), *(f"paper_{stage}" for stage in STAGES), "n")
+
+NEGLIGIBLE = "negligible"
+"""What B.7 says of the strategies without û on MNIST and Fashion-MNIST."""
+
+
+def beside_minutes(study: Study) -> View | None:
+    """A row for each cell with minutes of one process, means over seeds; None for a study that is none of B.7's."""
+    printed = MINUTES.get(study.recipe or "")
+    if printed is None:
+        return None
+    rows, numbers = [], []
+    for cell in study.grid.cells:
+        outcomes = [one for seed in study.grid.seeds for one in study.outcomes_of(cell, seed)]
+        took = [told for one in outcomes if (told := minutes(one)) is not None]
+        here = {stage: summarise([one[stage] for one in took]).mean for stage in (*STAGES, "picking")}
+        theirs = printed.get(_strategy(study, cell))
+        paper = NEGLIGIBLE if theirs is None else " + ".join(f"{each:g}" for each in theirs)
+        rows.append((cell.name, *("" if one is None else f"{one:.2f}" for one in here.values()), paper, str(len(took))))
+        numbers.append((cell.name, *map(digits, here.values()), *(theirs or ("", "", "")), len(took)))
+    found: Numbers = (FIELDS, *numbers)
+    return View("minutes", "Minutes beside the paper's (B.7)", Table(HEADER, tuple(rows), ()), _note(study), found)
+
+
+def minutes(outcome: Outcome) -> dict[str, float] | None:
+    """Of one trial by stage, and of the picking alone, where its result tells; whichever run measured what it took.
+
+    The pretraining is f on S_0 and, of RAMBO and DULO, the growing sets, the audited pairs and the fits of û; the
+    acquisition is the picking and f on S_1. Pairs that only judge û are left out.
+    """
+    trained, stages = outcome.training_seconds, outcome.seconds
+    if trained is None or stages is None:
+        return None
+    fits = outcome.utility_seconds or 0.0
+    seconds = {
+        "offline": trained.get("offline pairs", 0.0),
+        "pretraining": trained["f on S_0"] + _of(trained, "growing sets", "audited pairs") + fits,
+        "acquisition": stages["acquisition"] + trained["f on S_1"],
+        "picking": stages["acquisition"],
+    }
+    return {stage: each / 60 for stage, each in seconds.items()}
+
+
+def _of(seconds: Mapping[str, float], *stages: str) -> float:
+    return sum(seconds.get(stage, 0.0) for stage in stages)
+
+
+def _strategy(study: Study, cell: Cell) -> str:
+    return study.grid.config(cell, study.grid.seeds[0]).strategy
+
+
+def _note(study: Study) -> str:
+    machines = "; ".join(study.effort.machines) if study.effort is not None else ""
+    return (
+        f"Minutes of one process{f' ({machines})' if machines else ''}, means over seeds: offline, the pairs that û "
+        "begins with; pretraining, f on S_0, and for û its growing sets, audited pairs and fits; acquisition, the "
+        "picking and f on S_1. What a strategy trains while it picks counts as picking, but not where the store had "
+        "it. The paper's, two A40: offline + pretraining + acquisition."
+    )
