@@ -36,9 +36,13 @@ TEMPLATE = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{{ name }}</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
+h1, p, li { overflow-wrap: anywhere; }
+ul { padding-left: 1.2rem; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: center; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
@@ -46,10 +50,16 @@ thead th { border-top: 2px solid; border-bottom: 1px solid; }
 tbody { border-bottom: 1px solid; }
 tbody:last-child { border-bottom-width: 2px; }
 .wide { overflow-x: auto; }
-.mind { background: #fff3cd; padding: .5rem 1rem; }
-.note, figcaption { color: #555; font-size: .9rem; }
+.mind { border-left: .3rem solid; padding: .5rem 1rem; }
+.note, figcaption { opacity: .75; font-size: .9rem; }
 figure { margin: 1.5rem 0; }
-img { max-width: 100%; }
+img { max-width: 100%; background: #fff; }
+@media print {
+  body { font-size: 9pt; margin: 0; }
+  figure, tr { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  th, td { padding: .15rem .3rem; white-space: normal; }
+}
 </style>
 </head>
 <body>
@@ -91,16 +101,6 @@ img { max-width: 100%; }
 {% endfor %}
 <p class="note">{{ both_caption }}</p>
 {% endif %}
-<h2>What it shows</h2>
-<ul>
-{% for sentence in sentences %}<li>{{ sentence }}</li>
-{% endfor %}
-</ul>
-{% for analysis in effects %}
-<h2>Effects on {{ analysis.metric }}</h2>
-{{ show(analysis.table) }}
-{% endfor %}
-<p class="note">{{ method }} {{ margin }}</p>
 <h2>Figures</h2>
 {{ pictures(figures) }}
 {% if compared %}
@@ -113,6 +113,17 @@ img { max-width: 100%; }
 {% endfor %}
 {{ pictures(compared_figures) }}
 {% endif %}
+<h2>What it shows</h2>
+<ul>
+{% for sentence in sentences %}<li>{{ sentence }}</li>
+{% endfor %}
+</ul>
+{% for analysis in effects %}
+<h2>Effects on {{ analysis.metric }}</h2>
+{{ show(analysis.table) }}
+{% endfor %}
+<h2>How effects are tested</h2>
+<p class="note">{{ method }} {{ margin }}</p>
 <h2>Where the numbers come from</h2>
 <ul>
 {% for line in made %}<li>{{ line }}</li>
