@@ -55,7 +55,8 @@ tbody:last-child { border-bottom-width: 2px; }
 figure { margin: 1.5rem 0; }
 img { max-width: 100%; background: #fff; }
 @media print {
-  body { font-size: 9pt; margin: 0; }
+  html { font-size: 8pt; }
+  body { font-size: 1rem; margin: 0; }
   figure, tr { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   th, td { padding: .15rem .3rem; white-space: normal; }
