@@ -190,7 +190,8 @@ def print_plan(prepared: Sequence[Prepared], work: Work, store: Store) -> None:
         problem = experiment.problem(experiment.pool)
         needed |= {problem.key(spec) for specs in experiment.specs().values() for spec in specs}
     stored = len(store.measurements(list(needed)))
-    print(f"{len(prepared)} experiments need {len(needed)} trainings; {stored} are in {store.home.path('store')}.")
+    of = "1 experiment needs" if len(prepared) == 1 else f"{len(prepared)} experiments need"
+    print(f"{of} {len(needed)} trainings; {stored} are in {store.home.path('store')}.")
     print(f"Missing: {work.num_trainings} trainings and {work.num_ot} OT distances.")
 
 
