@@ -50,12 +50,12 @@ class Ceiling:
 
 
 def agreement_ceiling(repeat_agreement: float) -> float:
-    """The upper bound for a = `repeat_agreement`: ½(1 + √(2a − 1)); ½ where a < ½.
+    """The upper bound for a = `repeat_agreement`: ½(1 + √(2a − 1)); ½ where a < ½, and 1 where an interval ends above.
 
-    >>> agreement_ceiling(1.0), agreement_ceiling(0.5)
-    (1.0, 0.5)
+    >>> agreement_ceiling(1.0), agreement_ceiling(0.5), agreement_ceiling(1.02)
+    (1.0, 0.5, 1.0)
     """
-    return 0.5 * (1 + float(np.sqrt(max(2 * repeat_agreement - 1, 0))))
+    return 0.5 * (1 + float(np.sqrt(np.clip(2 * repeat_agreement - 1, 0, 1))))
 
 
 def pooled_ceiling(trials: Sequence[Repeated]) -> Ceiling | None:
