@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from rambo.errors import ClassifierFailed, InvalidInput, require
 from rambo.own import Own, Pinned
 from rambo.randomness import torch_generator
 from rambo.training.network import Network
+
+Found = TypeVar("Found")
 
 CPU = torch.device("cpu")
 
@@ -141,7 +143,10 @@ def check_own(own: Own, input_shape: tuple[int, ...], num_classes: int) -> OwnFa
 @cache
 def _checked(pinned: Pinned, input_shape: tuple[int, ...], num_classes: int) -> OwnFacts:
     own = pinned.own
+    return _tried(own, "bear being tried on two images", lambda: _facts(own, input_shape, num_classes))
 
+
+def _facts(own: Own, input_shape: tuple[int, ...], num_classes: int) -> OwnFacts:
     def built() -> OwnNetwork:
         return build_own(own, input_shape, num_classes, torch_generator(0, "weights"))
 
@@ -214,7 +219,7 @@ def _has_linear_head(network: OwnNetwork, images: Tensor, features: Tensor) -> b
     return is_last and torch.allclose(last[0], features, atol=1e-5)
 
 
-def _tried(own: Own, rule: str, call: Callable[[], Any]) -> Any:
+def _tried(own: Own, rule: str, call: Callable[[], Found]) -> Found:
     try:
         return call()
     except InvalidInput:

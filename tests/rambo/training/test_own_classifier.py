@@ -188,6 +188,7 @@ drawn elsewhere: return Changed(None, random.random()) | draw its first weights 
 noise from elsewhere: return Changed(lambda net, x: net(x) * random.random()) | draw from torch's generator alone,
 no features: return nn.Sequential(nn.Conv2d(1, classes, 8), nn.Flatten()) | have a method features, from (n, …) to (n,
 list: return Changed(features=lambda x: [x]) | have features of images, got AttributeError: 'list' object has no
+later: c = [1, 2, 3]; return Changed(lambda net, x: net(x) + 0 * c.pop()) | bear being tried on two images, got Index
 one image: return Changed(features=lambda x: x[:1]) | have features (2, d) of 2 images, got (1, 64).
 """
 CHANGED = """
