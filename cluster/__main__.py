@@ -168,6 +168,9 @@ def run_collect(options: argparse.Namespace) -> None:
     collect(work, home, num_workers=num_workers, device=options.device, progress=progress)
     left = known_work(prepared, options.data_dir, device, Store(home))
     print(f"{work.num_trainings - left.num_trainings} trainings and {work.num_ot - left.num_ot} OT distances added.")
+    if left.num_trainings or left.num_ot:
+        print(f"{left.num_trainings} trainings and {left.num_ot} OT distances could not be had, as said above.")
+        sys.exit(1)
 
 
 def time_text(work: Work, num_workers: NumWorkers | None, device: torch.device, classifier: str) -> str:

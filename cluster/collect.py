@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 
-from cluster.failures import left_to_trials
+from cluster.failures import left_to_trials, once, unsaid
 from cluster.nodes import check_nodes
 from cluster.runtime import (
     NumWorkers,
@@ -98,7 +98,7 @@ def _seconds(calls: Sequence[tuple[Callable[[], object], int]]) -> tuple[float, 
     seconds = []
     for call, count in calls:
         start = time.perf_counter()
-        with left_to_trials("Some sets of the pilot", Progress(quiet=True)):
+        with left_to_trials("Some sets of the pilot", unsaid):
             call()
             seconds.append((time.perf_counter() - start, count))
     timed = seconds[1:] or seconds  # the first one pays for what is loaded once
@@ -141,15 +141,15 @@ def device_here(device: str) -> torch.device:
 
 def collect_here(work: Work, store: Store, device: torch.device, progress: Progress) -> None:
     """All of `work` in this process, but for what another collection has measured by the time its turn comes."""
-    work = work.shuffled()
+    work, say = work.shuffled(), once(progress.say)
     if device.type == "cuda":
         say_how_trained(work.problems, progress)
     for ot_problem, members in zip(work.ot_problems, work.members, strict=True):
-        with left_to_trials("OT distances", progress):
+        with left_to_trials("OT distances", say):
             measure_ot(ot_problem, members, store, progress)
     with progress.task("trainings", work.num_trainings) as advance:
         for problem, specs in zip(work.problems, work.specs, strict=True):
-            with left_to_trials("Trainings", progress):
+            with left_to_trials("Trainings", say):
                 measure_into(store, problem, _still_missing(problem, specs, store, advance), device, advance)
 
 
@@ -194,7 +194,7 @@ def collect_with_workers(
         if on_gpus:
             say_how_trained(work.problems, progress)
         batches = cut(work, estimate, least_and_most(workers)[1], least=PILOT_STACK if on_gpus else 1)
-        with left_to_trials("Sets", progress):
+        with left_to_trials("Sets", progress.say):
             train_on_workers(
                 work,
                 batches,
@@ -222,7 +222,7 @@ def lend_a_hand(work: Work, store: Store, until: Callable[[], bool]) -> None:
     for problem, specs in zip(reversed(work.problems), reversed(work.specs), strict=True):
         half = len(specs) // 2
         missing = missing_specs(problem, [*specs[half:], *reversed(specs[:half])], store)
-        with left_to_trials("Trainings", Progress(quiet=True)):  # workers will meet it, and say so
+        with left_to_trials("Trainings", unsaid):  # workers will meet it, and say so
             measure_into(store, problem, until_then(missing), torch.device("cpu"), lambda done: None)
 
 

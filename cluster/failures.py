@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Literal
 from rambo.errors import InvalidInput
 from rambo.formats import first_line, json_bytes
 from rambo.home import Home
-from rambo.progress import Progress
 
 Cause = Literal["collapsed", "memory", "killed", "refused", "error"]
 
@@ -59,16 +58,32 @@ def unforeseen(error: Exception) -> Failure:
     return Failure("error", f"{type(error).__name__}: {first_line(error)} ({Path(where.filename).name}:{where.lineno})")
 
 
+def unsaid(sentence: str) -> None:
+    """For `left_to_trials`, where somebody else will say it."""
+
+
+def once(say: Callable[[str], object]) -> Callable[[str], None]:
+    """`say`, for each sentence once."""
+    said = set[str]()
+
+    def told(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            say(sentence)
+
+    return told
+
+
 @contextmanager
-def left_to_trials(what: str, progress: Progress) -> Iterator[None]:
+def left_to_trials(what: str, say: Callable[[str], object]) -> Iterator[None]:
     """Go on where `what` cannot be had ahead of the trials: who needs it meets the same trouble and fails alone.
 
-    What the user can mend (`InvalidInput`) is raised as it is.
+    `say` is told why. What the user can mend (`InvalidInput`) is raised as it is.
     """
     try:
         yield
     except InvalidInput:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        progress.say(f"{what} could not be worked out ahead ({reason}); trials that need them will try again.")
+        reason = f"{type(error).__name__}: {first_line(error).removesuffix('.')}"
+        say(f"{what} could not be worked out ahead ({reason}); trials that need them will try again.")

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cluster.failures import left_to_trials
+from cluster.failures import left_to_trials, unsaid
 from rambo.arrays import Images, Members
 from rambo.own import Pinned
 from rambo.preparation import Prepared, planned_distances
-from rambo.progress import Progress
 from rambo.store import Store
 from rambo.training.measuring import missing_by_key
 from rambo.training.trainer import Problem, SetSpec
@@ -127,7 +126,7 @@ def known_work(experiments: Iterable[Prepared], data_dir: Path, device: torch.de
     for one in {one.known_id: one for one in experiments}.values():
         problem = one.problem(one.pool)
         trainings += [(problem, specs) for specs in one.specs().values()]
-        with left_to_trials("OT distances", Progress(quiet=True)):
+        with left_to_trials("OT distances", unsaid):
             distances += planned_distances(one, data_dir, device)
     return missing_work(trainings, distances, store)
 
@@ -157,7 +156,7 @@ def missing_work(
     ot_problems, members = [], []
     for ot_problem, rows in distances:
         absent: dict[str, Members] = {}
-        with left_to_trials("OT distances", Progress(quiet=True)):
+        with left_to_trials("OT distances", unsaid):
             absent = missing_ot_by_key(ot_problem, rows, store)
         fresh_rows = [row for key, row in absent.items() if key not in seen_ot]
         seen_ot |= absent.keys()

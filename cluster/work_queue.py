@@ -14,6 +14,8 @@ class QueueState:
     """Workers with a batch in hand."""
     failure: str | None
     """What the user must mend, if anything went wrong."""
+    troubles: tuple[str, ...] = ()
+    """Why some sets could not be had, each sentence once."""
 
     @property
     def has_begun(self) -> bool:
@@ -36,6 +38,7 @@ class WorkQueue:
         self._group = ""
         self._former: set[str] = set()
         self._failure: str | None = None
+        self._troubles: dict[str, None] = {}
 
     def take(self, group: str, worker: int) -> int | None:
         """The next batch for `worker` of `group`, or None when there is nothing left for it to do.
@@ -57,8 +60,9 @@ class WorkQueue:
         self._waiting += sorted(self._in_hand.values(), reverse=True)
         self._in_hand, self._group = {}, group
 
-    def finish(self, group: str, worker: int, batch: int) -> None:
-        """`batch`, which `worker` of `group` had in hand, is in the store."""
+    def finish(self, group: str, worker: int, batch: int, troubles: Sequence[str] = ()) -> None:
+        """`batch`, which `worker` of `group` had in hand, is in the store, but for what met `troubles`."""
+        self._troubles |= dict.fromkeys(troubles)
         self._done.add(batch)
         if batch in self._waiting:
             self._waiting.remove(batch)
@@ -71,4 +75,5 @@ class WorkQueue:
 
     def state(self) -> QueueState:
         """How far the collection is."""
-        return QueueState(sum(self._sizes[batch] for batch in self._done), len(self._in_hand), self._failure)
+        num_done = sum(self._sizes[batch] for batch in self._done)
+        return QueueState(num_done, len(self._in_hand), self._failure, tuple(self._troubles))

@@ -77,9 +77,11 @@ def train_on_workers(
                 raise InvalidInput(CONTROLLER_ENDED) from None
 
         _watch(fit, lend, queue, sum(map(len, batches)), progress)
-    failure = _state(queue).failure
-    if failure is not None:
-        raise InvalidInput(failure)
+    state = _state(queue)
+    for sentence in state.troubles:
+        progress.say(sentence)
+    if state.failure is not None:
+        raise InvalidInput(state.failure)
 
 
 CONTROLLER_ENDED = (
@@ -204,19 +206,22 @@ def measure_batches(loop_config: dict[str, Any]) -> None:
     group = broadcast_from_rank_zero(uuid.uuid4().hex)
     while (number := ray.get(queue.take.remote(group, rank))) is not None:
         try:
-            _measure(batches[number], work, store, device)
+            troubles = _measure(batches[number], work, store, device)
         except InvalidInput as error:  # a full disk: another try would fare no better
             ray.get(queue.fail.remote(str(error)))
             return
-        ray.get(queue.finish.remote(group, rank, number))
+        ray.get(queue.finish.remote(group, rank, number, troubles))
 
 
-def _measure(batch: Batch, work: Work, store: Store, device: torch.device) -> None:
-    quiet = Progress(quiet=True)
+def _measure(batch: Batch, work: Work, store: Store, device: torch.device) -> list[str]:
+    """Why some of the batch could not be had; empty where all is in the store."""
+    troubles = list[str]()
     if batch.members is not None:
-        with left_to_trials("OT distances", quiet):
-            measure_ot(work.ot_problems[batch.problem], batch.members, store, quiet)
-        return
+        with left_to_trials("OT distances", troubles.append):
+            measure_ot(work.ot_problems[batch.problem], batch.members, store, Progress(quiet=True))
+        return troubles
     problem = work.problems[batch.problem]
-    with left_to_trials("Trainings", quiet) if problem.own else nullcontext():  # another try would end the same
+    alone = left_to_trials("Trainings", troubles.append) if problem.own else nullcontext()
+    with alone:  # another try would end the same
         measure_into(store, problem, missing_specs(problem, batch.specs, store), device, lambda done: None)
+    return troubles

@@ -4,7 +4,18 @@ from typing import get_args
 
 import pytest
 
-from cluster.failures import Cause, Failure, death, keep_failure, read_failure, unforeseen, written
+from cluster.failures import (
+    Cause,
+    Failure,
+    death,
+    keep_failure,
+    left_to_trials,
+    once,
+    read_failure,
+    unforeseen,
+    written,
+)
+from rambo.errors import InvalidInput
 from rambo.home import Home
 
 
@@ -49,3 +60,15 @@ def test_what_nobody_foresaw_is_told_in_one_line_with_its_place():
 
 def test_a_death_of_which_nothing_is_written_says_so(tmp_path):
     assert death(written(str(tmp_path / "gone.txt")), 2).reason == "its process died 2 times (no message)"
+
+
+def test_what_cannot_be_had_ahead_is_said_once_and_left_but_for_what_the_user_can_mend():
+    said = []
+    say = once(said.append)
+    for _ in range(2):
+        with left_to_trials("Trainings", say):
+            raise ValueError("it exploded\nloudly")
+    reason = "Trainings could not be worked out ahead (ValueError: it exploded)"
+    assert said == [f"{reason}; trials that need them will try again."]
+    with pytest.raises(InvalidInput), left_to_trials("Trainings", say):
+        raise InvalidInput("The disk must have room, got none.")

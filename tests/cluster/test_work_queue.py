@@ -33,6 +33,13 @@ def test_a_batch_is_handed_out_again_though_its_fellows_were_told_that_nothing_i
     assert drain(queue, "second") == [1]
 
 
+def test_why_sets_could_not_be_had_is_kept_once():
+    queue = WorkQueue([1, 1])
+    for batch in (0, 1):
+        queue.finish("first", 0, queue.take("first", 0), ["it raised"] if batch else ["it raised", "so did this"])
+    assert queue.state() == QueueState(2, 0, None, ("it raised", "so did this"))
+
+
 def test_a_call_that_is_repeated_takes_no_second_batch():
     queue = WorkQueue([1, 1])
     assert queue.take("first", 0) == queue.take("first", 0) == 0

@@ -148,7 +148,7 @@ def test_a_failed_trial_stops_a_sweep_that_wants_that_and_no_other(write, wanted
 
 @pytest.mark.long
 def test_pause_lets_what_runs_end_and_cancel_ends_it(write, wanted, two_cpus):
-    slow = {"training.max_epochs": 60, "training.learning_rate": 1e-6, "evaluation.repeats": 20}
+    slow = {"training.max_epochs": 60, "training.learning_rate": 1e-6, "evaluation.repeats": 8}
     home = wanted(write("spring", study_text("digits", seeds="0-4", fields=slow)))
     during(lambda: keep_state(home, "spring", "paused"), when=1, home=home)
     driver = drive(home)
