@@ -7,6 +7,7 @@ no paths of this run. A picture that cannot be drawn is left out.
 from collections.abc import Callable
 from functools import partial
 
+from ablations.comparison.pages import NAMES as COMPARED
 from ablations.comparison.pages import comparison
 from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
@@ -14,6 +15,7 @@ from ablations.luck import num_searches
 from ablations.margin import MARGIN
 from ablations.paper.beside import beside_paper
 from ablations.paper.minutes import beside_minutes
+from ablations.paper.pages import NAMES as PRINTED
 from ablations.paper.pages import paper_files
 from ablations.records import cells_csv, effects_csv, luck_csv, trials_csv
 from ablations.sentences import sentences
@@ -22,6 +24,9 @@ from ablations.study import Study
 from ablations.tables import both_markdown, latex, markdown
 from rambo.drawing import Drawn, drawn_of
 from rambo.formats import text_bytes
+
+SOMETIMES = frozenset((*COMPARED, *PRINTED, "both.md", "luck.csv"))
+"""Files that only some studies have, pictures apart: a study that has become smaller leaves them behind."""
 
 
 def render(

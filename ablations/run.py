@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ablations.margin import MARGIN
 from ablations.plans import Key, StudyPlan, named_study, read_plan, read_study, with_margin
-from ablations.report import render
+from ablations.report import SOMETIMES, render
 from ablations.statistics import analyse, check_versions
 from ablations.study import Study
 from ablations.summary import DESCRIPTION, summary_of
@@ -206,9 +206,12 @@ def keep_plan(plan: StudyPlan, home: Home) -> None:
 
 
 def write_report(study: Study, home: Home, reporting: Reporting) -> Mapping[str, bytes]:
-    """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there."""
+    """Every table and figure of `study`, and how it is judged, written to its folder where it differs from there.
+
+    What an earlier report has left and this one does not make is removed.
+    """
     files = render(study, **asdict(reporting))
-    named_study(study.name, home).keep_report({**files, REPORTING: json_bytes(asdict(reporting))})
+    named_study(study.name, home).keep_report({**files, REPORTING: json_bytes(asdict(reporting))}, SOMETIMES)
     return files
 
 

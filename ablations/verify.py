@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from ablations.plans import StudyPlan, named_study, read_study
-from ablations.report import render
+from ablations.report import SOMETIMES, render
 from ablations.run import Reporting
 from cluster.failures import read_failure
 from rambo.correctness import correct_share
@@ -27,9 +27,10 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     """
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
-    files = render(study, **asdict(reporting))
+    files, named = render(study, **asdict(reporting)), named_study(plan.name, home)
+    found += [f"{name} is of an earlier report." for name in named.left_over(files, SOMETIMES)]
     for name, content in files.items():
-        kept = named_study(plan.name, home).read(name)
+        kept = named.read(name)
         if kept is None:
             found += [] if name.endswith(".pdf") else [f"{name} is missing."]
         elif kept != content:

@@ -5,7 +5,7 @@ What such work computes is its own room's; how it is kept and shown is the same 
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -92,12 +92,17 @@ class Named:
             if self.read(name) != content:
                 self.home.write(f"{self.folder}/{name}", content)
 
-    def keep_report(self, files: Mapping[str, bytes]) -> None:
-        """The same for a whole report; a picture that is not among `files` shows what was, so it goes."""
-        for name in self.home.list(f"{self.folder}/figures"):
-            if f"figures/{name}" not in files:
-                self.home.remove(f"{self.folder}/figures/{name}")
+    def keep_report(self, files: Mapping[str, bytes], sometimes: Collection[str] = ()) -> None:
+        """The same for a whole report; what an earlier one has left shows what was, so it goes."""
+        for name in self.left_over(files, sometimes):
+            self.home.remove(f"{self.folder}/{name}")
         self.keep(files)
+
+    def left_over(self, files: Collection[str], sometimes: Collection[str] = ()) -> list[str]:
+        """Pictures, and files that a report has only `sometimes`, which are there and not among `files`."""
+        pictures = (f"figures/{name}" for name in self.home.list(f"{self.folder}/figures"))
+        others = (name for name in sorted(sometimes) if name not in files and self.read(name) is not None)
+        return [*(name for name in pictures if name not in files), *others]
 
     def plan(self) -> bytes | None:
         """plan.json, None where there is no such work yet; raises `InvalidInput` where it is something else's."""

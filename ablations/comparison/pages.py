@@ -22,6 +22,12 @@ from rambo.formats import csv_bytes
 FOLDER = "comparison"
 """Of its tables, in that of the study."""
 
+VIEWS = ("curves", "aubc", "rivals", "ranks", "penalties", "profiles")
+"""Names of all views."""
+
+NAMES = (f"{FOLDER}.md", *(f"{FOLDER}/{name}.{kind}" for name in VIEWS for kind in ("tex", "csv")))
+"""Of all files but pictures that a comparison can have."""
+
 FIGURES = {
     "figures/curves": "Test accuracy over the number of labels: means and 95 % t intervals over seeds.",
     "figures/ranks": "Mean ranks: 1 is the best.",

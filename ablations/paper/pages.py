@@ -6,6 +6,9 @@ from ablations.study import Study
 from ablations.tables import markdown_table, one_a_line, tabular
 from rambo.formats import csv_bytes
 
+NAMES = ("paper.md", *(f"paper/{name}.{kind}" for name in ("paper", "minutes") for kind in ("tex", "csv")))
+"""Of all files that stand beside the paper."""
+
 
 def paper_files(view: View, study: Study) -> dict[str, bytes]:
     """`paper.md`, and `paper/` with the LaTeX and the CSV of it."""

@@ -7,7 +7,16 @@ from planned_studies import RESULT, plan_of, prepared_for
 
 from ablations.factors import parse_factor
 from ablations.plans import read_plan
-from ablations.run import Again, Reporting, keep_plan, kept_reporting, outdated, run_study, sync_study
+from ablations.run import (
+    Again,
+    Reporting,
+    keep_plan,
+    kept_reporting,
+    outdated,
+    run_study,
+    sync_study,
+    write_report,
+)
 from cluster.place import Place
 from cluster.tracking.server import tracking_uri
 from rambo.errors import InvalidInput
@@ -115,3 +124,16 @@ def test_a_damaged_note_on_how_to_judge_is_one_sentence_whose_advice_works(tiny,
         kept_reporting(home, "study")
     home.remove("studies/study/reporting.json")
     assert kept_reporting(home, "study") == Reporting()
+
+
+def test_a_report_without_a_comparison_removes_that_of_an_earlier_one(make_study, tmp_path):
+    home, factors = Home(tmp_path), list(map(parse_factor, ("strategy=rambo,random", "acquisition.budget=100,200")))
+    whole = make_study(lambda cell, seed: 0.5 + 0.01 * seed, factors=factors, controls=(), seeds=range(2))
+    write_report(whole, home, Reporting())
+    home.write("studies/study/comparison/mine.txt", b"mine")
+    assert len(home.list("studies/study/comparison")) == 13
+    one = make_study(lambda cell, seed: 0.5, factors=factors, controls=(), seeds=[0])
+    write_report(one, home, Reporting())
+    assert home.list("studies/study/comparison") == ["mine.txt"]
+    assert home.read("studies/study/comparison.md") is None
+    assert home.read("studies/study/table.md") is not None

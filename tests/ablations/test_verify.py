@@ -42,6 +42,7 @@ def test_whatever_was_changed_in_a_trial_or_a_table_is_named(tmp_path):
     home.write(f"{folders['random', 4]}/selected.csv", b"\xff")
     home.remove(f"{folders[lost]}/result.json")
     home.remove("studies/table4/table.md")
+    home.write("studies/table4/comparison/ranks.csv", b"of strategies that it has no more")
     found = differences(plan, home, Reporting(allow_mixed=True))
     unread = [one.partition(" (")[0] for one in found if one.endswith(").") and ", seed 4" in one]
     assert sorted(unread) == [
@@ -58,6 +59,7 @@ def test_whatever_was_changed_in_a_trial_or_a_table_is_named(tmp_path):
         f"{lost[0]}, seed 3: there is no result in {folders[lost]}.",
     }
     assert "table.md is missing." in found
+    assert "comparison/ranks.csv is of an earlier report." in found
     assert "trials.csv is not what the trial folders give." in found
 
 

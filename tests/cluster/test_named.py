@@ -67,6 +67,15 @@ def test_files_are_written_where_they_differ_and_nowhere_else(named):
     assert named.home.list(f"{named.folder}/figures") == ["effects.png"], "pictures of another report do not"
 
 
+def test_what_a_report_has_only_sometimes_goes_with_it_and_nothing_else_does(named):
+    named.keep({"comparison.md": b"old", "comparison/ranks.csv": b"old", "comparison/mine.txt": b"mine"})
+    sometimes, files = ("comparison.md", "comparison/ranks.csv", "paper.md"), {"table.md": b"new"}
+    assert named.left_over(files, sometimes) == ["comparison.md", "comparison/ranks.csv"]
+    named.keep_report(files, sometimes)
+    assert named.left_over(files, sometimes) == []
+    assert (named.read("comparison.md"), named.read("comparison/mine.txt")) == (None, b"mine")
+
+
 @KINDS
 def test_a_plan_that_is_not_there_is_refused_with_the_names_of_its_kind(tmp_path, kind):
     missing = Named(kind, "two", Home(tmp_path))

@@ -7,6 +7,7 @@ import pytest
 from gaining_studies import NAMES
 
 from ablations.comparison.pages import comparison
+from ablations.comparison.pages import NAMES as NAMES_OF_ALL
 from ablations.factors import parse_factor
 from ablations.report import render
 from ablations.statistics import analyse
@@ -56,3 +57,8 @@ def test_each_view_is_the_same_in_all_forms(make_study, name):
     numbers = list(csv.DictReader(io.StringIO(found.files[f"comparison/{name}.csv"].decode())))
     assert numbers
     assert all(None not in row for row in numbers)
+
+
+def test_all_names_are_known_so_that_those_of_an_earlier_report_can_go(make_study):
+    found = comparison(analyse(made(make_study, "strategy=rambo,random,badge", "acquisition.budget=100,200")))
+    assert sorted(found.files) == sorted(NAMES_OF_ALL)
