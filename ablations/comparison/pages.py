@@ -31,7 +31,7 @@ NAMES = (f"{FOLDER}.md", *(f"{FOLDER}/{name}.{kind}" for name in VIEWS for kind 
 FIGURES = {
     "figures/curves": "Test accuracy over the number of labels: means and 95 % t intervals over seeds.",
     "figures/ranks": "Mean ranks: 1 is the best.",
-    "figures/penalties": "Who beats whom: the share of settings in which the row beats the column.",
+    "figures/penalties": "Who beats whom: in how many settings the row beats the column, those of a data set as one.",
     "figures/profiles": "Performance profile: how often a method is within τ times the errors of the best.",
 }
 """Pictures, with their captions."""

@@ -6,7 +6,7 @@ import io
 import pytest
 from gaining_studies import NAMES
 
-from ablations.comparison.pages import comparison
+from ablations.comparison.pages import FIGURES, comparison
 from ablations.comparison.pages import NAMES as NAMES_OF_ALL
 from ablations.factors import parse_factor
 from ablations.report import render
@@ -62,3 +62,8 @@ def test_each_view_is_the_same_in_all_forms(make_study, name):
 def test_all_names_are_known_so_that_those_of_an_earlier_report_can_go(make_study):
     found = comparison(analyse(made(make_study, "strategy=rambo,random,badge", "acquisition.budget=100,200")))
     assert sorted(found.files) == sorted(NAMES_OF_ALL)
+
+
+def test_a_picture_of_several_data_sets_is_not_said_to_show_shares():
+    """Its entries go up to the number of data sets."""
+    assert "share" not in FIGURES["figures/penalties"]
