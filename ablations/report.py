@@ -55,7 +55,7 @@ def render(
     paper = beside_paper(study) or beside_minutes(study)
     return {
         **both,
-        **({} if paper is None else paper_files(paper, study)),
+        **({} if paper is None else paper_files(paper, test)),
         **({} if compared is None else compared.files),
         "table.md": markdown(test),
         "table.tex": latex(test),

@@ -2,7 +2,7 @@
 
 from ablations.comparison.views import View
 from ablations.sentences import provenance
-from ablations.study import Study
+from ablations.statistics import Analysis
 from ablations.tables import markdown_table, one_a_line, tabular
 from rambo.formats import csv_bytes
 
@@ -10,9 +10,9 @@ NAMES = ("paper.md", *(f"paper/{name}.{kind}" for name in ("paper", "minutes") f
 """Of all files that stand beside the paper."""
 
 
-def paper_files(view: View, study: Study) -> dict[str, bytes]:
-    """`paper.md`, and `paper/` with the LaTeX and the CSV of it."""
-    rows, told = [*view.table.studied, *view.table.controls], provenance(study)
+def paper_files(view: View, analysis: Analysis) -> dict[str, bytes]:
+    """`paper.md`, and `paper/` with the LaTeX and the CSV of it; marked as the study's other tables are."""
+    rows, told = [*view.table.studied, *view.table.controls], [*analysis.marks, *provenance(analysis.study)]
     lines = [f"# {view.title}", "", *markdown_table(view.table.header, rows), "", view.note, *told]
     return {
         "paper.md": one_a_line(lines),

@@ -43,3 +43,10 @@ def test_the_report_has_the_table(make_study):
     assert "95.3 ± 0.2" in files["paper.md"].decode()
     assert files["paper/paper.csv"].startswith(b"cell,paper_mean,paper_se")
     assert "Beside the paper&#39;s Table 4" in files["report.html"].decode()
+
+
+def test_what_marks_the_study_s_tables_marks_this_one(make_study):
+    study = make_study(lambda cell, seed: None if seed and cell.control == "margin" else 0.94, seeds=range(2))
+    files = render(replace(study, recipe="table4"), allow_mixed=True)
+    for name in ("paper.md", "paper/paper.tex"):
+        assert "Mind: this study should have the same seeds in all cells, but has" in files[name].decode(), name
