@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -12,12 +12,20 @@ from ablations.plans import StudyPlan, named_study, read_study
 from ablations.report import SOMETIMES, render
 from ablations.run import Reporting
 from cluster.failures import read_failure
+from rambo.config import Config
 from rambo.correctness import correct_share
-from rambo.fields import flatten, from_nested
+from rambo.errors import InvalidInput
+from rambo.fields import Value, effective_fields, flatten, from_nested
 from rambo.formats import first_line
 from rambo.home import Home
 from rambo.result import Result, read_result
 from rambo.utility.samples import order_agreement
+
+SIZES = ("data.num_seed_labels", "data.num_validation", "data.num_test", "acquisition.budget")
+"""Fields that every result hangs on, whatever its strategy."""
+
+ANY_POOL = 10**9
+"""A pool that caps no M."""
 
 
 def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
@@ -47,13 +55,13 @@ def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:
             yield f"{name}, seed {seed}: there is no result in {folder}."
         return
     cell = next(cell for cell in plan.grid.variants if cell.name == name)
-    expected = flatten(plan.grid.config(cell, seed))
+    planned = plan.grid.config(cell, seed)
     if f"trials/{result.data}/{result.config_id}/{result.seed}" != folder or result.seed != seed:
         yield f"{name}, seed {seed}: the result belongs to another folder than {folder}."
-    if result.strategy != expected["strategy"]:
-        yield f"{name}, seed {seed}: the result is of {result.strategy}, not of {expected['strategy']}."
+    if result.strategy != planned.strategy:
+        yield f"{name}, seed {seed}: the result is of {result.strategy}, not of {planned.strategy}."
     what = f"{name}, seed {seed}"
-    yield from _read(what, "config.json", _fields(what, folder, home, expected))
+    yield from _read(what, "config.json", _fields(what, folder, home, planned))
     yield from _read(what, "config.json or selected.csv", _selection(what, folder, home, result))
     yield from _read(what, "held_out.csv", _held_out(what, folder, home, result))
     yield from _images(what, result)
@@ -67,12 +75,26 @@ def _read(what: str, file: str, found: Iterator[str]) -> Iterator[str]:
         yield f"{what}: {file} cannot be read ({first_line(error)})."
 
 
-def _fields(what: str, folder: str, home: Home, expected: Mapping[str, object]) -> Iterator[str]:
+def _fields(what: str, folder: str, home: Home, planned: Config) -> Iterator[str]:
     """A trial that two cells share was run by one of them: only what its own result hangs on can be compared."""
-    kept = flatten(from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}")))
-    for field in ("data.num_seed_labels", "data.num_validation", "data.num_test", "acquisition.budget"):
-        if expected[field] != kept[field]:
-            yield f"{what}: config.json has {field} = {kept[field]}, the plan {expected[field]}."
+    kept = from_nested(json.loads(home.read(f"{folder}/config.json") or b"{}"))
+    there, expected = _effective(kept), _effective(planned)
+    if there is None or expected is None:
+        there, expected = ({name: flatten(one)[name] for name in SIZES} for one in (kept, planned))
+    for field in sorted({*there, *expected}):
+        if there.get(field) != expected.get(field):
+            found, wanted = (one.get(field, "nothing") for one in (there, expected))
+            yield f"{what}: config.json has {field} = {found}, the plan {wanted}."
+
+
+def _effective(config: Config) -> dict[str, Value] | None:
+    """What its result hangs on; None where that takes files of the user's own that are gone."""
+    try:
+        found = effective_fields(config, ANY_POOL)
+    except InvalidInput:
+        return None
+    found.pop("acquisition.num_candidates", None)  # all M that the pool caps are one, and the pool is not known here
+    return found
 
 
 def _selection(what: str, folder: str, home: Home, result: Result) -> Iterator[str]:

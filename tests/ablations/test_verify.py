@@ -9,7 +9,7 @@ from made import made_control
 
 from ablations.plans import existing_plan
 from ablations.run import Reporting
-from ablations.verify import _images, differences
+from ablations.verify import _images, _trial, differences
 from rambo.formats import json_bytes
 from rambo.home import Home
 
@@ -72,3 +72,12 @@ def test_bits_that_do_not_give_the_accuracy_are_named():
     [sentence] = _images("x", replace(kept, test_correct="oAA="))
     assert sentence.startswith("x: the result's test_correct cannot be read (The bits of 4 images must take 1 byte")
     assert list(_images("x", replace(kept, num_test=None, test_correct=None))) == []
+
+
+def test_cells_whose_trials_were_exchanged_in_the_plan_are_named():
+    home = Home(Path(__file__).parents[2] / "benchmarks/records/table4")
+    plan, full, off = existing_plan(home, "table4"), ("bilevel=on OT=on RankNet=on", 3), (FIRST_OFF, 3)
+    assert list(_trial(plan, home, full)) == []
+    exchanged = {**plan.folders, full: plan.folders[off], off: plan.folders[full]}
+    sentences = list(_trial(replace(plan, folders=exchanged), home, full))
+    assert f"{full[0]}, seed 3: config.json has switches.bilevel = False, the plan True." in sentences
