@@ -1,5 +1,6 @@
 """All names of the paper: what each is about, what it costs, and how much of it a home has."""
 
+import csv
 from collections.abc import Iterator
 
 from ablations.factors import Grid, make_grid
@@ -18,6 +19,8 @@ from rambo.result import read_result
 from rambo.utility.samples import num_measured
 
 HEADER = ("name", "what", "trials", "trainings", "GPU-hours", "here")
+
+DONE = "done"
 
 SEED_SET = ("data.source", "data.num_seed_labels", "data.label_noise")
 """Fields by which the recipes' seed sets differ."""
@@ -51,7 +54,7 @@ def _listed(name: str, chosen: Recipe, home: Home) -> tuple[str, ...]:
     trials = len(grid.cells) * len(grid.seeds)
     finals = sum(grid.config(cell, 0).evaluation.repeats for cell in grid.cells) * len(grid.seeds)
     hours = PAPER_GPU_SECONDS[grid.base.classifier.name] * (trainings + finals) / 3600
-    return (name, chosen.about, str(trials), str(trainings), f"{hours:.0f}", _done(name, home))
+    return (name, chosen.about, str(trials), str(trainings), f"{hours:.0f}", _done(name, grid, home))
 
 
 def _sized(name: str, data: tuple[str, ...], home: Home) -> tuple[str, ...]:
@@ -59,8 +62,8 @@ def _sized(name: str, data: tuple[str, ...], home: Home) -> tuple[str, ...]:
     seconds = (PAPER_GPU_SECONDS[preset(f"paper_{one}").classifier.name] for one in data)
     hours = sum(seconds) * NUM_SETS * num_seeds / 3600
     about = f"utility of {NUM_SETS} random sets over |S_val| on {', '.join(DATA[one] for one in data)}"
-    done = "done" if home.read(f"{FOLDER}/{name}/table.csv") is not None else ""
-    return (name, about, "0", str(NUM_SETS * num_seeds * len(data)), f"{hours:.0f}", done)
+    trainings, here = NUM_SETS * num_seeds * len(data), _seeds_done(name, data, num_seeds, home)
+    return (name, about, "0", str(trainings), f"{hours:.0f}", here)
 
 
 def _grid(chosen: Recipe) -> Grid:
@@ -90,16 +93,32 @@ def _num_sets(config: Config) -> int:
     return 2 * (pairs + iterations * num_measured(config, config.pretraining.num_pairs)) + iterations
 
 
-def _done(name: str, home: Home) -> str:
-    """How much of it the home has, of the study of that name."""
+def _done(name: str, grid: Grid, home: Home) -> str:
+    """How many of the recipe's trials the study of that name has; other seeds and levels are none of them."""
     try:
         plan = read_plan(home, name)
     except InvalidInput:
         return "not readable"
-    return "" if plan is None else _share(plan, home)
+    return "" if plan is None else _share(plan, grid, home)
 
 
-def _share(plan: StudyPlan, home: Home) -> str:
-    folders = set(plan.folders.values())
-    done = sum(read_result(home, one) is not None for one in folders)
-    return "done" if done == len(folders) else f"{done} of {len(folders)}"
+def _share(plan: StudyPlan, grid: Grid, home: Home) -> str:
+    keys = [(cell.name, seed) for cell in grid.cells for seed in grid.seeds]
+    folders = [plan.folders[key] for key in keys if key in plan.folders]
+    finished = {folder: read_result(home, folder) is not None for folder in set(folders)}
+    return _of(sum(finished[folder] for folder in folders), len(keys))
+
+
+def _seeds_done(name: str, data: tuple[str, ...], num_seeds: int, home: Home) -> str:
+    """The same of seeds of each data set, where no trial is run."""
+    content = home.read(f"{FOLDER}/{name}/table.csv")
+    if content is None:
+        return ""
+    rows = csv.DictReader(content.decode().splitlines())
+    known = {row["data"]: min(int(row["n"]), num_seeds) for row in rows}
+    found = _of(sum(known.get(one, 0) for one in data), num_seeds * len(data))
+    return found if found == DONE else f"{found} seeds"
+
+
+def _of(done: int, planned: int) -> str:
+    return DONE if done == planned else f"{done} of {planned}"
