@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from ablations.comparison.views import Numbers, View, digits
-from ablations.factors import Cell
-from ablations.paper.printed import MINUTES
+from ablations.paper.printed import MINUTES, NEGLIGIBLE
 from ablations.statistics import summarise
 from ablations.study import Outcome, Study
 from ablations.tables import Table
@@ -16,22 +15,19 @@ HEADER = ("cell", *STAGES, "of it picking", "paper", "n")
 
 FIELDS = ("cell", *(f"{stage}_minutes" for stage in (*STAGES, "picking")), *(f"paper_{stage}" for stage in STAGES), "n")
 
-NEGLIGIBLE = "negligible"
-"""What B.7 says of the strategies without û on MNIST and Fashion-MNIST."""
-
 
 def beside_minutes(study: Study) -> View | None:
     """A row for each cell with minutes of one process, means over seeds; None for a study that is none of B.7's."""
-    printed = MINUTES.get(study.recipe or "")
-    if printed is None:
+    recipe = study.recipe or ""
+    if recipe not in MINUTES:
         return None
     rows, numbers = [], []
     for cell in study.grid.cells:
         outcomes = [one for seed in study.grid.seeds for one in study.outcomes_of(cell, seed)]
         took = [told for one in outcomes if (told := minutes(one)) is not None]
         here = {stage: summarise([one[stage] for one in took]).mean for stage in (*STAGES, "picking")}
-        theirs = printed.get(_strategy(study, cell))
-        paper = NEGLIGIBLE if theirs is None else " + ".join(f"{each:g}" for each in theirs)
+        name = study.grid.config(cell, study.grid.seeds[0]).strategy
+        theirs, paper = MINUTES[recipe].get(name, ()), _printed(recipe, name)
         rows.append((cell.name, *("" if one is None else f"{one:.2f}" for one in here.values()), paper, str(len(took))))
         numbers.append((cell.name, *map(digits, here.values()), *(theirs or ("", "", "")), len(took)))
     found: Numbers = (FIELDS, *numbers)
@@ -61,8 +57,11 @@ def _of(seconds: Mapping[str, float], *stages: str) -> float:
     return sum(seconds.get(stage, 0.0) for stage in stages)
 
 
-def _strategy(study: Study, cell: Cell) -> str:
-    return study.grid.config(cell, study.grid.seeds[0]).strategy
+def _printed(recipe: str, strategy: str) -> str:
+    """As the paper has it; empty where it gives no time."""
+    if strategy in NEGLIGIBLE.get(recipe, ()):
+        return "negligible"
+    return " + ".join(f"{each:g}" for each in MINUTES[recipe].get(strategy, ()))
 
 
 def _note(study: Study) -> str:
@@ -71,5 +70,5 @@ def _note(study: Study) -> str:
         f"Minutes of one process{f' ({machines})' if machines else ''}, means over seeds: offline, the pairs that û "
         "begins with; pretraining, f on S_0, and for û its growing sets, audited pairs and fits; acquisition, the "
         "picking and f on S_1. What a strategy trains while it picks counts as picking, but not where the store had "
-        "it. The paper's, two A40: offline + pretraining + acquisition."
+        "it. The paper's, two A40: offline + pretraining + acquisition; empty where B.7 gives none."
     )

@@ -58,3 +58,12 @@ def test_the_report_has_them(timed):
     assert "| strategy=rambo | 10.00 | 3.10 |" in files["paper.md"].decode()
     assert files["paper/minutes.csv"].startswith(b"cell,offline_minutes,")
     assert "Minutes beside the paper&#39;s (B.7)" in files["report.html"].decode()
+
+
+def test_where_b7_gives_no_time_none_is_put_into_its_mouth(make_study):
+    """It calls five strategies negligible on MNIST, of which LLAL is none."""
+    factor = Factor("strategy", ("random", "llal", "entropy"))
+    study = make_study(lambda cell, seed: 0.9, factors=(factor,), controls=(), seeds=range(2))
+    paper = {"runtimes-mnist": ["negligible", "", ""], "runtimes-svhn": ["0 + 5 + 10", "0 + 5 + 30", ""]}
+    for recipe, printed in paper.items():
+        assert [row[-2] for row in beside_minutes(replace(study, recipe=recipe)).table.studied] == printed
