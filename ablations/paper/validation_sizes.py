@@ -19,7 +19,7 @@ from ablations.paper.beside import MARK, difference_text, printed_text
 from ablations.paper.printed import VALIDATION_SIZES, printed_sizes
 from ablations.paper.recipes import DATA, PAPER_SEEDS
 from ablations.scale import named, scaled
-from ablations.sentences import mean_error
+from ablations.sentences import mean_error, seeds_name
 from ablations.statistics import summarise
 from ablations.tables import markdown_table, one_a_line
 from cluster.collect import collect
@@ -43,6 +43,9 @@ NUM_SETS = 100
 
 FOLDER = "paper"
 """Of a home, for what needs no trial."""
+
+OF_TRIALS = ("factor", "controls", "retune", "time_budget", "max_trainings", "margin")
+"""Flags of studies that mean nothing where no trial is run."""
 
 HEADER = ("data", "|S_val|", "paper %", "here, validation %", "here − paper", "seeds")
 
@@ -88,10 +91,11 @@ def sets_of(prepared: Prepared) -> list[SetSpec]:
 
 def run_sizes(options: argparse.Namespace, progress: Progress) -> list[Table | str]:
     """Measure what is missing of `--recipe table2` or `fig3a`, and the table; with --plan, only what is missing."""
+    _check_flags(options)
     home, everything = Home(options.home), dict[str, list[Prepared]]()
     with progress.doing("reading data and drawing splits"):
         for data, source in asked_data(options).items():
-            everything[data] = _prepared(options, data, source)
+            everything[data] = _prepared(options, data, source, progress)
     sizes = {data: _sizes(found[0].config.data.num_validation) for data, found in everything.items()}
     flat = [one for found in everything.values() for one in found]
     work = missing_work([(one.problem(one.pool), sets_of(one)) for one in flat], [], Store(home))
@@ -103,27 +107,47 @@ def run_sizes(options: argparse.Namespace, progress: Progress) -> list[Table | s
     rows = [row for data, found in everything.items() for row in _rows(data, found, sizes[data], Store(home))]
     full, name = options.scale == "full", named(options.study or options.recipe, options.scale)
     table = Table(HEADER, [row.texts(full=full) for row in rows], wide=("data",))
-    for file, content in _files(table, rows).items():
+    note = _note(everything, full=full)
+    for file, content in _files(table, rows, note).items():
         home.write(f"{FOLDER}/{name}/{file}", content)
-    return [table, NOTE, home.path(f"{FOLDER}/{name}")]
+    return [table, note, home.path(f"{FOLDER}/{name}")]
 
 
-NOTE = (
-    f"Accuracy on S_val of f trained on each of {NUM_SETS} random subsets of S_0, averaged; mean ± standard error over "
-    "seeds. Smaller validation sets are nested random subsets of one S_val, read from kept correctness bits. "
-    f"{MARK}: the difference is larger than both standard errors together."
-)
+def _check_flags(options: argparse.Namespace) -> None:
+    """Raise `InvalidInput` for flags that would change nothing here, where there are no trials."""
+    given = [f"--{name.replace('_', '-')}" for name in OF_TRIALS if getattr(options, name) not in (None, [])]
+    require(not given, f"--recipe {options.recipe} must stand without {', '.join(given)}: it has no trials.")
 
 
-def _prepared(options: argparse.Namespace, data: str, source: str) -> list[Prepared]:
+def _note(everything: Mapping[str, Sequence[Prepared]], *, full: bool) -> str:
+    """What the numbers are, and of which data and seeds."""
+    numbers = sorted({len(sets_of(one)) for found in everything.values() for one in found})
+    marked = f" {MARK}: the difference is larger than both standard errors together." if full else ""
+    said = (
+        f"Accuracy on S_val of f trained on each of {' or '.join(map(str, numbers))} random subsets of S_0, averaged; "
+        "mean ± standard error over seeds. Smaller validation sets are nested random subsets of one S_val, read from "
+        f"kept correctness bits.{marked}"
+    )
+    return " ".join([said, *(f"{DATA[data]}: {_made(found)}." for data, found in everything.items())])
+
+
+def _made(prepared: Sequence[Prepared]) -> str:
+    one, seeds = prepared[0], [each.config.seed for each in prepared]
+    k = one.config.data.num_seed_labels
+    return f"{one.dataset.slug}, k = {k}, {one.config.classifier.name}, {seeds_name(seeds)}"
+
+
+def _prepared(options: argparse.Namespace, data: str, source: str, progress: Progress) -> list[Prepared]:
     """One a seed."""
     own = copy(options)
     own.preset, own.seed = own.preset or f"paper_{data}", options.seed or PAPER_SEEDS
     setattr(own, "data.source", source)
     configs = read_configs(own)
     seeds = [config.seed for config in configs]
-    grid = scaled(make_grid(configs[0], [], controls=(), seeds=seeds, design="factorial"), options.scale).grid
-    return [prepare(config, options.data_dir) for _, _, config in grid.trials()]
+    found = scaled(make_grid(configs[0], [], controls=(), seeds=seeds, design="factorial"), options.scale)
+    if options.scale != "full":
+        progress.say(f"{DATA[data]}: {found.sentence()}")
+    return [prepare(config, options.data_dir) for _, _, config in found.grid.trials()]
 
 
 def _sizes(num_validation: int) -> list[int]:
@@ -146,7 +170,7 @@ def _utility(prepared: Prepared, sizes: Sequence[int], store: Store) -> Floats:
     return utility_by_size(measured, prepared.config.data.num_validation, sizes, prepared.config.seed)
 
 
-def _files(table: Table, rows: Sequence[Row]) -> Mapping[str, bytes]:
+def _files(table: Table, rows: Sequence[Row], note: str) -> Mapping[str, bytes]:
     numbers = (("data", "num_validation", "n", "mean", "se"), *(row.numbers() for row in rows))
     lines = markdown_table(tuple(table.header), [tuple(row) for row in table.rows])
-    return {"table.md": one_a_line([*lines, "", NOTE]), "table.csv": csv_bytes(numbers)}
+    return {"table.md": one_a_line([*lines, "", note]), "table.csv": csv_bytes(numbers)}

@@ -1,6 +1,7 @@
 """Table 2 from kept bits: no trial, no set twice, and the whole S_val gives the measured accuracy."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -47,7 +48,9 @@ def test_the_command_measures_what_is_missing_once_and_makes_no_trial(tmp_path, 
     kept = store.measurements(keys)
     assert len(kept) == 24
     assert float(rows[1]["mean"]) == pytest.approx(np.mean([one.val_accuracy for one in kept.values()]))
-    before = table.read_bytes()
+    before, note = table.read_bytes(), (tmp_path / "paper/table2/table.md").read_text()
+    assert "each of 12 random subsets" in note
+    assert re.search(r"MNIST: digits-[0-9a-f]{12}, k = 60, smallnet, seeds 0–1\.", note)
     main(command)
     assert (table.read_bytes(), (tmp_path / "store/ledger.jsonl").read_bytes()) == (before, trained)
     assert not (tmp_path / "trials").exists()
@@ -60,6 +63,10 @@ def test_the_command_measures_what_is_missing_once_and_makes_no_trial(tmp_path, 
         (["--data.source=digits"], r"^--data\.source must be for one data set, got table2;"),
         (["--source", "digits"], "^--source must name data sets of table2, cifar10, "),
         (["--source", "mnist=digits", "--data.num_validation=20"], "^data.num_validation must be at least 50 here"),
+        (
+            ["--source", "mnist=digits", "--max-trainings=3", "--controls=none"],
+            "^--recipe table2 must stand without --controls, --max-trainings: it has no trials",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words, sentence, tmp_path):
