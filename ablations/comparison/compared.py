@@ -4,8 +4,8 @@ A setting is a level of each factor that even random selection's result hangs on
 factors beside these are a method's own, such as λ_OT, and stand in its name as far as its strategy reads them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ablations.factors import Cell, Grid, label, level_text
 from ablations.study import Study
 from ablations.tables import strategy
 from rambo.arrays import Floats
-from rambo.fields import Value, flatten
+from rambo.fields import Value, flatten, read_fields
 from rambo.strategies.facts import FACTS
 
 BUDGET, SOURCE, STRATEGY = "acquisition.budget", "data.source", "strategy"
@@ -23,6 +23,9 @@ LEAST_SEEDS = 2
 """From which there is an error to print."""
 
 Levels = tuple[tuple[str, Value], ...]
+
+Lines = dict[str, dict[Levels, Cell]]
+"""The cells of each method by setting."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Compared:
     """Methods that lack all results of a setting, and so are not compared."""
     reference: int
     """The method that others are compared with: that of the base configuration."""
+    equal: Mapping[str, str] = field(default_factory=dict)
+    """Methods that are the same in effect as one before them, by name, and that one; they are compared once."""
 
     @property
     def data_sets(self) -> tuple[str, ...]:
@@ -81,6 +86,12 @@ class Compared:
         return {scene: places for scene, places in self.scenes.items() if len(places) > 1}
 
     @property
+    def unshared(self) -> tuple[Levels, ...]:
+        """Settings that not every method is planned in, as of one factor at a time, or that none has a result in."""
+        shared = {setting.levels for setting in self.settings}
+        return tuple(levels for levels in _all_settings(self.study.grid) if levels not in shared)
+
+    @property
     def absent_seeds(self) -> tuple[int, ...]:
         """Seeds of the study that a compared method lacks somewhere."""
         return tuple(seed for seed in self.study.grid.seeds if seed not in self.seeds)
@@ -92,9 +103,10 @@ def compare(study: Study) -> Compared | None:
     Strategies are compared where they are a factor; beside controls, where these run in two settings at least. The
     controls of a study of switches have their differences among its effects.
     """
-    lines = _lines(study.grid)
+    lines, equal = _distinct(study.grid, _lines(study.grid))
     names = {strategy(study, cell) for cells in lines.values() for cell in cells.values()}
-    settings = [levels for levels in _all_settings(study.grid) if all(levels in cells for cells in lines.values())]
+    planned = [levels for levels in _all_settings(study.grid) if all(levels in cells for cells in lines.values())]
+    settings = [levels for levels in planned if any(study.accuracies(cells[levels]) for cells in lines.values())]
     is_factor = any(factor.name == STRATEGY for factor in study.grid.factors)
     if len(names) < 2 or len(settings) < (1 if is_factor else 2):
         return None
@@ -112,7 +124,8 @@ def compare(study: Study) -> Compared | None:
         accuracy=np.array([[[found[seed] for seed in seeds] for found in row] for row in table]),
         saw=tuple(study.saw_validation(cells[settings[0]]) for cells in rows),
         left_out=tuple(name for name in lines if name not in begun),
-        reference=_reference(study.grid, begun),
+        reference=_reference(study.grid, begun, equal),
+        equal=equal,
     )
 
 
@@ -125,12 +138,23 @@ def scene_text(levels: Sequence[tuple[str, Value]]) -> str:
     return ", ".join(f"{label(name)}={level_text(level)}" for name, level in levels)
 
 
-def _lines(grid: Grid) -> dict[str, dict[Levels, Cell]]:
+def _lines(grid: Grid) -> Lines:
     """The cells of each method by setting; of two that are equal in effect the first."""
-    found: dict[str, dict[Levels, Cell]] = {}
+    found: Lines = {}
     for cell in grid.cells:
         found.setdefault(_method(grid, cell), {}).setdefault(_of_settings(cell), cell)
     return found
+
+
+def _distinct(grid: Grid, lines: Lines) -> tuple[Lines, dict[str, str]]:
+    """Each method once, and which of the others is the same in effect: its trials would only be counted twice."""
+    firsts, equal = dict[object, str](), dict[str, str]()
+    for name, cells in lines.items():
+        read = [read_fields(grid.config(cell, grid.seeds[0])) for cell in cells.values()]
+        first = firsts.setdefault((tuple(cells), tuple(tuple(one.items()) for one in read)), name)
+        if first != name:
+            equal[name] = first
+    return {name: cells for name, cells in lines.items() if name not in equal}, equal
 
 
 def _all_settings(grid: Grid) -> list[Levels]:
@@ -149,7 +173,7 @@ def _is_setting(field: str) -> bool:
 def _method(grid: Grid, cell: Cell) -> str:
     name = str(cell.control or cell.level(STRATEGY) or grid.base.strategy)
     own = [one for one in cell.levels if one[0] != STRATEGY and not _is_setting(one[0]) and _reads(name, one[0])]
-    return " ".join([name, *(f"{label(field)}={level_text(level)}" for field, level in own)])
+    return " ".join([name, *(f"{label(one)}={level_text(level)}" for one, level in own)])
 
 
 def _reads(name: str, field: str) -> bool:
@@ -158,9 +182,10 @@ def _reads(name: str, field: str) -> bool:
     return facts is None or (facts.reads(field) and field not in dict(facts.fixed))
 
 
-def _reference(grid: Grid, begun: dict[str, dict[Levels, Cell]]) -> int:
+def _reference(grid: Grid, begun: Lines, equal: Mapping[str, str]) -> int:
     """The base configuration's method; where it is not compared, the first."""
     names, wanted = list(begun), _method(grid, reference_cell(grid))
+    wanted = equal.get(wanted, wanted)
     return names.index(wanted) if wanted in names else 0
 
 

@@ -73,7 +73,7 @@ def rivals_view(compared: Compared, margin: float) -> View:
     every = (
         f"That {chosen} is better than every one has p {relation(best)}, the largest of theirs uncorrected."
         if best is not None
-        else f"{chosen} has not the highest mean."
+        else f"{chosen} {'has not' if any(one.estimate.mean < 0 for one in found) else 'shares'} the highest mean."
     )
     note = (
         f"Differences of test accuracy in points{over}, on paired seeds, {len(compared.seeds)} of them: mean ± "

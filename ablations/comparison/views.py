@@ -4,10 +4,10 @@ Each view is worked out from `Compared` alone. Accuracies are in percent, differ
 in [0, 1] with ten digits, so that another BLAS gives the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ablations.comparison.compared import Compared, scene_text
+from ablations.comparison.compared import Compared, Levels, scene_text
 from ablations.sentences import seeds_name
 from ablations.statistics import summarise
 from ablations.tables import Table
@@ -36,16 +36,22 @@ def caption(compared: Compared) -> str:
     """What all views are of: data, settings, seeds, who saw labels of S_val, and what is missing."""
     study = compared.study
     data = sorted({outcome.data for outcome in study.outcomes.values()})
-    settings = "; ".join(scene_text(one.levels) for one in compared.settings)
+    settings, absent = (_listed(levels) for levels in ([one.levels for one in compared.settings], compared.unshared))
+    where = f" in {counted(len(compared.settings), 'setting')} ({settings})"
     said = [
         f"Test accuracy of {len(compared.methods)} methods on {', '.join(data)}"
-        f"{f' in {len(compared.settings)} settings ({settings})' if len(compared.settings) > 1 else ''}, over "
+        f"{where if len(compared.settings) > 1 or absent else ''}, over "
         f"{seeds_name(compared.seeds)}: those that every method has in every setting.",
         *_saw_text(compared),
     ]
     told = [name for name in compared.methods if (facts := FACTS.get(name.split()[0])) and facts.for_study]
     if told:
         said.append(f"For study only, since nobody could use it: {', '.join(told)}.")
+    if compared.equal:
+        same = ", ".join(f"{name} is {first}" for name, first in compared.equal.items())
+        said.append(f"The same in effect, and compared once: {same}.")
+    if absent:
+        said.append(f"Left out, since not every method is planned or none has a result there: {absent}.")
     if compared.absent_seeds:
         said.append(f"Left out, since a method lacks them somewhere: {seeds_name(compared.absent_seeds)}.")
     if compared.left_out:
@@ -63,10 +69,17 @@ def _saw_text(compared: Compared) -> Iterator[str]:
     }
     if named[True]:
         yield f"Labels of S_val entered the choice of {', '.join(named[True])}."
-    if named[False]:
-        yield f"They did not in {', '.join(named[False])}." if named[True] else "Nobody's choice saw labels of S_val."
+    if named[False] and not named[True]:
+        nobody = "Nobody's choice saw labels of S_val."
+        yield f"Labels of S_val did not enter the choice of {', '.join(named[False])}." if named[None] else nobody
+    elif named[False]:
+        yield f"They did not in {', '.join(named[False])}."
     if named[None]:
-        yield f"Whether they did is not known of {', '.join(named[None])}."
+        yield f"Whether labels of S_val entered the choice of {', '.join(named[None])} is not known."
+
+
+def _listed(settings: Iterable[Levels]) -> str:
+    return "; ".join(map(scene_text, settings))
 
 
 def moments(values: Floats) -> tuple[object, ...]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from ablations.comparison.views import caption
+
 STRATEGIES, BUDGETS = "strategy=rambo,random,badge", "acquisition.budget=100,200,500"
 
 
@@ -73,3 +75,21 @@ def test_of_one_factor_at_a_time_only_what_all_have_is_compared(make_compared):
     assert found.methods == ("rambo", "random", "badge")
     assert [one.budget for one in found.settings] == [500]
     assert found.curves == {}
+
+
+def test_a_setting_that_no_method_has_a_result_in_ends_no_comparison(make_compared):
+    found = make_compared(lambda cell, seed: None if cell.level("acquisition.budget") == 500 else gained(cell, seed))
+    assert [one.budget for one in found.settings] == [100, 200]
+    assert found.unshared == ((("acquisition.budget", 500),),)
+    assert make_compared(lambda cell, seed: None) is None
+
+
+def test_methods_that_are_the_same_in_effect_are_compared_once(make_compared):
+    """Without OT, λ_OT changes nothing: all of these rest on the same trials."""
+    found = make_compared(gained, factors=("strategy=rambo,random", "switches.ot", "utility_model.lambda_ot=0,1"))
+    first = "rambo OT=on λ_OT=0.0"
+    assert found.methods == (first, "rambo OT=on λ_OT=1.0", "random")
+    assert found.equal == {"rambo OT=off λ_OT=0.0": first, "rambo OT=off λ_OT=1.0": first}
+    assert found.reference == 1
+    said = f"The same in effect, and compared once: rambo OT=off λ_OT=0.0 is {first}, rambo OT=off λ_OT=1.0 is {first}."
+    assert said in caption(found)

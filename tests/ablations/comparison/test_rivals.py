@@ -38,3 +38,8 @@ def test_the_table_is_of_the_reference(compared):
     assert view.table.studied[0] == ("rambo − random", "+2.00 on every seed", "cannot be told", ".250", ".500")
     assert "rambo has not the highest mean" in view.note
     assert "each the mean over 3 settings" in view.note
+
+
+def test_who_shares_the_highest_mean_has_it(make_compared):
+    found = make_compared(lambda cell, seed: 0.5 + 0.01 * seed, factors=("strategy=rambo,random",), seeds=range(3))
+    assert "rambo shares the highest mean" in rivals_view(found, 0.003).note
