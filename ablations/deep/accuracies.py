@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ablations.deep.trainings import Trainings, Trial
+from ablations.deep.pairs import pair_differences
+from ablations.deep.trainings import ROUNDING, Trainings, Trial
 from rambo.correctness import correct_text, share_right
 from rambo.measurement import Measurement
 from rambo.store import Store
-
-ROUNDING = 1e-12
-"""What sums in another order may differ by."""
 
 
 @dataclass
@@ -29,6 +27,8 @@ class Recomputed:
     """Of the former, those from before the bits of test images: their test accuracy is taken as it stands."""
     num_accuracies: int = 0
     """Accuracies of results that were worked out anew."""
+    num_planned: int = 0
+    """Other trainings in the store that û or a choice rests on."""
 
     @property
     def text(self) -> str:
@@ -41,12 +41,17 @@ class Recomputed:
             said += f"; {self.num_absent} more trainings are not kept there, so what rests on them was not"
         if self.num_without_bits:
             said += f"; {self.num_without_bits} have no bits of test images, whose accuracy was taken as it stands"
+        if self.num_planned:
+            said += f"; {self.num_planned} more, that û or a choice rests on, were held to their bits"
         return f"{said}."
 
 
 def recompute(trials: Iterable[tuple[str, Trial | None, str]], store: Store) -> tuple[Recomputed, list[Trial]]:
-    """Hold each result to the store, and each measurement of it to its bits; the trials that could be read."""
-    found, read = Recomputed(), list[Trial]()
+    """Hold each result to the store, and each measurement that it rests on to its bits; the trials that could be read.
+
+    Held-out pairs are what their trainings say, too: û's pair accuracy is by them.
+    """
+    found, read, known = Recomputed(), list[Trial](), set[str]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _, trial, sentence in trials:
@@ -57,6 +62,10 @@ def recompute(trials: Iterable[tuple[str, Trial | None, str]], store: Store) -> 
             found.num_trials += 1
             for trainings in trial.judged:
                 found.differences += _compared(trial, trainings, store, found)
+            if trial.prepared.known_id not in known:
+                known.add(trial.prepared.known_id)
+                found.differences += _planned(trial, store, found)
+            found.differences += pair_differences(trial, store)
     found.differences += [f"store: {one.message}" for one in caught if "store/corrupt" in str(one.message)]
     found.differences = list(dict.fromkeys(found.differences))
     return found, read
@@ -84,6 +93,18 @@ def _compared(trial: Trial, trainings: Trainings, store: Store, found: Recompute
     told = trial.result.test_correct
     if trainings.fields.get("test_accuracy") == "test_accuracy" and None not in (bits, told) and bits != told:
         yield f"{trial.what}: test_correct is not what the store's trainings got right."
+
+
+def _planned(trial: Trial, store: Store, found: Recomputed) -> Iterator[str]:
+    """The measurements of sets that no accuracy is a mean of."""
+    judged = {trainings.problem.key(spec) for trainings in trial.judged for spec in trainings.specs}
+    for trainings in trial.planned:
+        keys = list({trainings.problem.key(spec) for spec in trainings.specs} - judged)
+        judged.update(keys)
+        held, digests = store.measurements(keys), store.measurement_digests(keys)
+        found.num_planned += len(held)
+        for key, one in held.items():
+            yield from _consistent(key, one, digests[key], trainings)
 
 
 def _consistent(key: str, one: Measurement, digest: str, trainings: Trainings) -> Iterator[str]:

@@ -1,19 +1,22 @@
 """Which trainings stand behind a trial's accuracies: worked out from its configuration, its picks and the data."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.plans import Key, StudyPlan
 from rambo.data.pool import Pool, reveal
 from rambo.errors import InvalidInput, require
-from rambo.fields import from_nested, override
+from rambo.fields import config_id, from_nested, override
 from rambo.formats import first_line
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
 from rambo.result import Result, read_picks, read_result
 from rambo.training.trainer import Problem, SetSpec
+
+ROUNDING = 1e-12
+"""What sums in another order may differ by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +68,24 @@ def read_trials(
 ) -> Iterator[tuple[str, Trial | None, str]]:
     """Each folder with its trial, or None and one sentence on why its trainings cannot be named.
 
-    Folders without a result are passed over: `verify` has named them. `source`: where the data lie now. Raises
-    `InvalidInput` where there are no data, or others than the trials'.
+    A folder must be that of each cell that the plan has there, by the cell's own configuration. Folders without a
+    result are passed over: `verify` has named them. `source`: where the data lie now. Raises `InvalidInput` where there
+    are no data, or others than the trials'.
     """
-    seen: dict[str, Key] = {}
+    seen: dict[str, list[Key]] = {}
     for key, folder in plan.folders.items():
-        if folder not in seen and read_result(home, folder) is not None:
-            seen[folder] = key
-    for folder, (cell, seed) in seen.items():
-        what = f"{cell}, seed {seed}"
+        seen.setdefault(folder, []).append(key)
+    for folder, keys in seen.items():
+        result, what = read_result(home, folder), "{}, seed {}".format(*keys[0])
+        if result is None:
+            continue
         prepared = _prepared(home, folder, data_dir, source)
         if isinstance(prepared, str):
             yield folder, None, f"{what}: config.json cannot be read ({prepared})."
             continue
-        result = read_result(home, folder)
-        assert result is not None
-        yield folder, *_bought(what, folder, home, prepared, result)
+        trial, sentence = _bought(what, folder, home, prepared, result)
+        other = None if trial is None else _misplaced(plan, keys, prepared)
+        yield folder, *((trial, sentence) if other is None else (None, other))
 
 
 def _prepared(home: Home, folder: str, data_dir: Path, source: str | None) -> Prepared | str:
@@ -90,6 +95,16 @@ def _prepared(home: Home, folder: str, data_dir: Path, source: str | None) -> Pr
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return first_line(error)
     return prepare(config if source is None else override(config, {"data.source": source}), data_dir)
+
+
+def _misplaced(plan: StudyPlan, keys: Sequence[Key], prepared: Prepared) -> str | None:
+    """The first of `keys` whose configuration is not that of the trial where the plan has it, in a sentence."""
+    available, cells = len(prepared.pool.unlabelled), {cell.name: cell for cell in plan.grid.variants}
+    for name, seed in keys:
+        planned = config_id(plan.grid.config(cells[name], seed), available)
+        if planned != prepared.config_id:
+            return f"{name}, seed {seed}: the plan's cell is {planned}, its trial in the plan {prepared.config_id}."
+    return None
 
 
 def _bought(what: str, folder: str, home: Home, prepared: Prepared, result: Result) -> tuple[Trial | None, str]:

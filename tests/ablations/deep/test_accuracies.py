@@ -38,7 +38,11 @@ def test_what_nobody_has_touched_agrees(finished, tmp_path):
     assert found.differences == []
     assert (found.num_trials, found.num_accuracies) == (3, 18)
     assert (found.num_held, found.num_absent, found.num_without_bits) == (24, 0, 0)
-    assert found.text == ("18 accuracies of 3 trials were worked out anew from the bits of 24 trainings in the store.")
+    assert found.num_planned == 44
+    assert found.text == (
+        "18 accuracies of 3 trials were worked out anew from the bits of 24 trainings in the store; 44 more, that û or "
+        "a choice rests on, were held to their bits."
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,3 +123,15 @@ def test_a_damaged_file_of_the_store_is_named(copied, tmp_path):
     home.write(f"store/measurements/{name}", bytes(content))
     sentences = recomputed(plan, home, tmp_path).differences
     assert any("cannot be read" in sentence and name in sentence for sentence in sentences)
+
+
+def test_a_falsified_measurement_that_only_u_has_learned_from_is_named(copied, tmp_path):
+    plan, home = copied
+    trials = {folder: trial for folder, trial, _ in read_trials(plan, home, tmp_path)}
+    [pairs] = [one for one in trials[plan.folders["strategy=rambo", 0]].planned if one.what == "offline pairs"]
+    key = pairs.problem.key(pairs.specs[0])
+    rewrite(home, lambda rows: [{**r, "val_accuracy": 0.5001} if r["key"] == key else r for r in rows])
+    assert recomputed(plan, home, tmp_path).differences == [
+        f"store: the measurement {key} is not what its digest was taken of.",
+        f"store: the measurement {key} has a val_accuracy that its bits do not give.",
+    ]

@@ -1,12 +1,14 @@
 """Which trainings stand behind a trial."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ablations.deep.trainings import read_trials
 from rambo.errors import InvalidInput
+from rambo.fields import override
 from rambo.formats import json_bytes
 from rambo.store import Store
 
@@ -62,3 +64,12 @@ def test_other_data_than_the_trials_are_refused(finished, tmp_path):
     np.savez(tmp_path / "digits.npz", x=images, y=np.arange(400) % 10)
     with pytest.raises(InvalidInput, match=r"must be the data of the trials, .*; give --data.source"):
         found(plan, home, tmp_path, f"npz:{tmp_path}/digits.npz")
+
+
+def test_a_folder_of_another_cell_is_named(copied, tmp_path):
+    """Both of rambo, at another M: nothing else in the folders tells."""
+    plan, home = copied
+    base = override(plan.grid.base, {"acquisition.candidate_batches": 2})
+    sentences = [one for _, one in found(replace(plan, grid=replace(plan.grid, base=base)), home, tmp_path).values()]
+    assert sum("the plan's cell is" in one for one in sentences) == 1
+    assert sentences[0].startswith("strategy=rambo, seed 0: the plan's cell is ")
