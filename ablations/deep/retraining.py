@@ -1,14 +1,16 @@
 """Sets of a study trained anew: what only a training can tell of a store that agrees with itself."""
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
 
 from ablations.deep.trainings import Trainings, Trial
+from rambo.correctness import share_right
 from rambo.errors import require
 from rambo.home import Home
 from rambo.measurement import Measurement
@@ -28,16 +30,21 @@ class Retrained:
 
     differences: tuple[str, ...]
     num_sets: int
-    """Sets of the study that the store holds."""
+    """Sets of the study that the store holds, or a result tells the test images of."""
     num_exact: int
     """Trainings that were compared bit by bit."""
     num_near: int
     """Those that were compared within an error, since another device or version had made the record."""
+    num_told: int = 0
+    """Of the sets, those that results alone tell of: the store has lost them, or was kept small."""
 
     @property
     def text(self) -> str:
         """How much was compared, and how closely."""
-        said = f"{self.num_exact + self.num_near} of the {self.num_sets} sets in the store were trained anew"
+        if self.num_sets == 0:
+            return "No set of the study is in the store or told of by a result, so none was trained anew."
+        where = f"in the store or, {self.num_told} of them, in results alone" if self.num_told else "in the store"
+        said = f"{self.num_exact + self.num_near} of the {self.num_sets} sets {where} were trained anew"
         if self.num_exact:
             said += f"; {self.num_exact} bit by bit"
         if self.num_near:
@@ -55,19 +62,23 @@ class _Set:
     trial: Trial
     problem: Problem
     spec: SetSpec
+    told: bytes | None = None
+    """Bits of the test images, where the trial's result tells them."""
 
 
 def retrain(
     trials: Sequence[Trial], store: Store, number: int, device: torch.device, *, seed: int, progress: Progress
 ) -> Retrained:
-    """Train `number` sets of `trials` anew on `device`, drawn by `seed` from those that `store` holds.
+    """Train `number` sets of `trials` anew on `device`, drawn by `seed` from those whose answers are known.
 
-    On a CPU whose torch is the record's, every image must be answered alike, in as many epochs. Elsewhere each accuracy
-    p over n images must lie within `MOST_ERRORS` · √(2p(1 − p)/n) of the record's. Nothing is written.
+    The store holds them, or a result tells of its test images, as where the store was kept small or has lost some. On a
+    CPU whose torch is the record's, every image must be answered alike, in as many epochs. Elsewhere each accuracy p
+    over n images must lie within `MOST_ERRORS` · √(2p(1 − p)/n) of the record's. Nothing is written.
     """
     require(number > 0, f"--retrain must be at least 1, got {number}.")
     sets = _sets(trials)
-    held = sorted(store.known_measurements(sets))
+    there = store.known_measurements(sets)
+    held = sorted({*there, *(key for key, one in sets.items() if one.told is not None)})
     drawn = numpy_generator(seed, "retrain").choice(len(held), size=min(number, len(held)), replace=False)
     keys = [held[place] for place in sorted(drawn)]
     records, found, num_exact = store.measurements(keys), list[str](), 0
@@ -75,14 +86,15 @@ def retrain(
         for key in keys:
             one = sets[key]
             [(_, anew)] = trained(one.problem, [one.spec], device)
-            exact = _is_same_kind(store.home, one.trial.folder, records[key], device)
+            record = records.get(key)
+            exact = _is_same_kind(store.home, one.trial.folder, record, device)
             num_exact += exact
-            found += [
-                f"store: the measurement {key} of {one.trial.what} {said}"
-                for said in _differences(records[key], anew, one.problem, exact=exact)
-            ]
+            what = f"store: the measurement {key} of {one.trial.what}"
+            if record is None:
+                record, what = _told_only(one, anew), f"{one.trial.what}: what the result tells of the training {key}"
+            found += [f"{what} {said}" for said in _differences(record, anew, one.problem, exact=exact)]
             advance(1)
-    return Retrained(tuple(found), len(held), num_exact, len(keys) - num_exact)
+    return Retrained(tuple(found), len(held), num_exact, len(keys) - num_exact, len(held) - len(there))
 
 
 def _sets(trials: Sequence[Trial]) -> dict[str, _Set]:
@@ -95,16 +107,35 @@ def _sets(trials: Sequence[Trial]) -> dict[str, _Set]:
             planned.add(trial.prepared.known_id)
             groups += trial.planned
         for group in groups:
-            for spec in group.specs:
-                found.setdefault(group.problem.key(spec), _Set(trial, group.problem, spec))
+            for spec, told in zip(group.specs, _told(trial, group), strict=True):
+                found.setdefault(group.problem.key(spec), _Set(trial, group.problem, spec, told))
     return found
 
 
-def _is_same_kind(home: Home, folder: str, record: Measurement, device: torch.device) -> bool:
+def _told(trial: Trial, group: Trainings) -> list[bytes | None]:
+    """The bits of test images that the trial's result tells, one a training; None of trainings it tells nothing of."""
+    nothing: list[bytes | None] = [None] * len(group.specs)
+    if trial.result.test_correct is None or group.fields.get("test_accuracy") != "test_accuracy":
+        return nothing
+    try:
+        words: list[bytes | None] = [b64decode(word, validate=True) for word in trial.result.test_correct.split()]
+    except ValueError:  # `verify` has named it
+        return nothing
+    return words if len(words) == len(group.specs) else nothing
+
+
+def _told_only(one: _Set, anew: Measurement) -> Measurement:
+    """A record of which the test images alone are known: all else is what a training anew gives."""
+    assert one.told is not None
+    return replace(anew, test_correct=one.told, test_accuracy=share_right(one.told, len(one.problem.test)))
+
+
+def _is_same_kind(home: Home, folder: str, record: Measurement | None, device: torch.device) -> bool:
     """Whether bits must agree: on CPUs with one version of torch. A GPU's stacks round by what they hold."""
     told = json.loads(home.read(f"{folder}/environment.json") or b"{}")
     packages = told.get("packages", {}) if isinstance(told, Mapping) else {}
-    return record.device == device.type == "cpu" and packages.get("torch") == version("torch")
+    made_on = told.get("device") if record is None else record.device
+    return made_on == device.type == "cpu" and packages.get("torch") == version("torch")
 
 
 def _differences(record: Measurement, anew: Measurement, problem: Problem, *, exact: bool) -> list[str]:

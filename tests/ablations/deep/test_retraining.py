@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from falsified import digested, rewrite
+from falsified import digested, falsify, rewrite
 
 from ablations.deep.retraining import retrain, stated_error
 from ablations.deep.trainings import read_trials
@@ -87,4 +87,23 @@ def test_more_than_there_are_are_all_of_them_and_none_is_refused(copied, tmp_pat
     with pytest.raises(InvalidInput, match="--retrain must be at least 1, got 0"):
         retrained(plan, home, tmp_path, 0)
     rewrite(home, lambda rows: rows[:2])
-    assert retrained(plan, home, tmp_path, EVERY).num_exact == 2
+    assert retrained(plan, home, tmp_path, EVERY).num_exact == 2 + 6, "the latter from results"
+
+
+def test_sets_that_the_store_has_lost_are_held_to_what_results_tell(copied, tmp_path):
+    """A forger who falsifies a result takes its trainings out of the store."""
+    plan, home = copied
+    rewrite(home, lambda rows: rows[:0])
+    found = retrained(plan, home, tmp_path, EVERY)
+    assert (found.differences, found.num_sets, found.num_told, found.num_exact) == ((), 6, 6, 6)
+    assert found.text.startswith("6 of the 6 sets in the store or, 6 of them, in results alone were trained anew")
+    folder = plan.folders["strategy=random", 0]
+    words = json.loads(home.read(f"{folder}/result.json"))["test_correct"].split()
+    falsify(home, folder, test_correct=" ".join(reversed(words)))
+    differences = retrained(plan, home, tmp_path, EVERY).differences
+    assert len(differences) == 2
+    assert all(one.startswith("strategy=random, seed 0: what the result tells of the training ") for one in differences)
+    assert all(one.endswith("answers test images otherwise than a training anew.") for one in differences)
+    for one in set(plan.folders.values()):
+        falsify(home, one, test_correct=None)
+    assert retrained(plan, home, tmp_path, 5).text.startswith("No set of the study is in the store or told of")
