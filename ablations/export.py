@@ -5,6 +5,7 @@ machine is in it, and the same trials leave the same bytes.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -25,6 +26,9 @@ TITLE = "# Supplement of the study "
 FOLDERS = {".tex": "tables", ".csv": "data", ".pdf": "figures"}
 """Where files of a kind stand; what has another ending is not exported but for the sentences."""
 
+LISTED = re.compile(r"^- `([^`]+)`", re.MULTILINE)
+"""A file in the list of a README."""
+
 FILES = {
     "README.md": "this page",
     "sentences.txt": "what the study shows, in sentences that a paper could print",
@@ -36,6 +40,8 @@ FILES = {
     "tables/ranks.tex": "mean ranks",
     "tables/penalties.tex": "who beats whom, pair by pair",
     "tables/profiles.tex": "performance profile",
+    "tables/paper.tex": "accuracy on S_val beside the paper's own numbers",
+    "tables/minutes.tex": "minutes of each stage beside the paper's",
     "data/trials.csv": "every trial: levels, seed, accuracies, what it came from; missing and failed ones too",
     "data/table.csv": "every cell: means, standard errors, levels",
     "data/effects.csv": "every effect on test and validation accuracy, with its differences by seed",
@@ -67,7 +73,10 @@ def exported(plan: StudyPlan, home: Home, reporting: Reporting) -> dict[str, byt
 
 
 def write_export(files: Mapping[str, bytes], study: str, to: Home) -> None:
-    """Write what differs from there; a folder that holds something else than an export of the study is refused."""
+    """Write what differs from there, and remove what an earlier export lists and this one has not.
+
+    A folder that holds something else than an export of the study is refused.
+    """
     before = to.read("README.md")
     empty = not to.list("") and not to.folders("")
     ours = before is not None and before.startswith(f"{TITLE}{study}\n".encode())
@@ -79,6 +88,9 @@ def write_export(files: Mapping[str, bytes], study: str, to: Home) -> None:
     for name, content in files.items():
         if to.read(name) != content:
             to.write(name, content)
+    for name in LISTED.findall((before or b"").decode()):
+        if name not in files:
+            to.remove(name)
 
 
 def export_differences(files: Mapping[str, bytes], there: Home) -> list[str]:

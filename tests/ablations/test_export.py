@@ -109,3 +109,13 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "README.md").write_text("# Supplement of the study strategies-2\n")
     with pytest.raises(InvalidInput, match="an earlier export of strategies, got"):
         write_export({"README.md": b"x"}, "strategies", Home(tmp_path))
+
+
+def test_what_an_earlier_export_lists_and_this_one_has_not_is_removed(tmp_path):
+    there, first = Home(tmp_path), {"README.md": b"# Supplement of the study s\n", "tables/table.tex": b"x"}
+    listed = b"".join(b"- `%s`: text\n" % name for name in (b"README.md", b"tables/table.tex", b"tables/ranks.tex"))
+    write_export({**first, "README.md": first["README.md"] + listed, "tables/ranks.tex": b"old"}, "s", there)
+    there.write("tables/mine.tex", b"mine")
+    write_export(first, "s", there)
+    assert there.list("tables") == ["mine.tex", "table.tex"]
+    assert export_differences(first, there) == [f"{tmp_path}/tables/mine.tex is no file of the export."]
