@@ -37,6 +37,9 @@ LABELS = {
 }
 """Short names in tables; other fields go by the last part of theirs."""
 
+FILES = ("data.labels", "utility_model.weights")
+"""Fields that may name a file, beside `data.source`."""
+
 _ANY_POOL = 10**9
 """A pool so large that M is never capped by it: what a field changes does not hang on the data."""
 
@@ -227,6 +230,18 @@ def label(field: str) -> str:
 def level_text(level: Value) -> str:
     """A level as people write it."""
     return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
+
+
+def value_text(field: str, value: Value) -> str:
+    """The same of any field, a file by its name alone: where it lay is no matter of a study.
+
+    >>> value_text("data.source", "npz:/home/ann/mnist.npz")
+    'npz:mnist.npz'
+    """
+    kind, colon, path = str(value).partition(":")
+    if field == "data.source" and colon:
+        return f"{kind}:{path.rstrip('/').rpartition('/')[2]}"
+    return str(value).rpartition("/")[2] if field in FILES else level_text(value)
 
 
 def _factorial(factors: Sequence[Factor]) -> list[tuple[tuple[str, Value], ...]]:

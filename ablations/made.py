@@ -3,11 +3,13 @@
 import shlex
 from collections.abc import Mapping
 
-from ablations.factors import Factor, level_text, switches
+from ablations.factors import Factor, level_text, switches, value_text
+from ablations.paper.recipes import RECIPES, Recipe
 from ablations.statistics import seeds_text
 from ablations.study import Study
 from cluster.costs import duration
-from rambo.fields import Value, flatten
+from rambo.config import Config
+from rambo.fields import flatten, override
 from rambo.presets import PRESETS, preset
 from rambo.strategies.facts import CONTROLS
 
@@ -39,43 +41,52 @@ def made_lines(study: Study) -> list[str]:
 
 def command(study: Study) -> str:
     """One that makes this study, with the name of the data's file for its path; others may have made parts of it."""
-    grid, fixed = study.grid, study.fixed
-    name, changed = _preset(study)
-    words = ["python", "-m", "ablations", "run", "--preset", name]
+    grid, fixed, chosen = study.grid, study.fixed, _recipe(study)
+    if chosen is None:
+        flag, usual, usually = "--preset", tuple(switches()), CONTROLS
+        name, changed = _preset(study)
+    else:  # which leaves what stands beside the paper as well
+        flag, usual, usually = "--recipe", chosen.factors, chosen.controls
+        name, changed = str(study.recipe), _changed(study, override(preset(chosen.preset), chosen.fields))
+    words = ["python", "-m", "ablations", "run", flag, name]
     for field, text in changed.items():
         words += [f"--{field}", text]
     words += ["--seeds", seeds_text(grid.seeds).replace("–", "-").replace(", ", ",")]
-    if grid.factors != tuple(switches()):
+    if grid.factors != usual:
         words += [word for factor in grid.factors for word in ("--factor", _factor(factor))]
     if grid.design != "factorial":
         words += ["--design", grid.design]
     controls = list(dict.fromkeys(str(cell.control) for cell in grid.controls))
-    if controls != [control for control in CONTROLS if control not in grid.strategies]:
+    if controls != [control for control in usually if control not in grid.strategies]:
         words += ["--controls", ",".join(controls) or "none"]
     called = study.name if fixed is None else fixed.name
     words += ["--study", called] if called != name else []
     return shlex.join(words) + (" --retune …" if fixed is not None else "")
 
 
+def _recipe(study: Study) -> Recipe | None:
+    """That by which the study was run; None where it has none, or other factors stand before the recipe's."""
+    chosen = RECIPES.get(study.recipe or "")
+    if chosen is None:
+        return None
+    names, theirs = ([factor.name for factor in one.factors] for one in (study.grid, chosen))
+    return chosen if names[: len(theirs)] == theirs else None
+
+
 def _preset(study: Study) -> tuple[str, Mapping[str, str]]:
     """The preset that the base is nearest to, and the fields that differ from it, as flags take them."""
-    base = {name: value for name, value in flatten(study.grid.base).items() if name != "seed"}
-    if study.grid.design == "factorial":  # the base's own level of a factor is in no cell
-        base = {name: value for name, value in base.items() if name not in {one.name for one in study.grid.factors}}
-    changed = {}
-    for name in PRESETS:
-        there = flatten(preset(name))
-        changed[name] = {field: _text(field, value) for field, value in base.items() if there[field] != value}
+    changed = {name: _changed(study, preset(name)) for name in PRESETS}
     nearest = min(changed, key=lambda name: len(changed[name]))
     return nearest, changed[nearest]
 
 
-def _text(field: str, value: Value) -> str:
-    """A file by its name alone: where it lay is no matter of the study."""
-    kind, colon, path = str(value).partition(":")
-    if field == "data.source" and colon:
-        return f"{kind}:{path.rstrip('/').rpartition('/')[2]}"
-    return level_text(value)
+def _changed(study: Study, usual: Config) -> Mapping[str, str]:
+    """The fields of the base that differ from `usual`."""
+    base, there, unseen = flatten(study.grid.base), flatten(usual), {"seed"}
+    if study.grid.design == "factorial":  # the base's own level of a factor is in no cell
+        unseen |= {factor.name for factor in study.grid.factors}
+    changed = (field for field, value in base.items() if field not in unseen and there[field] != value)
+    return {field: value_text(field, base[field]) for field in changed}
 
 
 def _levels(study: Study, field: str) -> str:
@@ -84,4 +95,6 @@ def _levels(study: Study, field: str) -> str:
 
 
 def _factor(factor: Factor) -> str:
-    return factor.name if factor.is_switch else f"{factor.name}={','.join(map(level_text, factor.levels))}"
+    if factor.is_switch:
+        return factor.name
+    return f"{factor.name}={','.join(value_text(factor.name, level) for level in factor.levels)}"

@@ -1,7 +1,7 @@
 """A study of the paper beside the paper's own numbers, where it prints them."""
 
 from ablations.comparison.views import Numbers, View, digits
-from ablations.factors import Cell, level_text
+from ablations.factors import Cell, value_text
 from ablations.paper.printed import Printed, printed_cells
 from ablations.paper.recipes import DATA, Recipe, recipe
 from ablations.sentences import mean_error
@@ -109,7 +109,7 @@ def _changed(study: Study, chosen: Recipe) -> list[str]:
     there = flatten(override(preset(chosen.preset), chosen.fields))
     varied = {"seed", *(factor.name for factor in study.grid.factors)}
     here = {name: value for name, value in flatten(study.grid.base).items() if name not in varied}
-    changed = {name: level_text(value) for name, value in here.items() if value != there[name]}
+    changed = {name: value_text(name, value) for name, value in here.items() if value != there[name]}
     if "data.source" in changed:
         changed["data.source"] = ", ".join(sorted({one.data for one in study.outcomes.values()}))
     return [f"{name} = {text}" for name, text in changed.items() if text]

@@ -36,7 +36,26 @@ STUDIES = [
 ]
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=command)
+def recipe_of(*words):
+    """The study that a recipe makes with these flags."""
+    grid = read_grid(read(["run", *words]))
+    return Study(words[0].partition("=")[2], grid, {}, {}, recipe=words[0].partition("=")[2])
+
+
+RECIPES = [
+    recipe_of("--recipe=table4", "--data.source=digits", "--acquisition.budget=100", "--seeds=0-1"),
+    recipe_of("--recipe=fig2a", "--evaluation.repeats=1", "--factor=acquisition.budget=100,200"),
+    recipe_of("--recipe=runtimes-svhn", "--controls=filtered_random"),
+]
+
+
+def test_the_command_of_a_recipe_leaves_what_stands_beside_the_paper():
+    assert command(RECIPES[0]).startswith("python -m ablations run --recipe table4 --data.source digits ")
+    other = replace(RECIPES[1], grid=replace(RECIPES[1].grid, factors=tuple(switches())))
+    assert "--recipe" not in command(other), "whose factors would stand before these"
+
+
+@pytest.mark.parametrize("study", [*STUDIES, *RECIPES], ids=command)
 def test_the_command_asks_for_the_same_cells_and_seeds(study):
     words = shlex.split(command(study))
     asked = read_grid(read(words[3:]))
@@ -51,6 +70,11 @@ def test_what_was_changed_of_the_preset_is_said_and_where_the_data_lay_is_not():
     assert first == "Preset: paper_mnist, with data.source = npz:mnist_10k.npz."
     assert sizes == ["k, labels of the seed set: 200.", "B, labels bought: 300, 500.", "Classifier: lenet5."]
     assert "/home/ann" not in called
+    files = {"utility_model.weights": "/home/ann/resnet18.pth", "data.labels": "/home/ann/labels.csv"}
+    factor = "data.source=npz:/home/ann/a.npz,npz:/home/ann/b.npz"
+    told = " ".join(made_lines(made_of(override(paper_mnist(), files), [factor], controls=[])))
+    assert "--utility_model.weights resnet18.pth" in told
+    assert "--factor data.source=npz:a.npz,npz:b.npz" in told
 
 
 def test_machines_and_cost_are_those_of_the_trial_folders():
