@@ -81,6 +81,11 @@ def read_grid(options: argparse.Namespace) -> Grid:
     factors = [_from_files(parse_factor(text), sources) for text in options.factor]
     if options.recipe is not None:
         chosen = recipe(options.recipe)
+        for name in {factor.name for factor in chosen.factors} - {factor.name for factor in factors}:
+            require(
+                getattr(options, name) is None,
+                f"--{name} must not be one value, since {options.recipe} varies it; give levels by --factor {name}=….",
+            )
         options.preset = options.preset or (chosen.preset if options.config is None else None)
         for field, value in chosen.fields.items():
             if getattr(options, field) is None:

@@ -56,6 +56,12 @@ def test_what_does_not_fit_is_refused_in_one_sentence(words, sentence):
         asked(*words)
 
 
+def test_a_field_that_the_recipe_varies_is_not_given_in_vain():
+    (one,) = asked("--recipe=fig2a", "--acquisition.budget=300")
+    with pytest.raises(InvalidInput, match=r"^--acquisition\.budget must not be one value, since fig2a"):
+        read_grid(one)
+
+
 def test_no_sources_are_none():
     assert parse_sources([]) == {}
 
