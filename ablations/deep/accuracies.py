@@ -19,30 +19,30 @@ class Recomputed:
 
     differences: list[str] = field(default_factory=list)
     num_trials: int = 0
-    num_held: int = 0
-    """Trainings behind accuracies that the store holds."""
-    num_absent: int = 0
-    """Those that it does not hold, as where records are kept small."""
-    num_without_bits: int = 0
-    """Of the former, those from before the bits of test images: their test accuracy is taken as it stands."""
     num_accuracies: int = 0
     """Accuracies of results that were worked out anew."""
-    num_planned: int = 0
-    """Other trainings in the store that û or a choice rests on."""
+    held: set[str] = field(default_factory=set)
+    """Keys of the trainings behind accuracies that the store holds; what trials share is one."""
+    absent: set[str] = field(default_factory=set)
+    """Of those that it does not hold, as where records are kept small."""
+    without_bits: set[str] = field(default_factory=set)
+    """Of the former, those from before the bits of test images: their test accuracy is taken as it stands."""
+    planned: set[str] = field(default_factory=set)
+    """Of other trainings in the store, that û or a choice rests on."""
 
     @property
     def text(self) -> str:
         """How much was compared."""
         said = (
             f"{self.num_accuracies} accuracies of {self.num_trials} trials were worked out anew from the bits of "
-            f"{self.num_held} trainings in the store"
+            f"{len(self.held)} trainings in the store"
         )
-        if self.num_absent:
-            said += f"; {self.num_absent} more trainings are not kept there, so what rests on them was not"
-        if self.num_without_bits:
-            said += f"; {self.num_without_bits} have no bits of test images, whose accuracy was taken as it stands"
-        if self.num_planned:
-            said += f"; {self.num_planned} more, that û or a choice rests on, were held to their bits"
+        if self.absent:
+            said += f"; {len(self.absent)} more trainings are not kept there, so what rests on them was not"
+        if self.without_bits:
+            said += f"; {len(self.without_bits)} have no bits of test images, whose accuracy was taken as it stands"
+        if others := self.planned - self.held:
+            said += f"; {len(others)} more, that û or a choice rests on, were held to their bits"
         return f"{said}."
 
 
@@ -74,9 +74,9 @@ def recompute(trials: Iterable[tuple[str, Trial | None, str]], store: Store) -> 
 def _compared(trial: Trial, trainings: Trainings, store: Store, found: Recomputed) -> Iterator[str]:
     keys = [trainings.problem.key(spec) for spec in trainings.specs]
     held, digests = store.measurements(keys), store.measurement_digests(keys)
-    found.num_held += len(held)
-    found.num_absent += len(set(keys)) - len(held)
-    found.num_without_bits += sum(one.test_correct is None for one in held.values())
+    found.held.update(held)
+    found.absent.update(key for key in keys if key not in held)
+    found.without_bits.update(key for key, one in held.items() if one.test_correct is None)
     for key, one in held.items():
         yield from _consistent(key, one, digests[key], trainings)
     if len(held) < len(set(keys)):
@@ -96,13 +96,11 @@ def _compared(trial: Trial, trainings: Trainings, store: Store, found: Recompute
 
 
 def _planned(trial: Trial, store: Store, found: Recomputed) -> Iterator[str]:
-    """The measurements of sets that no accuracy is a mean of."""
-    judged = {trainings.problem.key(spec) for trainings in trial.judged for spec in trainings.specs}
+    """The measurements that no accuracy need be a mean of."""
     for trainings in trial.planned:
-        keys = list({trainings.problem.key(spec) for spec in trainings.specs} - judged)
-        judged.update(keys)
+        keys = [key for spec in trainings.specs if (key := trainings.problem.key(spec)) not in found.planned]
         held, digests = store.measurements(keys), store.measurement_digests(keys)
-        found.num_planned += len(held)
+        found.planned.update(held)
         for key, one in held.items():
             yield from _consistent(key, one, digests[key], trainings)
 
