@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ablations.sweeps.choice import Candidate, Cost, Spent, Standing, in_order, obstacle
 from ablations.sweeps.hours import Hours
-from ablations.sweeps.kept import DRIVER_LOCK, Kept, all_kept, keep, read_state
+from ablations.sweeps.kept import DRIVER_LOCK, Kept, State, all_kept, check_kept, keep, read_kept, read_state
 from ablations.sweeps.live import InHand, LiveStudy, LiveSweep
-from ablations.sweeps.studies import prepare_study
+from ablations.sweeps.studies import prepare_study, with_owner
 from ablations.sweeps.telling import Teller
 from cluster.collect import collect, device_here, pilot
 from cluster.nodes import check_nodes, files_of, own_of
@@ -87,35 +87,55 @@ class Driver:
 
     def _refresh(self, pool: TrialPool) -> None:
         for kept in all_kept(self._home):
+            name = kept.sweep
             try:
-                self._see(self._as_edited(kept), pool)
+                state = read_state(self._home, name)
+                if name in self.sweeps:
+                    self._heed(self.sweeps[name], state, pool)
+                self._look_at(kept, state)
+                self.refused.pop(name, None)
             except InvalidInput as error:
-                known = "goes on as it was" if kept.sweep in self.sweeps else "waits"
-                self.refused[kept.sweep] = error
-                self._teller.say_once(f"sweep {kept.sweep} {known}: {error}")
+                self.refused[name] = InvalidInput(str(error))  # without what its traceback holds, such as locks
+                in_hand = self.sweeps.get(name)
+                known = "waits" if in_hand is None or in_hand.kept is None else "goes on as it was"
+                self._teller.say_once(f"sweep {name} {known}: {error}")
 
-    def _as_edited(self, kept: Kept) -> Kept:
-        edited = kept.edited()
-        if edited is None:
-            return kept
-        keep(self._home, edited, edited.declared())
-        return edited
-
-    def _see(self, kept: Kept, pool: TrialPool) -> None:
-        sweep, state = self.sweeps.get(kept.sweep), read_state(self._home, kept.sweep)
-        if state == "cancelled":
-            if sweep is not None and sweep.state != state:
-                self._cancel(sweep, pool)
-            if sweep is None:
-                return
-        if sweep is None or sweep.kept.text != kept.text:
-            sweep = self._take(kept, sweep)
-        self._retry(sweep)
+    def _heed(self, sweep: LiveSweep, state: State, pool: TrialPool) -> None:
+        """Pause, resume, end or try again what is in hand, whatever has become of its file."""
+        if state == "cancelled" and sweep.state != state:
+            self._cancel(sweep, pool)
         if sweep.state != state:
             sweep.state, sweep.why, self._order = state, None, None
+        self._retry(sweep)
 
-    def _take(self, kept: Kept, before: LiveSweep | None) -> LiveSweep:
-        """Make a sweep what it is now declared to be; a study that is as it was stays in hand."""
+    def _look_at(self, kept: Kept, state: State) -> None:
+        """Take in hand what a sweep is, by its file where that was edited; an edit is kept once it can be worked on."""
+        try:
+            edited = kept.edited()
+            if edited is not None:
+                check_kept(self._home, edited, edited.declared())
+                self._see(edited, state)
+        except InvalidInput:
+            self._see(kept, state)  # the old state goes on
+            raise
+        if edited is None:
+            self._see(kept, state)
+        elif read_kept(self._home, kept.sweep) == kept:  # else it was applied anew meanwhile
+            keep(self._home, edited, edited.declared())
+
+    def _see(self, kept: Kept, state: State) -> None:
+        sweep = self.sweeps.get(kept.sweep)
+        now = None if sweep is None or sweep.kept is None else (sweep.kept.text, sweep.kept.folder)
+        if now is None and state == "cancelled":
+            return
+        if now != (kept.text, kept.folder):
+            self._take(kept, sweep, state)
+
+    def _take(self, kept: Kept, before: LiveSweep | None, state: State) -> None:
+        """Make a sweep what it is now declared to be; a study that is as it was stays in hand.
+
+        What could not be done when this raises `InvalidInput` is tried again at the next choice.
+        """
         declared = kept.declared()
         standing = {} if before is None else before.studies
         new = []
@@ -124,13 +144,14 @@ class Driver:
             if live is None or live.study.declared != study:
                 with self._progress.doing(f"reading data and drawing splits of {study.name}"):
                     prepared = prepare_study(declared.name, study, self._data_dir)
+                with_owner(prepared, self._home)
                 place = prepared.place(self._home, self._data_dir)
                 share, _ = settle(place, self._progress)
                 configs = [one.config for one in prepared.prepared.values()]
                 check_nodes(self._home, files_of(configs), own_of(configs))
                 new.append((prepared, place, share))
-        sweep = before or LiveSweep(kept, declared, Hours.kept(self._home, kept.sweep))
-        sweep.kept, sweep.declared = kept, declared
+        sweep = before or LiveSweep(None, declared, Hours.kept(self._home, kept.sweep), state)
+        self.sweeps[sweep.name], self._order = sweep, None
         wanted = {study.name for study in declared.studies}
         for name in [name for name in sweep.studies if name not in wanted]:
             self._conclude(sweep, sweep.studies.pop(name))
@@ -139,9 +160,7 @@ class Driver:
                 sweep.studies.pop(prepared.name).close()
             sweep.studies[prepared.name] = LiveStudy(prepared, place, share, self._progress)
             sweep.ended.pop(prepared.name, None)
-        self.sweeps[sweep.name], self._order = sweep, None
-        self.refused.pop(sweep.name, None)
-        return sweep
+        sweep.kept, sweep.declared = kept, declared
 
     def _retry(self, sweep: LiveSweep) -> None:
         for name, live in sweep.studies.items():
