@@ -4,9 +4,10 @@ It reads anew what is wanted at each choice, so what is applied, edited, paused 
 next one. All it knows stands in the home: another driver goes on where this one was.
 """
 
-import time
+import math
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from ablations.sweeps.kept import DRIVER_LOCK, Kept, State, all_kept, check_kept
 from ablations.sweeps.live import InHand, LiveStudy, LiveSweep
 from ablations.sweeps.studies import prepare_study, with_owner
 from ablations.sweeps.telling import Teller
-from cluster.collect import collect, device_here, pilot
+from cluster.collect import Forecast, collect, device_here, pilot
 from cluster.nodes import check_nodes, files_of, own_of
 from cluster.place import Share, settle
 from cluster.pool import Ended, TrialPool
 from cluster.runtime import connected, resources_now
+from cluster.work import Work
 from rambo.errors import InvalidInput
 from rambo.home import Home
 from rambo.preparation import Prepared
@@ -44,6 +46,11 @@ class Driver:
         self._fits: dict[str, str | None] = {}
         self._fitted: set[str] = set()
         self._order: list[Candidate] | None = None
+        self._put_off: dict[tuple[str, int], str] = {}
+        """By sweep and priority why what they need is not measured for now."""
+        self._timed: dict[tuple[str, int], Forecast] = {}
+        self._has_measured = False
+        """Since the last look at what is wanted, which may be another by now."""
         self._teller = Teller(home, progress)
         self.refused: dict[str, InvalidInput] = {}
         """By sweep why it, or the last edit of its file, could not be taken in hand."""
@@ -59,13 +66,17 @@ class Driver:
                 inside.enter_context(connected(None))
             self._fitted = set(Store(self._home).known_utilities())
             inside.callback(self._teller.leave)
+            self._teller.arrive()
             self._loop(inside.enter_context(TrialPool()), units)
 
     def _loop(self, pool: TrialPool, units: Units) -> None:
         try:
             while True:
+                self._has_measured = False
                 self._refresh(pool)
                 self._fill(pool, units)
+                if self._has_measured:
+                    continue
                 if not pool.seconds:
                     break
                 for ended in pool.wait(WAIT_SECONDS):
@@ -184,6 +195,7 @@ class Driver:
     def _fill(self, pool: TrialPool, units: Units) -> None:
         if self._order is None:
             self._order = in_order(one for live in self._live() for one in live.candidates)
+            self._put_off.clear()
         waiting = {one.folder for one in self._order if one.folder in self.sweeps[one.sweep].studies[one.study].waiting}
         units.total = units.done + len(waiting | self._in_hand.keys())
         for sweep in self.sweeps.values():
@@ -195,13 +207,16 @@ class Driver:
                 continue
             if not pool.has_room(live.share_of(candidate.folder)):
                 return
-            if not self._may_start(candidate, sweep, live, pool):
+            may_start = self._may_start(candidate, sweep, live, pool)
+            if self._has_measured:
+                return
+            if not may_start:
                 continue
             self._start(candidate, live, pool, units)
 
     def _may_start(self, candidate: Candidate, sweep: LiveSweep, live: LiveStudy, pool: TrialPool) -> bool:
         cost = live.cost(candidate.folder)
-        why = self._obstacle(sweep, cost, pool)
+        why = self._obstacle(sweep, cost, pool, resources_now().num_cpus)
         if why is not None:
             sweep.why = why
             return False
@@ -220,11 +235,8 @@ class Driver:
         units.begin(folder)
         pool.start(one, live.place, share)
 
-    def _obstacle(self, sweep: LiveSweep, cost: Cost, pool: TrialPool) -> str | None:
-        resources = resources_now()
-        return obstacle(
-            self._standing(sweep, pool), cost, now=datetime.now(UTC), cluster_cpus=float(resources.num_cpus)
-        )
+    def _obstacle(self, sweep: LiveSweep, cost: Cost, pool: TrialPool, cluster_cpus: float) -> str | None:
+        return obstacle(self._standing(sweep, pool), cost, now=datetime.now(UTC), cluster_cpus=cluster_cpus)
 
     def _standing(self, sweep: LiveSweep, pool: TrialPool) -> Standing:
         seconds = pool.seconds
@@ -257,36 +269,58 @@ class Driver:
 
         Whether the trial may now be started.
         """
-        alike = [one for one in self._order or [] if (one.sweep, one.priority) == (sweep.name, candidate.priority)]
+        which = (sweep.name, candidate.priority)
+        if which in self._put_off:
+            sweep.why = self._put_off[which]
+            return False
+        alike = [one for one in self._order or [] if (one.sweep, one.priority) == which]
+        why = None
         for group in (alike, [one for one in alike if one.seed_place == candidate.seed_place]):
-            if self._collected_for(group, sweep, live, pool):
+            why = self._collected_for(group, which, live, pool)
+            if why is None:
                 return True
+        self._put_off[which] = sweep.why = f"measuring what the next trials need: {why}"
         return False
 
-    def _collected_for(self, group: Iterable[Candidate], sweep: LiveSweep, live: LiveStudy, pool: TrialPool) -> bool:
-        device = live.study.declared.device
+    def _collected_for(
+        self, group: Iterable[Candidate], which: tuple[str, int], live: LiveStudy, pool: TrialPool
+    ) -> str | None:
+        """Why what `group` needs is not measured; None where it is, now or before."""
+        device, sweep = live.study.declared.device, self.sweeps[which[0]]
         trials = [sweep.studies[one.study].trials[one.folder][0] for one in group if one.study in sweep.studies]
         missing = [one for one in trials if one.known_id not in self._collected]
         with self._progress.doing("looking up what the store has"):
             work = live.place.known_work(missing)
         if work.num_trainings or work.num_ot:
-            limits = sweep.declared.limits
+            share, limits = self._free(device), sweep.declared.limits
             if limits.core_hours is not None or limits.gpu_hours is not None or limits.deadline is not None:
-                estimate = pilot(work, Store(self._home), device_here(device))
-                why = self._obstacle(sweep, Cost(estimate.seconds(1), 1.0), pool)
+                seconds, at_once = self._estimate(work, which, device).seconds(1), share.num_gpus or share.num_cpus
+                cost = Cost(seconds / at_once, share.num_cpus, share.num_gpus or 0.0)
+                why = self._obstacle(sweep, cost, pool, math.inf)  # a share of the cluster is for trials
                 if why is not None:
-                    sweep.why = f"measuring what the next trials need: {why}"
-                    return False
+                    return why
             pool.rest()
-            held = sum(held.share.num_cpus for held in self._in_hand.values())
-            cpus = max(1.0, resources_now().num_cpus - held)
             told = f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances of {sweep.name}"
             self._progress.say(told)
-            start = time.monotonic()
-            collect(work, self._home, num_workers=None, device=device, progress=self._progress)
-            sweep.hours.ended("collection", Share(cpus, 0.0), time.monotonic() - start, is_end=False)
+            with sweep.hours.holding("collection", share):
+                collect(work, self._home, num_workers=None, device=device, progress=self._progress)
+            self._has_measured = True
         self._collected |= {one.known_id for one in missing}
-        return True
+        return None
+
+    def _estimate(self, work: Work, which: tuple[str, int], device: str) -> Forecast:
+        """What `work` takes, by a few trainings of this sweep and priority that are timed once, and kept."""
+        if which not in self._timed:
+            with self.sweeps[which[0]].hours.holding("collection", Share(1.0, 0.0)):
+                self._timed[which] = pilot(work, Store(self._home), device_here(device))
+        return replace(self._timed[which], num_trainings=work.num_trainings, num_ot=work.num_ot)
+
+    def _free(self, device: str) -> Share:
+        """What a collection takes: the GPUs that no trial holds where there are any, with a CPU each, else the CPUs."""
+        there, held = resources_now(), [one.share for one in self._in_hand.values()]
+        cpus = max(1.0, there.num_cpus - sum(one.num_cpus for one in held))
+        gpus = 0.0 if device == "cpu" else max(0.0, there.num_gpus - sum(one.num_gpus or 0.0 for one in held))
+        return Share(min(cpus, gpus), gpus) if gpus else Share(cpus, 0.0)
 
     # what has ended
 
@@ -294,6 +328,7 @@ class Driver:
         folder, held = ended.one.folder, self._in_hand.pop(ended.one.folder)
         sweep = self.sweeps[held.sweep]
         sweep.hours.ended(folder, held.share, ended.seconds)
+        self._put_off.clear()  # it may have left more than was expected
         larger = None
         if ended.failure is not None and ended.failure.cause == "memory":
             larger = held.share.doubled(resources_now())

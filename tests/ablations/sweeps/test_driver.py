@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from ablations.sweeps.driver import BUSY, Driver
 from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, Kept, existing, keep_state
 from ablations.sweeps.studies import prepare_study
+from cluster.collect import Forecast
 from cluster.place import Place, Share
+from cluster.runtime import Resources
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.progress import Progress
+from rambo.progress import Progress, Units
 from rambo.result import read_result
 
 UNUSED = Path("unused")
@@ -71,6 +74,9 @@ class Idle:
 
     def has_room(self, share):
         return True
+
+    def rest(self):
+        pass
 
 
 @pytest.fixture
@@ -282,6 +288,62 @@ def test_an_edit_that_cannot_be_leaves_the_old_state_in_hand_and_in_the_home(wri
     assert driver.refused == {}
     assert len(driver.sweeps["spring"].studies["digits"].trials) == 6
     assert '"entropy"' in existing(home, "spring").text
+
+
+@pytest.fixture
+def measures(monkeypatch):
+    """What a driver measures and times, made up: 1000 s a training on one of four cores."""
+    found = {"timed": 0, "collected": 0}
+
+    def timed(work, store, device):
+        found["timed"] += 1
+        return Forecast(1000.0, work.num_trainings)
+
+    def collected(work, home, **given):
+        found["collected"] += 1
+
+    monkeypatch.setattr(driver_module, "pilot", timed)
+    monkeypatch.setattr(driver_module, "collect", collected)
+    monkeypatch.setattr(driver_module, "resources_now", lambda: Resources(((4, 0),)))
+    return found
+
+
+def test_measuring_that_does_not_fit_into_a_limit_is_timed_once_and_put_off(write, wanted, look, measures):
+    home = wanted(write("spring", study_text("digits", seeds="0-3"), limits="core_hours = 0.02"))
+    driver = look(home)
+    for _ in range(3):
+        driver._fill(Idle(), Units("trials", 1))
+    assert measures == {"timed": 1, "collected": 0}
+    assert driver.sweeps["spring"].why.startswith("measuring what the next trials need: limits.core_hours of 0.02")
+
+
+def test_measuring_is_held_to_a_deadline_on_all_that_is_free(write, wanted, look, measures):
+    """12 trainings take 50 minutes on four cores."""
+    soon = (datetime.now(UTC) + timedelta(minutes=55)).isoformat()
+    home = wanted(write("spring", study_text("digits", seeds="0-3"), limits=f"deadline = {soon}"))
+    driver = look(home)
+    driver._fill(Idle(), Units("trials", 1))
+    assert measures["collected"] == 1
+
+
+def test_what_is_wanted_is_looked_at_anew_after_measuring(write, wanted, look, measures, monkeypatch):
+    home = wanted(write("spring"))
+    driver = look(home)
+    monkeypatch.setattr(driver_module, "collect", lambda *given, **named: keep_state(home, "spring", "paused"))
+    driver._fill(Idle(), Units("trials", 1))
+    assert driver._has_measured
+    assert driver._in_hand == {}
+    look(home, driver)
+    driver._has_measured = False
+    driver._fill(Idle(), Units("trials", 1))
+    assert driver._in_hand == {}
+
+
+def test_gpus_that_a_collection_takes_are_counted(write, wanted, look, monkeypatch):
+    driver = look(wanted(write()))
+    monkeypatch.setattr(driver_module, "resources_now", lambda: Resources(((8, 2),)))
+    assert driver._free("auto") == Share(2.0, 2.0)
+    assert driver._free("cpu") == Share(8.0, 0.0)
 
 
 def test_one_study_that_is_busy_keeps_no_other_of_its_sweep_back_and_is_taken_once_it_is_free(write, wanted, look):
