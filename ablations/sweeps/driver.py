@@ -40,7 +40,14 @@ class Driver:
 
     def __init__(self, home: Home, data_dir: Path, progress: Progress) -> None:
         self._home, self._data_dir, self._progress = home, data_dir, progress
+        self.num_run = 0
+        """Trials that ended in these hands."""
+        self._forget()
+
+    def _forget(self) -> None:
         self.sweeps: dict[str, LiveSweep] = {}
+        self.refused: dict[str, InvalidInput] = {}
+        """By sweep why it, or the last edit of its file, could not be taken in hand."""
         self._in_hand: dict[str, InHand] = {}
         self._collected: set[str] = set()
         self._fits: dict[str, str | None] = {}
@@ -51,14 +58,30 @@ class Driver:
         self._timed: dict[tuple[str, int], Forecast] = {}
         self._has_measured = False
         """Since the last look at what is wanted, which may be another by now."""
-        self._teller = Teller(home, progress)
-        self.refused: dict[str, InvalidInput] = {}
-        """By sweep why it, or the last edit of its file, could not be taken in hand."""
-        self.num_run = 0
-        """Trials that ended in these hands."""
+        self._wanted: dict[str, tuple[Kept, State]] = {}
+        """As it was at that look."""
+        self._teller = Teller(self._home, self._progress)
 
     def run(self) -> None:
-        """Until nothing is left that may be started; raises `InvalidInput` where another driver is at work."""
+        """Until nothing is left that may be started, also of what was applied while this was ending.
+
+        Raises `InvalidInput` where another driver is at work.
+        """
+        self._work()
+        while self._is_overtaken():
+            self._forget()
+            self._work()
+
+    def _is_overtaken(self) -> bool:
+        """Whether more is wanted than was at the last look: who wanted it was told that this driver would see it."""
+        failed = [folder for sweep in self.sweeps.values() for live in sweep.studies.values() for folder in live.failed]
+        try:
+            now = {kept.sweep: (kept, read_state(self._home, kept.sweep)) for kept in all_kept(self._home)}
+            return now != self._wanted or any(self._home.read(f"{one}/failure.json") is None for one in failed)
+        except InvalidInput:  # the next command that needs it says so
+            return False
+
+    def _work(self) -> None:
         with ExitStack() as inside:
             inside.enter_context(self._home.lock(DRIVER_LOCK, BUSY))
             units = inside.enter_context(self._progress.units("trials", 1))
@@ -101,6 +124,7 @@ class Driver:
             name = kept.sweep
             try:
                 state = read_state(self._home, name)
+                self._wanted[name] = kept, state
                 if name in self.sweeps:
                     self._heed(self.sweeps[name], state, pool)
                 self._look_at(kept, state)
@@ -133,6 +157,7 @@ class Driver:
             self._see(kept, state)
         elif read_kept(self._home, kept.sweep) == kept:  # else it was applied anew meanwhile
             keep(self._home, edited, edited.declared())
+            self._wanted[kept.sweep] = edited, state
 
     def _see(self, kept: Kept, state: State) -> None:
         sweep = self.sweeps.get(kept.sweep)
@@ -205,7 +230,10 @@ class Driver:
             live = sweep.studies[candidate.study]
             if sweep.state != "running" or candidate.folder in self._in_hand or candidate.folder not in live.waiting:
                 continue
-            if not pool.has_room(live.share_of(candidate.folder)):
+            share = live.share_of(candidate.folder)
+            if not pool.has_room(share):
+                if not self._in_hand:
+                    sweep.why = f"no node has {share.num_cpus:g} CPUs and {share.num_gpus or 0:g} GPUs for a trial"
                 return
             may_start = self._may_start(candidate, sweep, live, pool)
             if self._has_measured:

@@ -358,6 +358,27 @@ def test_one_study_that_is_busy_keeps_no_other_of_its_sweep_back_and_is_taken_on
     assert driver.refused == {}
 
 
+def test_what_is_wanted_while_a_driver_ends_is_worked_on(write, wanted, look, monkeypatch):
+    home, looks = wanted(write()), []
+    later = [
+        lambda: wanted(write("summer", study_text("more", seeds="2"))),
+        lambda: keep_state(home, "spring", "paused"),
+        lambda: None,
+    ]
+
+    def work(driver):
+        driver._refresh(Idle())
+        looks.append({name: sweep.state for name, sweep in driver.sweeps.items()})
+        for live in driver._live():
+            live.close(killed=True)
+        later[len(looks) - 1]()  # after the last choice
+
+    monkeypatch.setattr(Driver, "_work", work)
+    Driver(home, UNUSED, Heard()).run()
+    running = {"spring": "running", "summer": "running"}
+    assert looks == [{"spring": "running"}, running, {**running, "spring": "paused"}]
+
+
 def test_a_file_that_is_moved_takes_its_paths_along(write, wanted, look, tmp_path):
     path, other = write(), tmp_path / "other"
     home = wanted(path)
