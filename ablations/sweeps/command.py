@@ -13,9 +13,19 @@ from ablations.scale import add_scale_flag, scaled
 from ablations.sweeps.declaration import Sweep, check_deadline
 from ablations.sweeps.driver import Driver
 from ablations.sweeps.forecast import forecast, forecast_sentences, forecast_table
-from ablations.sweeps.kept import DRIVER_LOCK, Kept, State, existing, keep, keep_state, read_kept, read_state
+from ablations.sweeps.kept import (
+    DRIVER_LOCK,
+    Kept,
+    State,
+    check_kept,
+    existing,
+    keep,
+    keep_state,
+    read_kept,
+    read_state,
+)
 from ablations.sweeps.schema import schema
-from ablations.sweeps.show import SweepStatus, status_of
+from ablations.sweeps.show import SweepStatus, num_running, status_of
 from ablations.sweeps.studies import SweepStudy, prepare_sweep, retired, standing_of, with_owner
 from cluster.collect import device_here
 from cluster.costs import workers_here
@@ -137,6 +147,7 @@ def run_apply(options: argparse.Namespace) -> None:
     studies = _prepared(sweep, options, progress)
     for study in studies:
         with_owner(study, home)
+    check_kept(home, kept, sweep)  # before a result is taken away
     _settle_outdated(studies, home, rerun=options.rerun_outdated)
     before = read_kept(home, sweep.name)
     progress.say(_applied(sweep, studies, home, is_new=before is None))
@@ -182,7 +193,8 @@ def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progres
     if name in driver.refused:
         raise driver.refused[name]
     terminal.show(f"{driver.num_run} trials were run now.")
-    _show(status_of(existing(home, name), home, options.data_dir))
+    status, sweep_now = status_of(existing(home, name), home, options.data_dir), driver.sweeps.get(name)
+    _show(status if sweep_now is None or sweep_now.why is None else replace(status, why=sweep_now.why))
     for sweep in driver.sweeps.values():
         for ended in sweep.ended.values():
             if ended.unpublished is not None:
@@ -203,6 +215,7 @@ def run_status(options: argparse.Namespace) -> None:
             print(json.dumps(status.to_json(), ensure_ascii=False))
         else:
             _show(status)
+        sys.stdout.flush()  # who watches through a pipe sees it now
         if not options.watch:
             return
         time.sleep(WATCH_SECONDS)
@@ -244,9 +257,8 @@ def run_retry(options: argparse.Namespace) -> None:
 
 def _steer(options: argparse.Namespace, state: State, sentence: str) -> None:
     home = Home(options.home)
-    status = status_of(existing(home, options.name), home, options.data_dir)
-    running = sum(one.running for one in status.studies)
-    print(sentence.format(name=options.name, running=running), flush=True)
+    existing(home, options.name)
+    print(sentence.format(name=options.name, running=num_running(home, options.name)), flush=True)
     keep_state(home, options.name, state)
 
 
