@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ablations.scale import add_scale_flag, scaled
+from ablations.sweeps.choice import Spent
 from ablations.sweeps.declaration import Sweep, check_deadline
 from ablations.sweeps.driver import Driver
-from ablations.sweeps.forecast import forecast, forecast_sentences, forecast_table
+from ablations.sweeps.forecast import Counted, forecast, forecast_sentences, forecast_table
+from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import (
     DRIVER_LOCK,
     Kept,
@@ -108,12 +110,13 @@ def run_plan(options: argparse.Namespace) -> None:
     studies = _prepared(sweep, options, progress)
     for study in studies:
         with_owner(study, home)
-    found = [forecast(study, study.place(home, options.data_dir), progress) for study in studies]
-    workers = _workers(options)
+    counted, hours = Counted(), Hours.kept(home, sweep.name)
+    found = [forecast(study, study.place(home, options.data_dir), progress, counted) for study in studies]
+    workers, spent = _workers(options), Spent(hours.core_seconds, hours.gpu_seconds)
     now = datetime.now(UTC)
     terminal.show(
         forecast_table(found),
-        *forecast_sentences(sweep, found, workers=workers, price=options.price, now=now),
+        *forecast_sentences(sweep, found, workers=workers, price=options.price, now=now, spent=spent),
     )
 
 
