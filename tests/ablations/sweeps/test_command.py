@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from argparse import Namespace
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,11 @@ from sweep_files import finish, study_text
 
 from ablations.plans import existing_plan, read_study
 from ablations.sweeps import command
-from ablations.sweeps.kept import DRIVER_LOCK, existing, keep_state, read_state
+from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, existing, keep_state, read_state
 from ablations.sweeps.studies import prepare_sweep
+from rambo.errors import require
 from rambo.home import Home
+from rambo.progress import Progress
 
 
 @pytest.fixture
@@ -105,17 +108,54 @@ def test_a_sweep_whose_data_are_gone_can_be_cancelled(sweep, write, wanted):
     assert read_state(home, "spring") == "cancelled"
 
 
-def test_a_retry_takes_back_the_failures_that_were_final(sweep, write, wanted):
-    home = wanted(write("spring"))
-    (study,) = prepare_sweep(existing(home, "spring").declared(), Path("unused"))
+def test_a_retry_takes_back_every_failure_that_a_driver_has_left(sweep, write, wanted):
+    """Of a trial whose process died too often as well: a driver that goes on does not try it again by itself."""
+    home = wanted(write("spring", study_text("digits"), study_text("same")))
+    study, _ = prepare_sweep(existing(home, "spring").declared(), Path("unused"))
     first, second, *_ = study.trials
     home.write(f"{first}/failure.json", b'{"cause": "error", "reason": "a bug"}')
     home.write(f"{second}/failure.json", b'{"cause": "killed", "reason": "a node went"}')
+    keep_state(home, "spring", "paused")
     with home.lock(DRIVER_LOCK):
         answer = sweep("retry", "spring", "--home", home.root)
-    told = "Retrying spring: the 1 trials that failed are tried again, what runs goes on."
+    told = (
+        "Retrying spring: the 2 trials that failed are tried again once it is resumed, for it is paused, what runs "
+        "goes on."
+    )
     assert answer.stdout.splitlines()[0] == told
-    assert (home.read(f"{first}/failure.json"), home.read(f"{second}/failure.json") is None) == (None, False)
+    assert home.read(f"{first}/failure.json") is home.read(f"{second}/failure.json") is None
+
+
+class InABucket(Home):
+    """One whose lock somebody has held, who is gone or is heard."""
+
+    def __init__(self, root, *, held, heard):
+        super().__init__(root)
+        self.is_local, self._held, self._heard = False, held, heard
+
+    def read(self, name):
+        self._heard -= 1
+        return b"now" if name == DRIVER and self._heard < 0 else b"before"
+
+    @contextmanager
+    def lock(self, name, held=None, *, patience=None):
+        self._held -= 1
+        require(self._held < 0, held)
+        yield
+
+
+def test_a_lock_that_outlives_its_driver_is_waited_for_and_one_that_is_heard_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "HEAR_SECONDS", 0.0)
+    progress = Progress(quiet=True)
+    assert not command._is_driven(InABucket(tmp_path, held=5, heard=99), progress)
+    assert command._is_driven(InABucket(tmp_path, held=5, heard=3), progress)
+
+
+def test_no_flag_of_a_sweep_says_what_its_file_says(sweep, write, tmp_path):
+    answer = sweep("apply", write(), "--device", "cpu")
+    assert answer.returncode == 2
+    assert "A flag must be one that --help lists, got --device" in answer.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
