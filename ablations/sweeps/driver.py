@@ -145,13 +145,15 @@ class Driver:
 
     def _look_at(self, kept: Kept, state: State) -> None:
         """Take in hand what a sweep is, by its file where that was edited; an edit is kept once it can be worked on."""
+        edited = None
         try:
             edited = kept.edited()
             if edited is not None:
                 check_kept(self._home, edited, edited.declared())
                 self._see(edited, state)
         except InvalidInput:
-            self._see(kept, state)  # the old state goes on
+            if edited is None or kept.sweep not in self.sweeps:
+                self._see(kept, state)  # the old state goes on
             raise
         if edited is None:
             self._see(kept, state)
