@@ -132,16 +132,17 @@ def add_config_flags(parser: Parser, *, seeds_flag: str = "--seed") -> None:
         parser.field_flags[action] = f"{item.help}{LISTED.get(name, '')}"
 
 
-def add_lab_flags(parser: argparse.ArgumentParser) -> None:
-    """--home, --data-dir, --device, --quiet: nothing in them changes a result."""
+def add_lab_flags(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
+    """--home, --data-dir, --device where asked for, --quiet: nothing in them changes a result."""
     group = parser.add_argument_group("where to work")
     group.add_argument("--home", default="runs", metavar="DIR", help="folder or fsspec URL for everything kept (runs/)")
     group.add_argument(
         "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="downloaded data sets (data/)"
     )
-    group.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU where there is one"
-    )
+    if device:
+        group.add_argument(
+            "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU where there is one"
+        )
     group.add_argument("--quiet", action="store_true", help="no progress on standard error")
 
 

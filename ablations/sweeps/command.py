@@ -4,26 +4,41 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ablations.scale import add_scale_flag, scaled
+from ablations.sweeps.choice import Spent
 from ablations.sweeps.declaration import Sweep, check_deadline
 from ablations.sweeps.driver import Driver
-from ablations.sweeps.forecast import forecast, forecast_sentences, forecast_table
-from ablations.sweeps.kept import DRIVER_LOCK, Kept, State, existing, keep, keep_state, read_kept, read_state
+from ablations.sweeps.forecast import Counted, StudyForecast, forecast, forecast_sentences, forecast_table
+from ablations.sweeps.hours import Hours
+from ablations.sweeps.kept import (
+    DRIVER,
+    DRIVER_LOCK,
+    Kept,
+    State,
+    check_kept,
+    existing,
+    keep,
+    keep_state,
+    read_kept,
+    read_state,
+)
 from ablations.sweeps.schema import schema
-from ablations.sweeps.show import SweepStatus, status_of
+from ablations.sweeps.show import SILENT_SECONDS, SweepStatus, num_running, status_of
 from ablations.sweeps.studies import SweepStudy, prepare_sweep, retired, standing_of, with_owner
 from cluster.collect import device_here
 from cluster.costs import workers_here
+from cluster.failures import read_failure
 from cluster.runtime import connected, names_cluster
 from rambo import console as terminal
 from rambo.cli import Parser, add_lab_flags
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
+from rambo.lease import LEASE_SECONDS
 from rambo.progress import Progress
 from rambo.result import read_result
 
@@ -40,6 +55,9 @@ docs/sweeps.md says what a file may hold; `sweep schema` prints it for editors.
 """
 
 WATCH_SECONDS = 5.0
+
+HEAR_SECONDS = 2.0
+"""How often a driver is listened for."""
 
 
 def add_sweep(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -80,7 +98,7 @@ def _add(below: "argparse._SubParsersAction[Parser]", name: str, text: str, what
         command.add_argument("file", type=Path, metavar="FILE", help="a sweep in TOML; docs/sweeps.md has examples")
     else:
         command.add_argument("name", metavar="NAME", help="of a sweep of the home")
-    add_lab_flags(command)
+    add_lab_flags(command, device=False)  # each study of the file names its own
     return command
 
 
@@ -98,12 +116,13 @@ def run_plan(options: argparse.Namespace) -> None:
     studies = _prepared(sweep, options, progress)
     for study in studies:
         with_owner(study, home)
-    found = [forecast(study, study.place(home, options.data_dir), progress) for study in studies]
-    workers = _workers(options)
+    counted, hours = Counted(), Hours.kept(home, sweep.name)
+    found = [forecast(study, study.place(home, options.data_dir), progress, counted) for study in studies]
+    workers, spent = _workers(found), Spent(hours.core_seconds, hours.gpu_seconds)
     now = datetime.now(UTC)
     terminal.show(
         forecast_table(found),
-        *forecast_sentences(sweep, found, workers=workers, price=options.price, now=now),
+        *forecast_sentences(sweep, found, workers=workers, price=options.price, now=now, spent=spent),
     )
 
 
@@ -114,12 +133,13 @@ def _say_scale(kept: Kept, progress: Progress) -> None:
             progress.say(f"{study.name}: {scaled(study.grid, kept.scale).sentence()}")
 
 
-def _workers(options: argparse.Namespace) -> int:
+def _workers(found: Sequence[StudyForecast]) -> int:
     """Of the cluster as it is now, else of this machine."""
     if names_cluster():
         with connected(None) as resources:
             return max(1, resources.num_gpus or resources.num_cpus)
-    return workers_here(device_here(options.device))
+    on_gpu = any(one.cost is not None and one.cost.on_gpu for one in found)
+    return workers_here(device_here("auto" if on_gpu else "cpu"))
 
 
 def _prepared(sweep: Sweep, options: argparse.Namespace, progress: Progress) -> list[SweepStudy]:
@@ -137,6 +157,7 @@ def run_apply(options: argparse.Namespace) -> None:
     studies = _prepared(sweep, options, progress)
     for study in studies:
         with_owner(study, home)
+    check_kept(home, kept, sweep)  # before a result is taken away
     _settle_outdated(studies, home, rerun=options.rerun_outdated)
     before = read_kept(home, sweep.name)
     progress.say(_applied(sweep, studies, home, is_new=before is None))
@@ -172,17 +193,15 @@ def _applied(sweep: Sweep, studies: list[SweepStudy], home: Home, *, is_new: boo
 def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progress) -> None:
     """Work on all sweeps of the home, unless a driver does."""
     driver = Driver(home, options.data_dir, progress)
-    try:
-        with home.lock(DRIVER_LOCK, "busy"):
-            pass
-    except InvalidInput:
+    if _is_driven(home, progress):
         print(f"The driver that is at work sees {name} at its next choice: python -m ablations sweep status {name}")
         return
     driver.run()
     if name in driver.refused:
         raise driver.refused[name]
     terminal.show(f"{driver.num_run} trials were run now.")
-    _show(status_of(existing(home, name), home, options.data_dir))
+    status, sweep_now = status_of(existing(home, name), home, options.data_dir), driver.sweeps.get(name)
+    _show(status if sweep_now is None or sweep_now.why is None else replace(status, why=sweep_now.why))
     for sweep in driver.sweeps.values():
         for ended in sweep.ended.values():
             if ended.unpublished is not None:
@@ -191,6 +210,23 @@ def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progres
             print(home.path(f"studies/{study}/report.html"))
     if any(live.failed for sweep in driver.sweeps.values() for live in sweep.studies.values()):
         sys.exit(1)
+
+
+def _is_driven(home: Home, progress: Progress) -> bool:
+    """Whether a driver is at work.
+
+    On a URL a lock outlives by two minutes whoever held it: there a driver must be heard, or its lock will go.
+    """
+    said, end = home.read(DRIVER), time.monotonic() + LEASE_SECONDS + SILENT_SECONDS
+    with progress.doing("waiting for a driver to be heard, or for its lock to go"):
+        while True:
+            try:
+                with home.lock(DRIVER_LOCK, "busy"):
+                    return False
+            except InvalidInput:
+                if home.is_local or home.read(DRIVER) != said or time.monotonic() > end:
+                    return True
+            time.sleep(HEAR_SECONDS)
 
 
 def run_status(options: argparse.Namespace) -> None:
@@ -203,6 +239,7 @@ def run_status(options: argparse.Namespace) -> None:
             print(json.dumps(status.to_json(), ensure_ascii=False))
         else:
             _show(status)
+        sys.stdout.flush()  # who watches through a pipe sees it now
         if not options.watch:
             return
         time.sleep(WATCH_SECONDS)
@@ -234,8 +271,11 @@ def run_retry(options: argparse.Namespace) -> None:
     """ablations sweep retry."""
     home = Home(options.home)
     studies = prepare_sweep(existing(home, options.name).declared(), options.data_dir)
-    failed = [folder for study in studies for folder in standing_of(study, home).folders("failed")]
-    print(f"Retrying {options.name}: the {len(failed)} trials that failed are tried again, what runs goes on.")
+    trials = dict.fromkeys(folder for study in studies for folder in study.trials)
+    failed = [one for one in trials if read_result(home, one) is None and read_failure(home, one) is not None]
+    state = read_state(home, options.name)
+    when = "" if state == "running" else f" once it is resumed, for it is {state}"
+    print(f"Retrying {options.name}: the {len(failed)} trials that failed are tried again{when}, what runs goes on.")
     for folder in failed:
         home.remove(f"{folder}/failure.json")
     if failed:
@@ -244,9 +284,8 @@ def run_retry(options: argparse.Namespace) -> None:
 
 def _steer(options: argparse.Namespace, state: State, sentence: str) -> None:
     home = Home(options.home)
-    status = status_of(existing(home, options.name), home, options.data_dir)
-    running = sum(one.running for one in status.studies)
-    print(sentence.format(name=options.name, running=running), flush=True)
+    existing(home, options.name)
+    print(sentence.format(name=options.name, running=num_running(home, options.name)), flush=True)
     keep_state(home, options.name, state)
 
 

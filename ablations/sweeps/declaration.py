@@ -21,7 +21,7 @@ from ablations.sweeps.schema import schema
 from rambo.cli import parse_seeds
 from rambo.errors import InvalidInput, require
 from rambo.fields import Value, coerce, override
-from rambo.formats import first_line, shortened
+from rambo.formats import first_line, path_of, shortened
 from rambo.presets import preset
 from rambo.strategies.facts import CONTROLS
 
@@ -80,7 +80,7 @@ def read_text(text: str, source: str, folder: Path) -> Sweep:
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers and nesting without end
         raise InvalidInput(f"{source} must be TOML, got: {first_line(error)}.") from None
     return _Reader(text, source, folder).sweep(content)
 
@@ -221,7 +221,7 @@ class _Reader:
         with self._at((*place, "name")):
             grid = make_grid(
                 override(base, {**changes, "seed": seeds[0]}),
-                factors or switches(),
+                factors if levels else factors or switches(),
                 controls=given.get("controls", chosen.controls if chosen else CONTROLS),
                 seeds=seeds,
                 design=given.get("design", "factorial"),
@@ -245,15 +245,15 @@ class _Reader:
         converted = coerce(name, value)
         if name == "data.source" and ":" in str(converted):
             kind, _, path = str(converted).partition(":")
-            return f"{kind}:{self._path(path)}"
+            return f"{kind}:{self._path(path, name)}"
         if name == "data.labels" and converted:
-            return self._path(str(converted))
+            return self._path(str(converted), name)
         if name == "utility_model.weights" and converted not in ("imagenet", "random"):
-            return self._path(str(converted))
+            return self._path(str(converted), name)
         return converted
 
-    def _path(self, text: str) -> str:
-        return str((self.folder / Path(text).expanduser()).resolve())
+    def _path(self, text: str, name: str) -> str:
+        return str(path_of(self.folder / path_of(text, name), name).resolve())
 
 
 _OWN = ("recipe", "priority", "device", "cpus_per_trial", "gpus_per_trial")
@@ -280,11 +280,11 @@ def _as_json(value: Any) -> Any:
 
 
 def _zoned(given: Any) -> datetime:
-    """A deadline, in TOML's own type or as text; raises `InvalidInput` where its zone is missing."""
-    with suppress(ValueError):
+    """A deadline in UTC, given in TOML's own type or as text; raises `InvalidInput` where its zone is missing."""
+    with suppress(ValueError, OverflowError):
         read = datetime.fromisoformat(given) if isinstance(given, str) else given
         if isinstance(read, datetime) and read.tzinfo is not None:
-            return read
+            return read.astimezone(UTC)
     raise InvalidInput(f"limits.deadline must be {_rule(('limits', 'deadline'))}, got {given}.")
 
 

@@ -1,15 +1,17 @@
 """What a sweep would take before it starts: what is missing, its hours and price, and what the limits leave undone."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from statistics import fmean, stdev
 
 from ablations.show import fit_seconds, num_tests
 from ablations.statistics import power_text
+from ablations.sweeps.choice import Spent
 from ablations.sweeps.declaration import Limits, Sweep
-from ablations.sweeps.studies import Standing, SweepStudy, retired, standing_of
+from ablations.sweeps.studies import Standing, State, SweepStudy, retired, standing_of
 from cluster.costs import Cost, Part, Timing, duration, hours
 from cluster.place import Place
 from cluster.trials import missing_fits
@@ -19,6 +21,8 @@ from rambo.inference import attainable
 from rambo.progress import Progress
 from rambo.result import read_result
 from rambo.store import Store
+
+STATES: tuple[State, ...] = ("done", "missing", "failed", "stale")
 
 MOST_TIMED = 100
 """Finished trials whose times are read, about."""
@@ -35,28 +39,49 @@ class StudyForecast:
     """Known in advance, that the store lacks."""
     cost: Cost | None
     """None where nothing is missing."""
+    num_shared: int = 0
+    """Trials that a study before it runs."""
 
     @property
     def to_run(self) -> int:
-        """Trials."""
-        return len(self.standing.folders("missing", "stale"))
+        """Trials, beside those that a study before it runs."""
+        return len(self.standing.folders("missing", "stale")) - self.num_shared
 
 
-def forecast(study: SweepStudy, place: Place, progress: Progress) -> StudyForecast:
-    """By what the store lacks and a few trainings that are timed here; of trials that have ended their own times."""
+@dataclass
+class Counted:
+    """What the studies before have counted: a sweep does it once."""
+
+    trials: set[str] = field(default_factory=set)
+    known: set[str] = field(default_factory=set)
+    """The `known_id` of each, which names its trainings that are known in advance."""
+    fits: set[str] = field(default_factory=set)
+
+
+def forecast(study: SweepStudy, place: Place, progress: Progress, counted: Counted | None = None) -> StudyForecast:
+    """By what the store lacks and a few trainings that are timed here; of trials that have ended their own times.
+
+    What is `counted` is left out, and what is counted here comes to it.
+    """
+    counted = counted or Counted()
     standing = standing_of(study, place.home)
     waits = set(standing.folders("missing", "stale"))
-    waiting = [one for folder, (one, _) in study.trials.items() if folder in waits]
-    gone = len(retired(study, place.home))
+    waiting = [one for folder, (one, _) in study.trials.items() if folder in waits - counted.trials]
+    gone, num_shared = len(retired(study, place.home)), len(waits & counted.trials)
     if not waiting:
-        return StudyForecast(study, standing, gone, 0, None)
+        return StudyForecast(study, standing, gone, 0, None, num_shared)
     with progress.doing(f"looking up what the store has for {study.name}"):
-        work, fits = place.known_work(waiting), missing_fits(waiting, Store(place.home))
+        work = place.known_work([one for one in waiting if one.known_id not in counted.known])
+        fits = missing_fits(waiting, Store(place.home))
+        fits = {key: one for key, one in fits.items() if key not in counted.fits}
+    counted.trials |= waits
+    counted.known |= {one.known_id for one in waiting}
+    counted.fits |= fits.keys()
     later = sum(one.num_later_trainings for one in waiting)
     known = fit_seconds([one for one, _ in study.trials.values()], place.home)
     cost = place.cost(work, (later, waiting[0]), list(fits.values()), known, progress)
     cost = with_all_else(cost, seconds_taken(standing, place.home), len(waiting))
-    return StudyForecast(study, standing, gone, work.num_trainings, cost)
+    return StudyForecast(study, standing, gone, work.num_trainings, cost, num_shared)
 
 
 def seconds_taken(standing: Standing, home: Home) -> list[float]:
@@ -78,11 +103,12 @@ def with_all_else(cost: Cost, taken: Sequence[float], number: int) -> Cost:
 
 
 def forecast_table(found: Sequence[StudyForecast]) -> Table:
-    """A row a study, then all of them."""
+    """A row a study, then all of them, in which a trial that studies share is one."""
     header = ("study", "cells", "seeds", "done", "missing", "failed", "stale", "trainings", "hours", "95 % interval")
     rows = [_row(one) for one in found]
     if len(found) > 1:
-        counts = [sum(one.standing.counts[state] for one in found) for state in ("done", "missing", "failed", "stale")]
+        states = Counter({folder: state for one in found for folder, state in one.standing.states.items()}.values())
+        counts = [states[state] for state in STATES]
         trainings = str(sum(one.num_trainings for one in found))
         rows.append(("all", "", "", *map(str, counts), trainings, hours(seconds_of(found)), _interval(found)))
     return Table(header, rows, leaving=("seeds", "cells", "95 % interval", "trainings"))
@@ -90,7 +116,7 @@ def forecast_table(found: Sequence[StudyForecast]) -> Table:
 
 def _row(one: StudyForecast) -> tuple[str, ...]:
     grid, counts = one.study.plan.grid, one.standing.counts
-    states = [str(counts[state]) for state in ("done", "missing", "failed", "stale")]
+    states = [str(counts[state]) for state in STATES]
     cost = ("0", "") if one.cost is None else (hours(one.cost.seconds), _interval([one]))
     return (one.study.name, str(len(grid.variants)), str(len(grid.seeds)), *states, str(one.num_trainings), *cost)
 
@@ -112,7 +138,13 @@ def _interval(found: Sequence[StudyForecast]) -> str:
 
 
 def forecast_sentences(
-    sweep: Sweep, found: Sequence[StudyForecast], *, workers: int, price: float | None, now: datetime
+    sweep: Sweep,
+    found: Sequence[StudyForecast],
+    *,
+    workers: int,
+    price: float | None,
+    now: datetime,
+    spent: Spent | None = None,
 ) -> list[str]:
     """When it would end on so many workers, what it costs, what limits leave undone, why results no longer count."""
     seconds, on_gpu = seconds_of(found), any(one.cost is not None and one.cost.on_gpu for one in found)
@@ -128,7 +160,7 @@ def forecast_sentences(
         if price is not None:
             money = " to ".join(f"{price * value / 3600:.2f}" for value in (low, high))
             lines.append(f"At {price:g} a {noun}-hour: {price * seconds / 3600:.2f} ({money}).")
-        undone = left_undone(sweep.limits, found, workers=workers, on_gpu=on_gpu, now=now)
+        undone = left_undone(sweep.limits, found, workers=workers, on_gpu=on_gpu, now=now, spent=spent or Spent())
         lines += [f"The limits leave about {undone} trials undone."] if undone else []
     for one in found:
         lines += [f"{one.study.name}: {count} stale: {why}." for why, count in one.standing.why_stale.items()]
@@ -140,14 +172,16 @@ def forecast_sentences(
     return lines
 
 
-def left_undone(limits: Limits, found: Sequence[StudyForecast], *, workers: int, on_gpu: bool, now: datetime) -> int:
+def left_undone(
+    limits: Limits, found: Sequence[StudyForecast], *, workers: int, on_gpu: bool, now: datetime, spent: Spent
+) -> int:
     """Trials for which, in order of priority and at the mean cost of their study, no room is left."""
     budgets = [math.inf]
     if limits.deadline is not None:
         budgets.append((limits.deadline - now).total_seconds() * workers)
-    most = limits.gpu_hours if on_gpu else limits.core_hours
+    most, had = (limits.gpu_hours, spent.gpu_seconds) if on_gpu else (limits.core_hours, spent.core_seconds)
     if most is not None:
-        budgets.append(3600 * most)
+        budgets.append(3600 * most - had)
     left, undone = min(budgets), 0
     for one in found:
         if one.cost is None:

@@ -1,11 +1,15 @@
 """What a sweep has had of a cluster, kept in steps as it goes: nothing is counted twice, and a kill loses a minute."""
 
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ablations.sweeps.kept import named_sweep
 from cluster.place import Share
+from rambo.errors import InvalidInput
 from rambo.home import Home
 
 STEP_SECONDS = 60.0
@@ -54,6 +58,25 @@ class Hours:
     def ended(self, folder: str, share: Share, seconds: float, *, is_end: bool = True) -> None:
         """A trial, or a collection, has held its share for so long and holds it no more; whether it `is_end` of one."""
         self._add(folder, share, seconds - self._counted.pop(folder, 0.0), is_end=is_end)
+
+    @contextmanager
+    def holding(self, what: str, share: Share) -> Iterator[None]:
+        """While this process waits for `what`, which holds `share`: written down in steps, and however it ends."""
+        over, start = threading.Event(), time.monotonic()
+
+        def note() -> None:
+            while not over.wait(STEP_SECONDS):
+                with suppress(InvalidInput):  # a full disk stops what goes on by itself
+                    self.running(what, share, time.monotonic() - start)
+
+        thread = threading.Thread(target=note, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.ended(what, share, time.monotonic() - start, is_end=False)
 
     def open_seconds(self, folder: str, seconds: float) -> float:
         """Of what a running trial has had, that which is not written down."""

@@ -1,9 +1,11 @@
 """Sweeps as a home keeps them: what is wanted, and whether it runs. The driver reads them anew at each choice."""
 
 import json
+import os
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -65,7 +67,7 @@ class Kept:
         Raises `InvalidInput` with the line of what is wrong in an edited file.
         """
         path = Path(self.source)
-        if self.host != platform.node() or not path.is_file() or _text_of(path) == self.text:
+        if self.host != platform.node() or not os.path.isfile(path) or _text_of(path) == self.text:
             return None
         found, _ = Kept.of(path, Path(self.folder), scale=self.scale)
         require(
@@ -95,7 +97,7 @@ def named_sweep(name: str, home: Home) -> Named:
 
 def read_kept(home: Home, name: str) -> Kept | None:
     """The sweep called `name` as it was applied, None where there is none; raises `InvalidInput` for something else."""
-    cure = "apply the file again, or move the folder away"
+    cure = "remove it and apply the file again"
     return home.record(f"{named_sweep(name, home).folder}/{KEPT}", lambda content: Kept(**json.loads(content)), cure)
 
 
@@ -115,23 +117,32 @@ def existing(home: Home, name: str) -> Kept:
 
 
 def keep(home: Home, kept: Kept, declared: Sweep) -> None:
-    """Make it what is wanted; raises `InvalidInput` where another sweep has its name, or one of its studies.
+    """Make it what is wanted; raises `InvalidInput` as `check_kept` does."""
+    check_kept(home, kept, declared)
+    home.write(f"{named_sweep(kept.sweep, home).folder}/{KEPT}", json_bytes(asdict(kept)))
+
+
+def check_kept(home: Home, kept: Kept, declared: Sweep) -> None:
+    """Raise `InvalidInput` where another sweep has its name, or one of its studies.
 
     It is the same sweep if it has the same file, or shares a study with what was wanted before.
     """
     before = read_kept(home, kept.sweep)
-    if before is not None:
+    if before is not None and (before.source, before.host) != (kept.source, kept.host):
         names = {study.name for study in before.declared().studies}
         ours = {study.name for study in declared.studies}
         require(
-            (before.source, before.host) == (kept.source, kept.host) or bool(names & ours),
+            bool(names & ours),
             f"{kept.source} must declare a study of the sweep {kept.sweep} that {home.root} has from {before.source}, "
             f"of which are {', '.join(sorted(names))}, got {', '.join(sorted(ours))}; give it another name, or use "
             "another home.",
         )
-    check_studies(declared, [one.declared() for one in all_kept(home) if one.sweep != kept.sweep])
-    content = json_bytes(asdict(kept))
-    home.write(f"{named_sweep(kept.sweep, home).folder}/{KEPT}", content)
+    others = []
+    for one in all_kept(home):
+        if one.sweep != kept.sweep:
+            with suppress(InvalidInput):  # such as a strategy whose module is elsewhere: that keeps no other sweep back
+                others.append(one.declared())
+    check_studies(declared, others)
 
 
 def check_studies(sweep: Sweep, others: Sequence[Sweep]) -> None:

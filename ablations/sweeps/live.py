@@ -32,25 +32,27 @@ class LiveStudy:
         """Hold it and write its plan; raises `InvalidInput` where another command runs it, or trials would be lost."""
         self.study, self.place, self.share = study, place, share
         self._home, self._larger = place.home, dict[str, Share]()
-        self._held = ExitStack()
         named = named_study(study.name, self._home)
         busy = f"The study {study.name} must be run by one command at a time, got a second; wait for the first to end."
-        self._held.enter_context(named.alone(busy))
-        now = standing_of(study, self._home)
-        self.plan = with_margin(with_owner(study, self._home), self._home, MARGIN, None)
-        named.keep({"plan.json": self.plan.to_bytes()})
-        self.trials = study.trials
-        self.done, self.failed = set(now.folders("done")), set(now.folders("failed"))
-        self.waiting = dict.fromkeys(folder for folder in now.folders("missing", "stale") if not self._has(folder))
-        self.in_hand = set[str]()
-        self._cells = {folder: cell for (cell, _), folder in reversed(list(self.plan.folders.items()))}
-        self._took = defaultdict[str, _Mean](_Mean)
-        self._took_any = _Mean()
-        for folder in now.folders("done")[:TIMED]:
-            self._time(folder)
+        with ExitStack() as held:
+            held.enter_context(named.alone(busy))
+            now = standing_of(study, self._home)
+            self.plan = with_margin(with_owner(study, self._home), self._home, MARGIN, None)
+            named.keep({"plan.json": self.plan.to_bytes()})
+            self.trials = study.trials
+            self.done, self.failed = set(now.folders("done")), set(now.folders("failed"))
+            self.waiting = dict.fromkeys(folder for folder in now.folders("missing", "stale") if not self._has(folder))
+            self.in_hand = set[str]()
+            self._cells = {folder: cell for (cell, _), folder in reversed(list(self.plan.folders.items()))}
+            self._took = defaultdict[str, _Mean](_Mean)
+            self._took_any = _Mean()
+            for folder in now.folders("done")[:TIMED]:
+                self._time(folder)
+            entries = self.plan.entries(self._home)
+            self._held = held.pop_all()
         self.is_closed = False
         self._showing = show_study(self.plan, self._home, progress)
-        for entry in self.plan.entries(self._home):
+        for entry in entries:
             self._showing.publish(entry)
 
     @property
@@ -168,7 +170,8 @@ class _Mean:
 class LiveSweep:
     """A sweep in the hands of the driver."""
 
-    kept: Kept
+    kept: Kept | None
+    """As all of it is in hand; None before it is."""
     declared: Sweep
     hours: Hours
     state: State = "running"

@@ -104,7 +104,11 @@ def _study() -> Schema:
             "device": _key("auto, cpu or cuda", "What trials compute on", enum=["auto", "cpu", "cuda"]),
             "cpus_per_trial": _positive("a number", "CPUs that a trial holds; 1 unless given"),
             "gpus_per_trial": _key(
-                "a number from 0", "GPUs, or the share of one, that a trial holds", type="number", minimum=0
+                "0, a share of one, or a whole number",
+                "GPUs, or the share of one, that a trial holds",
+                type="number",
+                minimum=0,
+                anyOf=[{"maximum": 1}, {"type": "integer"}],
             ),
             "fields": _table("Fields over the preset or the recipe, the same in every cell", known),
             "grid": _table("Fields with the levels that cells combine", levels),

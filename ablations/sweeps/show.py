@@ -3,15 +3,17 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from ablations.plans import StudyPlan, read_plan
-from ablations.sweeps.choice import Candidate, in_order
-from ablations.sweeps.declaration import DeclaredStudy, Limits
+from ablations.sweeps.choice import Candidate, Cost, Spent, in_order, obstacle
+from ablations.sweeps.choice import Standing as AtRest
+from ablations.sweeps.declaration import DeclaredStudy, Limits, Sweep
 from ablations.sweeps.hours import Hours
 from ablations.sweeps.kept import DRIVER, Kept, State, read_state
 from ablations.sweeps.studies import Standing, prepare_study, standing_by_plan, standing_of
@@ -148,30 +150,58 @@ def _numbers(one: StudyStatus) -> tuple[int, ...]:
 def status_of(kept: Kept, home: Home, data_dir: Path) -> SweepStatus:
     """How far a sweep is, by its trial folders and by what its driver said last."""
     declared, driver = kept.declared(), _driver(home)
-    running = {folder for folder, one in driver.get("running", {}).items() if one["sweep"] == kept.sweep}
+    held = _held(driver, kept.sweep)
     studies = [_seen(kept.sweep, study, home, data_dir) for study in declared.by_priority]
     times = [_times(study, home) for study in studies]
     hours = Hours.kept(home, kept.sweep)
-    waiting, taken = [], set(running)
+    ahead, so_far, taken = list[list[Candidate]](), list[list[float]](), set[str]()
     for study in studies:  # a trial that studies share runs once
-        waiting.append(_waiting(study, taken))
+        so_far.append([held[folder] for folder in study.ahead if folder in held and folder not in taken])
+        ahead.append(_waiting(study, taken | held.keys()))
         taken |= set(study.standing.states)
-    at_once = max(1, len(running) or int(driver.get("cpus", 1)))
-    ahead = in_order(one for many in waiting for one in many)
+    at_once = max(1, len(held) or int(driver.get("cpus", 1)))
+    coming, state = in_order(one for many in ahead for one in many), read_state(home, kept.sweep)
+    why = driver.get("why", {}).get(kept.sweep)
+    if coming and not driver and state == "running":
+        why = _limit(declared, hours, studies, times, coming[0])
     return SweepStatus(
         kept.sweep,
-        read_state(home, kept.sweep),
+        state,
         f"{driver['host']} (process {driver['process']})" if driver else None,
-        driver.get("why", {}).get(kept.sweep),
-        [_study(study, running) for study in studies],
+        why,
+        [_study(study, held.keys()) for study in studies],
         hours.core_seconds / 3600,
         hours.gpu_seconds / 3600,
         declared.limits,
-        _left([(len(many), found) for many, found in zip(waiting, times, strict=True)], at_once),
+        _left(list(zip(map(len, ahead), so_far, times, strict=True)), at_once),
         hours.ended_in(3600.0),
-        [_named(studies, one) for one in ahead[:MOST_NEXT]],
+        [_named(studies, one) for one in coming[:MOST_NEXT]],
         driver.get("pages", {}).get(kept.sweep, ()),
     )
+
+
+def num_running(home: Home, sweep: str) -> int:
+    """Trials of a sweep that run now, by what the driver said last."""
+    return len(_held(_driver(home), sweep))
+
+
+def _held(driver: Mapping[str, Any], sweep: str) -> dict[str, float]:
+    """By folder how long each trial of a sweep has run."""
+    running = driver.get("running", {}).items()
+    return {folder: float(one["seconds"]) for folder, one in running if one["sweep"] == sweep}
+
+
+def _limit(
+    declared: Sweep, hours: Hours, studies: Sequence["_Seen"], times: Sequence[list[float]], first: Candidate
+) -> str | None:
+    """What would keep a driver from starting the trial that comes first."""
+    place = [study.name for study in studies].index(first.study)
+    study, took = studies[place].declared, times[place]
+    failed = {folder for one in studies for folder in one.standing.folders("failed")}
+    spent = Spent(hours.core_seconds, hours.gpu_seconds, len(failed))
+    cost = Cost(fmean(took) if took else 0.0, study.cpus_per_trial, study.gpus_per_trial or 0.0)
+    at_rest = AtRest(declared.limits, declared.on_failure, spent, ())
+    return obstacle(at_rest, cost, now=datetime.now(UTC), cluster_cpus=math.inf)
 
 
 def _driver(home: Home) -> dict[str, Any]:
@@ -192,6 +222,11 @@ class _Seen:
     def name(self) -> str:
         return self.declared.name
 
+    @property
+    def ahead(self) -> list[str]:
+        """Trials that wait or run."""
+        return self.standing.folders("missing", "stale")
+
     def label(self, folder: str) -> str:
         cell, seed = self.plan.keys_of(folder)[0]
         return f"{self.name}, {cell}, seed {seed}"
@@ -206,16 +241,16 @@ def _seen(sweep: str, declared: DeclaredStudy, home: Home, data_dir: Path) -> _S
     return _Seen(sweep, declared, study.plan, standing_of(study, home))
 
 
-def _study(study: _Seen, running: set[str]) -> StudyStatus:
+def _study(study: _Seen, held: Collection[str]) -> StudyStatus:
     now = study.standing
-    counts, trials = now.counts, set(now.states)
+    counts, running = now.counts, [folder for folder in study.ahead if folder in held]
     return StudyStatus(
         study.name,
         study.declared.priority,
-        len(trials),
+        len(now.states),
         counts["done"],
-        len(trials & running),
-        len([folder for folder in now.folders("missing", "stale") if folder not in running]),
+        len(running),
+        len(study.ahead) - len(running),
         counts["failed"],
         counts["stale"],
         [f"{study.label(folder)}: {now.reasons[folder]}" for folder in now.folders("failed")],
@@ -226,7 +261,7 @@ def _waiting(study: _Seen, taken: set[str]) -> list[Candidate]:
     """Trials in no `taken` folder that wait."""
     places = {seed: place for place, seed in enumerate(study.plan.grid.seeds)}
     seeds = {folder: places[seed] for (_, seed), folder in study.plan.folders.items()}
-    waits = [folder for folder in study.standing.folders("missing", "stale") if folder not in taken]
+    waits = [folder for folder in study.ahead if folder not in taken]
     priority = study.declared.priority
     return [Candidate(study.sweep, study.name, folder, priority, seeds[folder]) for folder in waits]
 
@@ -240,16 +275,21 @@ def _times(study: _Seen, home: Home) -> list[float]:
     return [sum(result.seconds.values()) for result in results if result is not None]
 
 
-def _left(ahead: Sequence[tuple[int, list[float]]], at_once: int) -> tuple[float, float] | None:
-    """About 95 % of what the trials of each study that wait take, so many at once; by those that have ended."""
-    known = [one for _, times in ahead for one in times]
+def _left(ahead: Sequence[tuple[int, list[float], list[float]]], at_once: int) -> tuple[float, float] | None:
+    """About 95 % of what is left of each study, so many at once, by what its trials took that have ended.
+
+    Of each the trials that wait, and how long those have run that do.
+    """
+    known = [one for _, _, times in ahead for one in times]
     if not known:
         return None
-    mean, variance = 0.0, 0.0
-    for count, times in ahead:
+    mean, variance, longest = 0.0, 0.0, 0.0
+    for count, so_far, times in ahead:
         found = times or known
         spread = stdev(found) if len(found) > 1 else found[0]
-        mean += count * fmean(found)
-        variance += count * spread**2 + (count * spread) ** 2 / len(found)
+        rests, number = [max(0.0, fmean(found) - one) for one in so_far], count + len(so_far)
+        mean += count * fmean(found) + sum(rests)
+        longest = max(longest, *rests, 0.0)
+        variance += number * spread**2 + (number * spread) ** 2 / len(found)
     error = 2 * math.sqrt(variance)
-    return max(0.0, mean - error) / at_once, (mean + error) / at_once
+    return max(0.0, mean - error) / at_once, max((mean + error) / at_once, longest)

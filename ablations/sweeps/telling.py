@@ -2,6 +2,7 @@
 
 import os
 import platform
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +37,9 @@ class Teller:
         self._said: set[str] = set()
         self._pages: dict[str, Showing] = {}
         self._host, self._process = platform.node(), os.getpid()
+        self._word: dict[str, object] = {}
+        self._turn, self._over = threading.Lock(), threading.Event()
+        self._beating: threading.Thread | None = None
 
     def say_once(self, sentence: str) -> None:
         """On standard error, unless it was said before."""
@@ -48,8 +52,7 @@ class Teller:
         now = time.monotonic()
         if now - self._told >= TELL_SECONDS:
             self._told = now
-            with suppress(InvalidInput):  # a full disk stops trials by itself, and says so there
-                self._home.write(DRIVER, json_bytes(self._described(sweeps, in_hand, seconds)))
+            self._say(self._described(sweeps, in_hand, seconds))
         if now - self._shown >= SHOW_SECONDS:
             self._shown = now
             for sweep in sweeps.values():
@@ -63,10 +66,29 @@ class Teller:
             with suppress(Exception):  # it shows what stands in the home, and is no result
                 self._page(name).close(found.summary, status or ("FINISHED" if is_whole else "FAILED"))
 
+    def arrive(self) -> None:
+        """Say from now on that a driver is here, also while it waits for a collection or reads data."""
+        self._say(self._described({}, {}, {}))
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
+
     def leave(self) -> None:
         """Say that no driver is here any more."""
+        self._over.set()
+        if self._beating is not None:
+            self._beating.join()
         with suppress(InvalidInput):
             self._home.remove(DRIVER)
+
+    def _beat(self) -> None:
+        while not self._over.wait(TELL_SECONDS):
+            self._say(None)
+
+    def _say(self, word: dict[str, object] | None) -> None:
+        """Write `word`, or the last one again, with the time."""
+        with self._turn, suppress(InvalidInput):  # a full disk stops trials by itself, and says so there
+            self._word = self._word if word is None else word
+            self._home.write(DRIVER, json_bytes({**self._word, "time": round(time.time(), 3)}))
 
     def _page(self, name: str) -> Showing:
         if name not in self._pages:
@@ -112,7 +134,6 @@ class Teller:
         return {
             "host": self._host,
             "process": self._process,
-            "time": round(time.time(), 3),
             "cpus": resources.num_cpus,
             "gpus": resources.num_gpus,
             "running": running,

@@ -81,6 +81,19 @@ def test_a_recipe_s_factor_of_one_level_is_fixed():
     assert grid.base.switches.ot
 
 
+def test_a_grid_of_one_level_each_is_one_cell_and_none_at_all_is_the_three_switches():
+    head = 'name="s"\n[[study]]\nname="t"\npreset="quickstart"\nseeds="0"\ncontrols=["random"]\n'
+    grid = read(f'{head}[study.grid]\nstrategy=["badge"]\n').studies[0].grid
+    assert [cell.name for cell in grid.cells] == ["base", "random"]
+    assert grid.base.strategy == "badge"
+    assert len(read(head).studies[0].grid.cells) == 8 + 1
+
+
+def test_a_deadline_of_another_zone_is_told_in_utc():
+    limits = read(WISH.replace("08:00:00Z", "08:00:00+02:00")).limits
+    assert f"{limits.deadline:%H:%M %Z}" == "06:00 UTC"
+
+
 WRONG = {
     "an unknown key, and the nearest": (
         ("priority = 10", "priorty = 10"),
@@ -125,6 +138,20 @@ WRONG = {
         r"line 12: The cell .*B=777.* cannot be: acquisition.batch_size \(b\) must divide",
     ),
     "no TOML": (("[limits]", "[limits"), r"spring.toml must be TOML, got: .*line 3"),
+    "a user that is not there": (
+        ("npz:own.npz", "npz:~nobody-of-that-name/own.npz"),
+        r"line 24: data\.source must be a path, got ~nobody-of-that-name/own\.npz",
+    ),
+    "no path": (("npz:own.npz", "npz:a\\u0000b"), r"line 24: data\.source must be a path, got a.*zero byte"),
+    "a number without end": (("core_hours = 400.0", f"core_hours = {'9' * 5000}"), r"spring\.toml must be TOML, got: "),
+    "a time beyond all": (
+        ("2026-12-24T08:00:00Z", "9999-12-31T23:00:00-05:00"),
+        r"line 5: limits\.deadline must be a time with its zone",
+    ),
+    "a GPU and a half": (
+        ("priority = 10", "gpus_per_trial = 1.5"),
+        r"line 14: study 1: gpus_per_trial must be 0, a share of one, or a whole number, got 1\.5\.",
+    ),
     "a control that is none": (('"margin"]', '"magin"]'), r"line 16: study 1: controls must be a list of some of "),
 }
 

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from sweep_files import study_text
 
 from ablations.plans import make_plan, read_plan, read_study
 from ablations.run import Again, Reporting, run_study
+from ablations.sweeps import driver as driver_module
 from ablations.sweeps.driver import BUSY, Driver
 from ablations.sweeps.hours import Hours
-from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, Kept, keep_state
+from ablations.sweeps.kept import DRIVER, DRIVER_LOCK, Kept, existing, keep_state
 from ablations.sweeps.studies import prepare_study
-from cluster.place import Place
+from cluster.collect import Forecast
+from cluster.place import Place, Share
+from cluster.runtime import Resources
 from rambo.errors import InvalidInput
 from rambo.home import Home
-from rambo.progress import Progress
+from rambo.progress import Progress, Units
 from rambo.result import read_result
 
 UNUSED = Path("unused")
@@ -61,6 +65,38 @@ def during(call, *, when, home, begun=False):
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
+
+
+class Idle:
+    """A pool in which nothing runs."""
+
+    seconds: dict[str, float] = {}  # noqa: RUF012
+
+    def has_room(self, share):
+        return True
+
+    def rest(self):
+        pass
+
+
+@pytest.fixture
+def look(monkeypatch):
+    """A driver's look at what is wanted, without Ray."""
+    monkeypatch.setattr(driver_module, "settle", lambda place, progress: (Share(1.0, 0.0), None))
+    monkeypatch.setattr(driver_module, "check_nodes", lambda *given: None)
+    made = []
+
+    def looked(home, driver=None):
+        if driver is None:
+            driver = Driver(home, UNUSED, Heard())
+            made.append(driver)
+        driver._refresh(Idle())
+        return driver
+
+    yield looked
+    for driver in made:
+        for live in driver._live():
+            live.close(killed=True)
 
 
 def test_two_sweeps_end_higher_priority_first_each_trial_once_with_the_tables_of_a_run_by_hand(
@@ -206,3 +242,148 @@ def test_a_study_made_by_hand_keeps_its_trials(write, wanted, two_cpus, tmp_path
     drive(home, heard)
     assert "must keep its 4 trials" in heard.said[0]
     assert read_plan(home, "digits") == smaller
+
+
+def test_a_pause_is_heeded_while_the_file_is_invalid_and_an_edit_that_is_taken_back_is_no_reproach(write, wanted, look):
+    path = write()
+    home, text = wanted(path), path.read_text()
+    driver = look(home)
+    path.write_text(text.replace("priority", "priorty"))
+    keep_state(home, "spring", "paused")
+    look(home, driver)
+    assert driver.sweeps["spring"].state == "paused"
+    assert "priorty" in str(driver.refused["spring"])
+    path.write_text(text)
+    look(home, driver)
+    assert driver.refused == {}
+
+
+def test_a_driver_that_finds_an_invalid_file_goes_on_with_what_was_wanted_before(write, wanted, look):
+    path = write()
+    home = wanted(path)
+    path.write_text("name = ")
+    driver = look(home)
+    assert list(driver.sweeps["spring"].studies) == ["digits"]
+    assert "must be TOML" in str(driver.refused["spring"])
+
+
+@pytest.mark.parametrize("budget", [[100_000], [40, 60]])
+def test_an_edit_that_cannot_be_leaves_the_old_state_in_hand_and_in_the_home(write, wanted, look, tmp_path, budget):
+    """A budget beyond the pool; trials taken out of a study that was made by hand."""
+    path = write()
+    home = wanted(path)
+    study = prepare_study("none", Kept.of(path)[1].studies[0], UNUSED)
+    home.write("studies/digits/plan.json", replace(study.plan, sweep=None).to_bytes())
+    driver = look(home)
+    live, kept = driver.sweeps["spring"].studies["digits"], existing(home, "spring")
+    write("spring", study_text("digits", strategy=["random", "entropy"], acquisition__budget=budget))
+    look(home, driver)
+    assert "spring" in driver.refused
+    assert driver.sweeps["spring"].studies["digits"] is live
+    assert not live.is_closed
+    assert existing(home, "spring") == kept
+    larger = study_text("digits", strategy=["random", "margin", "entropy"])
+    write("spring", larger)
+    look(home, driver)
+    assert driver.refused == {}
+    assert len(driver.sweeps["spring"].studies["digits"].trials) == 6
+    assert '"entropy"' in existing(home, "spring").text
+
+
+@pytest.fixture
+def measures(monkeypatch):
+    """What a driver measures and times, made up: 1000 s a training on one of four cores."""
+    found = {"timed": 0, "collected": 0}
+
+    def timed(work, store, device):
+        found["timed"] += 1
+        return Forecast(1000.0, work.num_trainings)
+
+    def collected(work, home, **given):
+        found["collected"] += 1
+
+    monkeypatch.setattr(driver_module, "pilot", timed)
+    monkeypatch.setattr(driver_module, "collect", collected)
+    monkeypatch.setattr(driver_module, "resources_now", lambda: Resources(((4, 0),)))
+    return found
+
+
+def test_measuring_that_does_not_fit_into_a_limit_is_timed_once_and_put_off(write, wanted, look, measures):
+    home = wanted(write("spring", study_text("digits", seeds="0-3"), limits="core_hours = 0.02"))
+    driver = look(home)
+    for _ in range(3):
+        driver._fill(Idle(), Units("trials", 1))
+    assert measures == {"timed": 1, "collected": 0}
+    assert driver.sweeps["spring"].why.startswith("measuring what the next trials need: limits.core_hours of 0.02")
+
+
+def test_measuring_is_held_to_a_deadline_on_all_that_is_free(write, wanted, look, measures):
+    """12 trainings take 50 minutes on four cores."""
+    soon = (datetime.now(UTC) + timedelta(minutes=55)).isoformat()
+    home = wanted(write("spring", study_text("digits", seeds="0-3"), limits=f"deadline = {soon}"))
+    driver = look(home)
+    driver._fill(Idle(), Units("trials", 1))
+    assert measures["collected"] == 1
+
+
+def test_what_is_wanted_is_looked_at_anew_after_measuring(write, wanted, look, measures, monkeypatch):
+    home = wanted(write("spring"))
+    driver = look(home)
+    monkeypatch.setattr(driver_module, "collect", lambda *given, **named: keep_state(home, "spring", "paused"))
+    driver._fill(Idle(), Units("trials", 1))
+    assert driver._has_measured
+    assert driver._in_hand == {}
+    look(home, driver)
+    driver._has_measured = False
+    driver._fill(Idle(), Units("trials", 1))
+    assert driver._in_hand == {}
+
+
+def test_gpus_that_a_collection_takes_are_counted(write, wanted, look, monkeypatch):
+    driver = look(wanted(write()))
+    monkeypatch.setattr(driver_module, "resources_now", lambda: Resources(((8, 2),)))
+    assert driver._free("auto") == Share(2.0, 2.0)
+    assert driver._free("cpu") == Share(8.0, 0.0)
+
+
+def test_one_study_that_is_busy_keeps_no_other_of_its_sweep_back_and_is_taken_once_it_is_free(write, wanted, look):
+    home = wanted(write("spring", study_text("free", priority=1), study_text("busy", seeds="2")))
+    with home.lock("studies/busy/lock"):
+        driver = look(home)
+        look(home, driver)
+        assert "The study busy must be run by one" in str(driver.refused["spring"])
+        assert list(driver.sweeps["spring"].studies) == ["free"]
+    look(home, driver)
+    assert list(driver.sweeps["spring"].studies) == ["free", "busy"]
+    assert driver.refused == {}
+
+
+def test_what_is_wanted_while_a_driver_ends_is_worked_on(write, wanted, look, monkeypatch):
+    home, looks = wanted(write()), []
+    later = [
+        lambda: wanted(write("summer", study_text("more", seeds="2"))),
+        lambda: keep_state(home, "spring", "paused"),
+        lambda: None,
+    ]
+
+    def work(driver):
+        driver._refresh(Idle())
+        looks.append({name: sweep.state for name, sweep in driver.sweeps.items()})
+        for live in driver._live():
+            live.close(killed=True)
+        later[len(looks) - 1]()  # after the last choice
+
+    monkeypatch.setattr(Driver, "_work", work)
+    Driver(home, UNUSED, Heard()).run()
+    running = {"spring": "running", "summer": "running"}
+    assert looks == [{"spring": "running"}, running, {**running, "spring": "paused"}]
+
+
+def test_a_file_that_is_moved_takes_its_paths_along(write, wanted, look, tmp_path):
+    path, other = write(), tmp_path / "other"
+    home = wanted(path)
+    driver = look(home)
+    other.mkdir()
+    wanted(path.rename(other / "spring.toml"))
+    look(home, driver)
+    assert driver.sweeps["spring"].kept.folder == str(other)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from sweep_files import study_text
 
+from ablations.sweeps.choice import Spent
 from ablations.sweeps.declaration import Limits
 from ablations.sweeps.forecast import (
+    Counted,
     StudyForecast,
     forecast,
     forecast_sentences,
@@ -20,6 +22,7 @@ from ablations.sweeps.forecast import (
 from ablations.sweeps.kept import Kept
 from ablations.sweeps.studies import prepare_sweep, standing_of
 from cluster.costs import Cost, Part, Timing
+from cluster.place import Place
 from rambo.home import Home
 from rambo.progress import Progress
 
@@ -67,7 +70,13 @@ def test_what_trials_have_taken_counts_beyond_what_is_timed():
     ],
 )
 def test_limits_leave_the_lowest_priority_undone_first(found, limits, undone):
-    assert left_undone(limits, found, workers=2, on_gpu=False, now=NOW) == undone
+    assert left_undone(limits, found, workers=2, on_gpu=False, now=NOW, spent=Spent()) == undone
+
+
+def test_hours_that_were_spent_are_no_room_for_what_is_left(found):
+    limits, spent = Limits(core_hours=2200 / 3600 + 1e-9), Spent(1200.0)
+    assert left_undone(limits, found, workers=2, on_gpu=False, now=NOW, spent=spent) == 30
+    assert left_undone(limits, found, workers=2, on_gpu=False, now=NOW, spent=Spent(9999.0)) == 40
 
 
 def test_a_plan_says_when_it_ends_and_its_price(found, write):
@@ -80,6 +89,22 @@ def test_a_plan_says_when_it_ends_and_its_price(found, write):
     table = forecast_table(found).text(120)
     assert "0.611" in table
     assert "40" in table.splitlines()[-1]
+
+
+def test_what_studies_share_is_counted_once(write, tmp_path, monkeypatch):
+    """The same trials, and others that begin with the same trainings."""
+    text = [study_text(name, seeds="0", priority=9 - number) for number, name in enumerate(("one", "same"))]
+    path = write("spring", *text, study_text("larger", seeds="0", acquisition__budget=[60]))
+    monkeypatch.setattr(Place, "cost", lambda place, work, later, *given: Cost((Part("all", 1, Timing(5.0, 1.0)),)))
+    home, counted = Home(tmp_path / "home"), Counted()
+    studies = prepare_sweep(Kept.of(path)[1], UNUSED)
+    found = [forecast(one, one.place(home, UNUSED), Progress(quiet=True), counted) for one in studies]
+    assert [(one.num_trainings, one.to_run, one.num_shared) for one in found] == [(3, 2, 0), (0, 0, 2), (0, 2, 0)]
+    assert found[1].cost is None
+    total = forecast_table(found).text(120).splitlines()[-1].split()
+    assert total[:6] == ["all", "0", "4", "0", "0", "3"]
+    told = forecast_sentences(Kept.of(path)[1], found, workers=1, price=None, now=NOW)
+    assert "until 2026-12-01 00:00 UTC." in told[0]
 
 
 def test_what_is_missing_is_counted_and_timed_on_real_trainings(write, tmp_path):

@@ -1,9 +1,12 @@
 """Hours of a sweep, written down in steps."""
 
 import json
+import time
+from contextlib import suppress
 
 import pytest
 
+from ablations.sweeps import hours as hours_module
 from ablations.sweeps.hours import STEP_SECONDS, Hours
 from cluster.place import Share
 from rambo.home import Home
@@ -52,3 +55,18 @@ def test_a_line_that_a_full_disk_has_cut_is_passed_over(tmp_path):
     home.append("sweeps/spring/hours.jsonl", b'{"what": "b", "core_sec\n')
     hours.ended("c", share, 5.0)
     assert Hours.kept(home, "spring").core_seconds == 15.0
+
+
+def test_a_collection_is_written_down_while_it_goes_on_and_however_it_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(hours_module, "STEP_SECONDS", 0.02)
+    home = Home(tmp_path)
+    hours = Hours.kept(home, "spring")
+    start = time.monotonic()
+    with suppress(KeyboardInterrupt), hours.holding("collection", Share(2.0, 0.0)):
+        while not lines(home):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert len(lines(home)) >= 2
+    kept = Hours.kept(home, "spring")
+    assert 0.04 < kept.core_seconds <= 2 * (time.monotonic() - start) + 0.01
+    assert kept.ended_in(3600.0) is None

@@ -114,3 +114,38 @@ def test_a_sweep_runs_until_it_is_told_otherwise_and_a_damaged_word_is_one_sente
             read_state(home, "spring")
     home.remove(f"sweeps/spring/{CONTROL}")
     assert read_state(home, "spring") == "running"
+
+
+def test_a_sweep_whose_module_is_gone_keeps_no_other_back_and_is_mended_by_its_own_file(write, wanted, modules):
+    modules.write("def pick(request):\n    return request.pool.unlabelled[: request.budget]\n", "a_mended_one")
+    text = study_text("own", strategy=["a_mended_one:pick", "random"])
+    home = wanted(write("spring", text))
+    before, file = existing(home, "spring"), "sweeps/spring/sweep.json"
+    home.write(file, home.read(file).replace(b"a_mended_one", b"a_lost_one"))
+    with pytest.raises(InvalidInput, match="a_lost_one"):
+        existing(home, "spring").declared()
+    wanted(write("summer", study_text("digits")))
+    wanted(write("spring", text))
+    assert existing(home, "spring").text == before.text
+
+
+def test_a_damaged_sweep_is_mended_as_its_sentence_says(write, wanted):
+    path = write()
+    home = wanted(path)
+    home.write("sweeps/spring/sweep.json", b"{}")
+    with pytest.raises(InvalidInput, match=r"; remove it and apply the file again\.$"):
+        wanted(path)
+    home.remove("sweeps/spring/sweep.json")
+    wanted(path)
+
+
+def test_a_file_system_that_has_gone_away_is_as_a_file_that_is_not_there(write, wanted, monkeypatch):
+    import os
+
+    kept = existing(wanted(write()), "spring")
+
+    def stale(path, **given):
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(os, "stat", stale)
+    assert kept.edited() is None

@@ -92,3 +92,26 @@ def test_its_tables_are_written_as_far_as_it_is_and_marked(live, tmp_path):
     assert len(ended.study.outcomes) == 1
     assert json.loads(home.read("studies/digits/reporting.json"))["allow_mixed"] is True
     assert b"| random | 1 of 2 |" in home.read("studies/digits/table.md")
+
+
+def test_one_that_cannot_be_taken_in_hand_is_let_go_again(study, tmp_path):
+    """A result that is damaged; it is removed, as the sentence says."""
+    home, folder = Home(tmp_path / "home"), next(iter(study.trials))
+    home.write(f"{folder}/result.json", b"{")
+    with pytest.raises(InvalidInput, match=r"result\.json must be whole") as caught:
+        LiveStudy(study, study.place(home, UNUSED), Share(1.0, 0.0), Progress(quiet=True))
+    home.remove(f"{folder}/result.json")
+    assert caught.value.__traceback__ is not None, "which holds what was made"
+    LiveStudy(study, study.place(home, UNUSED), Share(1.0, 0.0), Progress(quiet=True)).close()
+
+
+def test_a_study_of_one_cell_and_a_control_has_its_tables(write, tmp_path):
+    home = Home(tmp_path / "home")
+    text = study_text("digits", strategy=["margin"]).replace("controls = []", 'controls = ["random"]')
+    (one,) = prepare_sweep(Kept.of(write("spring", text))[1], UNUSED)
+    made = LiveStudy(one, one.place(home, UNUSED), Share(1.0, 0.0), Progress(quiet=True))
+    for trial, _ in one.trials.values():
+        finish(home, trial)
+    ended = made.close()
+    assert len(ended.study.outcomes) == 4
+    assert b"| margin | 2 |" in home.read("studies/digits/table.md")

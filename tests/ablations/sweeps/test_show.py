@@ -81,3 +81,41 @@ def test_a_sweep_with_nothing_left_is_complete(write, wanted):
     for one, _ in study.trials.values():
         finish(home, one)
     assert status_of(existing(home, "spring"), home, UNUSED).sentences()[0] == "spring: complete."
+
+
+def said_by(home, **said):
+    home.write(DRIVER, json_bytes({"host": "node-7", "process": 12, "time": time.time(), "cpus": 4, **said}))
+
+
+def test_what_is_left_counts_what_runs(begun):
+    """Of trials that take 1 s two run, one of them for long; others are done."""
+    home, studies = begun
+    *others, third, fourth = studies[0].trials.values()
+    for one, _ in others:
+        finish(home, one)
+    running = {third[0].folder: 0.25, fourth[0].folder: 5.0}
+    said_by(home, running={folder: {"sweep": "spring", "seconds": seconds} for folder, seconds in running.items()})
+    status = status_of(existing(home, "spring"), home, UNUSED)
+    assert [(one.running, one.waiting) for one in status.studies] == [(2, 0), (2, 0)]
+    low, high = status.seconds_left
+    assert low <= 0.75 / 2 < 0.75 <= high
+    finish(home, third[0])  # which the driver has not said yet
+    status = status_of(existing(home, "spring"), home, UNUSED)
+    assert [(one.done, one.running, one.waiting) for one in status.studies] == [(3, 1, 0), (3, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("core_hours = 0.5", "limits.core_hours of 0.5 leaves 0 beside"),
+        ("failures = 1", "limits.failures of 1 is reached: 1 trial failed"),
+        ("deadline = 2020-01-02T03:04:00Z", "limits.deadline is 2020-01-02 03:04 UTC"),
+    ],
+)
+def test_a_limit_that_has_stopped_a_sweep_is_said_when_its_driver_has_ended(begun, write, wanted, limit, told):
+    home, _ = begun
+    wanted(write("spring", study_text("low"), study_text("high", priority=3), limits=limit))
+    Hours.kept(home, "spring").ended("a", Share(2.0, 0.0), 900.0)
+    assert f"The next trial waits: {told}" in " ".join(status_of(existing(home, "spring"), home, UNUSED).sentences())
+    keep_state(home, "spring", "paused")
+    assert status_of(existing(home, "spring"), home, UNUSED).why is None

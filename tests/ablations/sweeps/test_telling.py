@@ -1,6 +1,7 @@
 """What a driver says of itself, in the home and in a real MLflow."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,22 @@ def test_a_home_is_told_who_is_at_work_and_what_runs_until_the_driver_leaves(swe
     teller.leave()
     assert home.read(DRIVER) is None
     teller.close({"spring": made}, {})
+
+
+def test_a_driver_that_waits_for_long_says_that_it_is_there(sweep, monkeypatch):
+    home, made, in_hand = sweep
+    monkeypatch.setattr(telling, "TELL_SECONDS", 0.02)
+    teller, folder = Teller(home, QUIET), next(iter(in_hand))
+    teller.arrive()
+    assert json.loads(home.read(DRIVER))["running"] == {}
+    teller.tell({"spring": made}, in_hand, {folder: 2.5})
+    first = said = json.loads(home.read(DRIVER))
+    while said["time"] == first["time"]:
+        said = json.loads(home.read(DRIVER))
+    assert {**said, "time": 0} == {**first, "time": 0}
+    teller.leave()
+    time.sleep(0.1)
+    assert home.read(DRIVER) is None
 
 
 def test_the_sweep_s_page_says_how_far_it_is_and_how_it_ended(sweep, monkeypatch):
