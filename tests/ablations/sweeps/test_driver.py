@@ -173,8 +173,10 @@ def test_a_failed_trial_stops_a_sweep_that_wants_that_and_no_other(write, wanted
     home = wanted(write("spring", broken, policy='on_failure = "stop"'))
     wanted(write("other", study_text("whole", seeds="0")))
     driver = drive(home)
-    assert driver.sweeps["spring"].why == "policy.on_failure is stop, and 1 trial failed"
-    assert len(read_study(read_plan(home, "broken"), home).failures) == 1
+    number = len(read_study(read_plan(home, "broken"), home).failures)
+    assert 1 <= number <= 2, "two run at a time"
+    told = "1 trial failed" if number == 1 else "2 trials failed"
+    assert driver.sweeps["spring"].why == f"policy.on_failure is stop, and {told}"
     assert not read_study(read_plan(home, "whole"), home).missing
     wanted(write("spring", broken))
     assert drive(home).sweeps["spring"].why is None
