@@ -18,7 +18,8 @@ import cluster.__main__ as jobs
 import rambo.__main__ as experiments
 import tune.__main__ as searches
 from ablations.__main__ import read_grid
-from ablations.paper.asked import asked_studies
+from ablations.paper.asked import asked_data, asked_studies
+from ablations.paper.recipes import SIZED
 from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs
 from rambo.data.dataset import load_dataset
@@ -126,6 +127,8 @@ def test_every_command_can_be_typed(command):
     if module == "cluster" and kind == "submit":
         if len(options.inner) > 4:
             assert read_inner([*options.inner, *([] if "--home" in options.inner else ["--home=/shared/runs"])])
+    elif (module, kind) == ("ablations", "run") and options.recipe in SIZED:
+        assert asked_data(options)
     elif (module, kind) == ("ablations", "run"):
         assert all(read_grid(one).cells for one in asked_studies(options))
     elif (module, kind) == ("tune", "run"):
@@ -170,7 +173,10 @@ def test_no_two_commands_of_a_page_want_one_name_for_different_work():
 def work_of(words):
     """What a study runs at one seed; of a search, what its settings are."""
     if words[2] == "ablations":
-        grids = [read_grid(one) for one in asked_studies(studies.read(words[3:]))]
+        options = studies.read(words[3:])
+        if options.recipe in SIZED:
+            return set(asked_data(options))
+        grids = [read_grid(one) for one in asked_studies(options)]
         return {replace(grid.config(cell, grid.seeds[0]), seed=0) for grid in grids for cell in grid.cells}
     flags = {pair for pair in pairwise([*words[4:], ""]) if pair[0].startswith("--")}
     return {pair for pair in flags if pair[0] not in GROWS | NAMED}

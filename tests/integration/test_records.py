@@ -28,10 +28,14 @@ from tune.report import importances_csv
 from tune.search import read_search
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
-TABLE4, STRATEGIES = RECORDS / "table4", RECORDS / "strategies"
+TABLE4, STRATEGIES, PAPER = RECORDS / "table4", RECORDS / "strategies", RECORDS / "paper"
 NOWHERE = Path("unused")
 
-RECORDED_STUDIES = [*TABLE4.glob("studies/table4/plan.json"), *STRATEGIES.glob("studies/*/plan.json")]
+RECORDED_STUDIES = [
+    *TABLE4.glob("studies/table4/plan.json"),
+    *STRATEGIES.glob("studies/*/plan.json"),
+    *PAPER.glob("studies/*/plan.json"),
+]
 
 REPLACED = 39
 """Final trainings of 13 trials that were run again before they were recorded: the store keeps what was measured."""
@@ -57,12 +61,6 @@ def mnist():
 def trials(mnist):
     """The folder of every trial in the home of Table 4, and the experiment that its config.json stands for."""
     return trials_of(TABLE4)
-
-
-@pytest.fixture(scope="module")
-def bought(mnist):
-    """The same of the study of strategies, of whose measurements those after the purchase are recorded."""
-    return trials_of(STRATEGIES)
 
 
 def trials_of(home):
@@ -106,14 +104,24 @@ def final_keys(folder, prepared):
     return {problem.key(spec) for spec in specs}
 
 
-def test_every_trial_of_the_strategies_has_its_folder_and_the_keys_of_what_it_bought(bought):
-    assert len(bought) == 17 * 10 + 12 * 10, "all by a scout of S_0, and those that score the pool by one of S_val too"
-    keys = set()
-    for folder, prepared in bought.items():
-        assert prepared.folder == str(folder.relative_to(STRATEGIES))
+@pytest.mark.parametrize(
+    ("home", "num_trials", "num_keys"),
+    [
+        # all by a scout of S_0, and those that score the pool by one of S_val too, 10 of which bought what had been
+        (STRATEGIES, 17 * 10 + 12 * 10, 170 * 6 + 660),
+        (PAPER, 160, 480),
+    ],
+    ids=["strategies", "paper"],
+)
+def test_every_trial_has_its_folder_and_the_keys_of_what_it_bought(mnist, home, num_trials, num_keys):
+    """Of the studies of whose measurements those after the purchase are recorded."""
+    found, keys = trials_of(home), set()
+    assert len(found) == num_trials
+    for folder, prepared in found.items():
+        assert prepared.folder == str(folder.relative_to(home))
         keys |= final_keys(folder, prepared)
-    assert keys == kept_keys("measurements", STRATEGIES)
-    assert len(keys) == 170 * 6 + 660, "10 x 6 of what a scout of S_val chose had been bought before"
+    assert keys == kept_keys("measurements", home)
+    assert len(keys) == num_keys
 
 
 def test_every_ot_value_has_the_key_that_its_trial_asks_for(trials):
