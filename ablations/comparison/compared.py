@@ -17,7 +17,10 @@ from rambo.arrays import Floats
 from rambo.fields import Value, flatten, read_fields
 from rambo.strategies.facts import FACTS
 
-BUDGET, SOURCE, STRATEGY = "acquisition.budget", "data.source", "strategy"
+BUDGET, SEED_LABELS, SOURCE, STRATEGY = "acquisition.budget", "data.num_seed_labels", "data.source", "strategy"
+
+AXES = (BUDGET, SEED_LABELS)
+"""What curves are drawn over: B, or k where it varies and B does not."""
 
 LEAST_SEEDS = 2
 """From which there is an error to print."""
@@ -40,10 +43,9 @@ class Setting:
     num_labelled: int
     """Labels that f is trained on after the acquisition, k + B."""
 
-    @property
-    def scene(self) -> Levels:
-        """All levels but the budget: settings that agree in it lie on one curve."""
-        return tuple((name, level) for name, level in self.levels if name != BUDGET)
+    def without(self, axis: str) -> Levels:
+        """All levels but that of `axis`: settings that agree in them lie on one curve."""
+        return tuple((name, level) for name, level in self.levels if name != axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +74,23 @@ class Compared:
         return tuple(dict.fromkeys(setting.data for setting in self.settings))
 
     @property
+    def axis(self) -> str:
+        """The first of `AXES` that varies among the settings."""
+        levels = [dict(setting.levels) for setting in self.settings]
+        return next((one for one in AXES if len({each.get(one) for each in levels}) > 1), BUDGET)
+
+    @property
     def scenes(self) -> dict[Levels, list[int]]:
-        """Places of the settings that differ in the budget alone, smallest budget first."""
+        """Places of the settings that differ in the axis alone, fewest labels first."""
         found: dict[Levels, list[int]] = {}
-        for place in sorted(range(len(self.settings)), key=lambda place: self.settings[place].budget):
-            found.setdefault(self.settings[place].scene, []).append(place)
-        order = list(dict.fromkeys(setting.scene for setting in self.settings))
+        for place in sorted(range(len(self.settings)), key=lambda place: self.settings[place].num_labelled):
+            found.setdefault(self.settings[place].without(self.axis), []).append(place)
+        order = list(dict.fromkeys(setting.without(self.axis) for setting in self.settings))
         return {scene: found[scene] for scene in order}
 
     @property
     def curves(self) -> dict[Levels, list[int]]:
-        """The same of those scenes that have two budgets at least."""
+        """The same of those scenes that have two points at least."""
         return {scene: places for scene, places in self.scenes.items() if len(places) > 1}
 
     @property

@@ -1,29 +1,36 @@
 """Label-efficiency curves: what each method reaches with how many labels."""
 
-from ablations.comparison.compared import Compared, Levels, scene_text
+from ablations.comparison.compared import BUDGET, SEED_LABELS, Compared, Levels, scene_text
 from ablations.comparison.views import View, moments
+from ablations.factors import label
 from ablations.tables import Row, Table
 from rambo.arrays import Floats
 from rambo.inference import t_interval
 
+TITLES = {BUDGET: "Accuracy over the budget", SEED_LABELS: "Accuracy over the size of the seed set"}
+
+COUNTED = {BUDGET: "the number B of labels bought", SEED_LABELS: "the number k of labels in the seed set"}
+
 
 def curves_view(compared: Compared) -> View:
-    """Mean accuracy at each budget."""
-    budgets = sorted({compared.settings[place].budget for places in compared.curves.values() for place in places})
+    """Mean accuracy at each level of the axis."""
+    axis, curves = compared.axis, compared.curves
+    levels = [int(dict(setting.levels).get(axis, 0)) for setting in compared.settings]
+    points = sorted({levels[place] for places in curves.values() for place in places})
     rows, numbers = list[Row](), list[tuple[object, ...]]()
-    for scene, places in compared.curves.items():
-        at = {compared.settings[place].budget: place for place in places}
+    for scene, places in curves.items():
+        at = {levels[place]: place for place in places}
         for name, accuracy in zip(compared.methods, compared.accuracy, strict=True):
-            cells = [_with_interval(accuracy[at[budget]]) if budget in at else "–" for budget in budgets]
+            cells = [_with_interval(accuracy[at[point]]) if point in at else "–" for point in points]
             rows.append((*named(compared, scene, name), *cells))
             numbers += [_point(compared, scene, name, place, accuracy[place]) for place in places]
-    header = (*head(compared), *(f"B={budget}" for budget in budgets))
+    header = (*head(compared), *(f"{label(axis)}={point}" for point in points))
     note = (
-        "Mean test accuracy in % with its 95 % t interval over seeds, by the number B of labels bought. Each is of "
+        f"Mean test accuracy in % with its 95 % t interval over seeds, by {COUNTED[axis]}. Each is of "
         "one mean, whose seeds are shared by all methods: differences are surer than intervals that overlap suggest."
     )
     fields = ("scene", "method", "budget", "num_labelled", "n", "mean", "se", "low", "high")
-    return View("curves", "Accuracy over the budget", Table(header, tuple(rows), ()), note, (fields, *numbers))
+    return View("curves", TITLES[axis], Table(header, tuple(rows), ()), note, (fields, *numbers))
 
 
 def head(compared: Compared) -> Row:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ablations.comparison.aubc import aubc_view
-from ablations.comparison.compared import Compared, compare
+from ablations.comparison.compared import BUDGET, Compared, compare
 from ablations.comparison.curves import curves_view
 from ablations.comparison.figures import curves_figure, penalties_figure, profiles_figure, ranks_figure
 from ablations.comparison.penalties import penalties_view
@@ -88,7 +88,9 @@ def comparison(analysis: Analysis) -> Comparison | None:
     compared = compare(analysis.study)
     if compared is None:
         return None
-    over_budgets = [curves_view(compared), aubc_view(compared, analysis.margin)] if compared.curves else []
+    over_labels = [curves_view(compared)] if compared.curves else []
+    if compared.curves and compared.axis == BUDGET:
+        over_labels.append(aubc_view(compared, analysis.margin))
     single = [ranks_view(compared), penalties_view(compared), profiles_view(compared)]
-    views = (*over_budgets, rivals_view(compared, analysis.margin), *single)
+    views = (*over_labels, rivals_view(compared, analysis.margin), *single)
     return Comparison(compared, caption(compared), views, analysis.marks)

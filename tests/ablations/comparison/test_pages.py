@@ -37,6 +37,12 @@ def test_a_study_of_strategies_over_budgets_has_all_views_and_one_page(make_stud
     assert "<h3>Area under the budget curve</h3>" in page
 
 
+def test_over_k_there_are_curves_but_no_area_under_a_budget_curve(make_study):
+    found = comparison(analyse(made(make_study, "strategy=rambo,random,badge", "data.num_seed_labels=100,200")))
+    assert [view.name for view in found.views] == ["curves", *SINGLE]
+    assert "figures/curves" in found.pictures
+
+
 def test_with_one_budget_there_is_no_curve(make_study):
     found = comparison(analyse(made(make_study, "strategy=rambo,random,badge")))
     assert [view.name for view in found.views] == list(SINGLE)
