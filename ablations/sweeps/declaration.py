@@ -28,6 +28,9 @@ from rambo.strategies.facts import CONTROLS
 Place = tuple[str | int, ...]
 """Keys and positions that lead to a value of the file."""
 
+TAKEN = ("driver.lock", "driver.json")
+"""Beside the folders of the sweeps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -162,6 +165,9 @@ class _Reader:
 
     def sweep(self, content: Mapping[str, Any]) -> Sweep:
         self._check(content)
+        with self._at(("name",)):
+            rule = f"a sweep's name must be none of {' and '.join(TAKEN)}, which are the driver's files, got"
+            require(content["name"] not in TAKEN, f"{rule} {content['name']}; give it another.")
         given = content["study"]
         for number, one in enumerate(given):
             earlier = [other["name"] for other in given[:number]]

@@ -95,6 +95,10 @@ def test_a_deadline_of_another_zone_is_told_in_utc():
 
 
 WRONG = {
+    "the driver's name": (
+        ('name = "spring"', 'name = "driver.lock"'),
+        "line 1: a sweep's name must be none of driver.lock and",
+    ),
     "an unknown key, and the nearest": (
         ("priority = 10", "priorty = 10"),
         r"line 14: study 1 must have keys among .*, got 'priorty'; did you mean priority\?",
