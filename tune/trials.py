@@ -4,9 +4,12 @@ Tune starts processes, shares out CPUs and GPUs and notices deaths. What to try 
 Tune's own experiment folder is thrown away, and each command makes a fresh Tuner.
 """
 
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, report, with_parameters, with_resources
@@ -64,7 +67,7 @@ def run_jobs(
     )
     while not driver.is_done:
         asks = _Asks(driver, room)
-        with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder, handlers_kept():
             Tuner(
                 trainable,
                 tune_config=TuneConfig(
@@ -83,6 +86,18 @@ def run_jobs(
             ).fit()
         if driver.num_running or (asks.count < TRIALS_A_TUNER and not driver.is_done):
             raise KeyboardInterrupt  # which Tune has caught, to end its loop and return as if all were well
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Tune leaves handlers of its own for Ctrl-C and SIGUSR1, which would drop the first that comes after its end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class _Disposable:

@@ -161,6 +161,7 @@ def test_the_same_command_runs_nothing_and_more_trials_go_on(copy, two_cpus, cap
     assert rows(copy)[:5] == list(csv.DictReader(before["trials.csv"].decode().splitlines()))
     assert len(rows(copy)) == 7
     assert {one.info.run_id for one in active(copy)} > runs
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C is ours again after Tune's end"
 
 
 @pytest.mark.long
