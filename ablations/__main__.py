@@ -123,8 +123,7 @@ def _run_one(options: argparse.Namespace) -> bool:
     with progress.doing("reading data and drawing splits"):
         prepared = prepare_all(grid, options)
     plan, home = make_plan(name, grid, prepared), Home(options.home)
-    if options.scale == "full":
-        plan = replace(plan, recipe=options.recipe)
+    plan = replace(plan, recipe=options.recipe, scale=options.scale)
     place = read_place(options, home, named_study(name, home).ledger)
     reporting = read_reporting(options, home, name)
     retuning, spending = read_retuning(options), read_spending(options)

@@ -65,8 +65,8 @@ def command(study: Study) -> str:
 
 
 def _recipe(study: Study) -> Recipe | None:
-    """That by which the study was run; None where it has none, or other factors stand before the recipe's."""
-    chosen = RECIPES.get(study.recipe or "")
+    """That by which the study was run; None where it has none, is of another scale, or other factors stand first."""
+    chosen = RECIPES.get(study.recipe or "") if study.scale == "full" else None
     if chosen is None:
         return None
     names, theirs = ([factor.name for factor in one.factors] for one in (study.grid, chosen))

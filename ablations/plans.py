@@ -46,7 +46,9 @@ class StudyPlan:
     sweep: str | None = None
     """The sweep that has made the study, and may take cells out of it again."""
     recipe: str | None = None
-    """The table or figure of the paper that it is, at the paper's scale."""
+    """The table or figure of the paper that it is."""
+    scale: str = "full"
+    """At which the recipe was run (`ablations.scale`)."""
 
     def to_bytes(self) -> bytes:
         """The content of plan.json."""
@@ -57,6 +59,7 @@ class StudyPlan:
                 **retuned,
                 **({} if self.sweep is None else {"sweep": self.sweep}),
                 **({} if self.recipe is None else {"recipe": self.recipe}),
+                **({} if self.scale == "full" else {"scale": self.scale}),
                 "design": grid.design,
                 "factors": [{"field": factor.name, "levels": list(factor.levels)} for factor in grid.factors],
                 "cells": [_described(cell) for cell in grid.cells],
@@ -88,7 +91,8 @@ class StudyPlan:
         )
         folders = {(item["cell"], item["seed"]): item["folder"] for item in read["trials"]}
         margin = Margin(**read["margin"]) if "margin" in read else None
-        return cls(read["study"], grid, folders, read.get("retunes"), margin, read.get("sweep"), read.get("recipe"))
+        made_by = (read.get("sweep"), read.get("recipe"), read.get("scale", "full"))
+        return cls(read["study"], grid, folders, read.get("retunes"), margin, *made_by)
 
     def check_extends(self, old: "StudyPlan") -> None:
         """Raise `InvalidInput` where a trial of `old` is not in this: adding is fine, another study needs another name.
@@ -164,8 +168,9 @@ def with_margin(plan: StudyPlan, home: Home, value: float, reason: str | None) -
     for name in (plan.name, plan.fixed):
         old = None if name is None else read_plan(home, name)
         if old is not None:
-            known = old.recipe if name == plan.name else None
-            return replace(plan, margin=old.margin, sweep=plan.sweep or old.sweep, recipe=plan.recipe or known)
+            made_by = old if name == plan.name and plan.recipe is None else plan
+            margin, sweep = old.margin, plan.sweep or old.sweep
+            return replace(plan, margin=margin, sweep=sweep, recipe=made_by.recipe, scale=made_by.scale)
     finished = sum(read_result(home, folder) is not None for folder in set(plan.folders.values()))
     today = datetime.now(UTC).date().isoformat()
     return replace(plan, margin=Margin(value, reason_for(value, reason), today, finished))
@@ -191,7 +196,7 @@ def read_study(plan: StudyPlan, home: Home) -> Study:
             failures[key] = failure.reason
     fixed = None if plan.fixed is None else read_study(existing_plan(home, plan.fixed), home)
     effort = _effort(list(made.values()))
-    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin, effort, plan.recipe)
+    return Study(plan.name, plan.grid, outcomes, failures, fixed, plan.margin, effort, plan.recipe, plan.scale)
 
 
 def _effort(made: Sequence[Made]) -> Effort | None:

@@ -84,6 +84,8 @@ class Study:
     """None where no trial is finished."""
     recipe: str | None = None
     """The table or figure of the paper that it is."""
+    scale: str = "full"
+    """At which the recipe was run (`ablations.scale`)."""
 
     def accuracies(self, cell: Cell, metric: str = "test_accuracy") -> dict[int, float]:
         """`metric` of `cell` by seed, in the order of the seeds; a mean over its searches, where they are all there."""

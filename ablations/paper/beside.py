@@ -23,8 +23,8 @@ FIELDS = ("cell", "paper_mean", "paper_se", "val_mean", "val_se", "n", "differen
 
 
 def beside_paper(study: Study) -> View | None:
-    """A row for each cell that the paper prints; None for a study that it prints nothing of."""
-    printed = {} if study.recipe is None else printed_cells(study.recipe)
+    """A row for each cell that the paper prints; None for a study that it prints nothing of, or of another scale."""
+    printed = {} if study.recipe is None or study.scale != "full" else printed_cells(study.recipe)
     pairs = [(cell, printed[cell.name]) for cell in study.grid.cells if cell.name in printed]
     if not pairs or study.recipe is None:
         return None

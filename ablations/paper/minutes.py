@@ -66,9 +66,11 @@ def _printed(recipe: str, strategy: str) -> str:
 
 def _note(study: Study) -> str:
     machines = "; ".join(study.effort.machines) if study.effort is not None else ""
+    scale = "" if study.scale == "full" else f" Here it is the study at {study.scale} scale, so compare strategies."
     return (
         f"Minutes of one process{f' ({machines})' if machines else ''}, means over seeds: offline, the pairs that û "
         "begins with; pretraining, f on S_0, and for û its growing sets, audited pairs and fits; acquisition, the "
         "picking and f on S_1. What a strategy trains while it picks counts as picking, but not where the store had "
         "it. The paper's, two A40: offline + pretraining + acquisition; empty where B.7 gives none."
+        f"{scale}"
     )

@@ -58,7 +58,9 @@ class DeclaredStudy:
     given: frozenset[str] = frozenset()
     """Fields that the file, or its recipe, names: others are the preset's or the code's."""
     recipe: str | None = None
-    """The table or figure of the paper that it is; None at another scale."""
+    """The table or figure of the paper that it is."""
+    scale: str = "full"
+    """At which it is run (`ablations.scale`)."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def at_scale(sweep: Sweep, scale: str) -> Sweep:
     for study in sweep.studies:
         found = scaled(study.grid, scale)
         given = study.given | found.changed.keys()
-        studies.append(replace(study, name=named(study.name, scale), grid=found.grid, given=given, recipe=None))
+        studies.append(replace(study, name=named(study.name, scale), grid=found.grid, given=given, scale=scale))
     return replace(sweep, name=named(sweep.name, scale), studies=tuple(studies))
 
 

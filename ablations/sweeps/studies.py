@@ -58,7 +58,7 @@ class SweepStudy:
 def prepare_study(sweep: str, declared: DeclaredStudy, data_dir: Path) -> SweepStudy:
     """Every trial with its data and splits; raises `InvalidInput` for a cell that cannot be."""
     prepared = {(cell.name, seed): prepare(config, data_dir) for cell, seed, config in declared.grid.trials()}
-    plan = replace(make_plan(declared.name, declared.grid, prepared), recipe=declared.recipe)
+    plan = replace(make_plan(declared.name, declared.grid, prepared), recipe=declared.recipe, scale=declared.scale)
     return SweepStudy(sweep, declared, plan, prepared)
 
 

@@ -70,5 +70,8 @@ def test_a_plan_knows_its_recipe_and_one_without_is_written_as_before():
     (one,) = asked("--recipe=table4")
     plan = StudyPlan("table4", read_grid(one), {}, recipe="table4")
     assert StudyPlan.from_bytes(plan.to_bytes()) == plan
+    small = StudyPlan("table4-small", read_grid(one), {}, recipe="table4", scale="small")
+    assert StudyPlan.from_bytes(small.to_bytes()) == small
     plain = StudyPlan("table4", read_grid(one), {})
     assert b'"recipe"' not in plain.to_bytes()
+    assert b'"scale"' not in plain.to_bytes()

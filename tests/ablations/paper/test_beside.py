@@ -36,6 +36,7 @@ def test_a_study_under_the_paper_s_name_has_its_numbers_and_says_what_is_another
     assert view.table.controls[0][3] == "+1.65*"
     assert "unlike in the recipe: evaluation.repeats = 1." in view.note
     assert beside_paper(replace(study, recipe="fig2a")) is None
+    assert beside_paper(replace(study, recipe="table4", scale="small")) is None, "of another k and B"
 
 
 def test_the_report_has_the_table(make_study):

@@ -51,6 +51,9 @@ def test_rows_stand_beside_the_paper_s(timed):
     )
     assert view.numbers[1] == ("strategy=rambo", "10", "3.1", "1", "0.8", 50, 39, 20, 2)
     assert beside_minutes(replace(timed, recipe="table4")) is None
+    small = beside_minutes(replace(timed, scale="small"))
+    assert small.table == view.table
+    assert "at small scale" in small.note
 
 
 def test_the_report_has_them(timed):
