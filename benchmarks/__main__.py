@@ -7,9 +7,10 @@
   search        what a search costs beside its work; TPE and a Gaussian process against random choice
   sweeps        what a sweep costs beside its trials; twenty kills of driver, workers, nodes and MLflow
   gpu           one by one against stacked on one device, K swept; needs torch, numpy and this checkout alone
-  all           all but gpu, on the embedded digits: what make bench runs
+  record        keeps finished studies of a home under benchmarks/records, for docs/results.md to quote
+  all           the first six, on the embedded digits: what make bench runs
 
-Each prints a table and writes benchmarks/NAME.json. Quote ratios: times are those of one machine on one day.
+Each but record prints a table and writes benchmarks/NAME.json. Quote ratios: times are those of one machine on one day.
 """
 
 import sys
@@ -18,7 +19,8 @@ from importlib import import_module
 from rambo.errors import InvalidInput
 from rambo.terminal import answer_from_now_on
 
-NAMES = ("training", "linear", "collection", "growth", "search", "sweeps", "gpu")
+MODULES = {name: name for name in ("training", "linear", "collection", "growth", "search", "sweeps", "gpu")}
+MODULES["record"] = "recording"
 
 
 def main(arguments: list[str]) -> None:
@@ -28,12 +30,12 @@ def main(arguments: list[str]) -> None:
     if name in ("-h", "--help"):
         print(__doc__)
     elif name == "all":
-        for each in NAMES[:6]:
+        for each in list(MODULES)[:6]:
             import_module(f"benchmarks.{each}").main(arguments[1:])
-    elif name in NAMES:
-        import_module(f"benchmarks.{name}").main(arguments[1:])
+    elif name in MODULES:
+        import_module(f"benchmarks.{MODULES[name]}").main(arguments[1:])
     else:
-        sys.exit(f"benchmarks: the first argument must be one of {', '.join(NAMES)} or all, got {name or 'none'}.")
+        sys.exit(f"benchmarks: the first argument must be one of {', '.join(MODULES)} or all, got {name or 'none'}.")
 
 
 if __name__ == "__main__":

@@ -129,6 +129,26 @@ def test_verify_agrees_and_notices_what_was_changed(finished, tmp_path):
     assert "--study tiny must agree with its trial folders" in answer.stderr
 
 
+def test_a_record_holds_what_verify_needs_and_keeps_the_same_tables(finished, tmp_path):
+    root, _ = finished
+    first, second = (recorded(root, tmp_path).partition(" of them new")[0] for _ in range(2))
+    number = first.rpartition(" ")[2]
+    assert first == f"tiny: 10 trials, {number} measurements, {number}"
+    assert second == f"tiny: 10 trials, {number} measurements, 0"
+    assert int(number) > 0
+    verified = ablations("verify", "--study=tiny", "--home=home", "--deep", cwd=tmp_path).stdout
+    assert "agree with the trial folders" in verified
+    before, after = (one / "home/studies/tiny/table.csv" for one in (root, tmp_path))
+    assert after.read_bytes() == before.read_bytes()
+
+
+def recorded(root, into):
+    words = [sys.executable, "-m", "benchmarks", "record", "tiny", f"--home={root}/home", f"--into={into}/home"]
+    answer = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=PATIENCE)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
 def test_a_failed_trial_is_shown_as_missing_and_the_rest_agrees_as_it_was_judged(finished, tmp_path):
     import shutil
 
