@@ -45,6 +45,7 @@ FILES = {
     "data/trials.csv": "every trial: levels, seed, accuracies, what it came from; missing and failed ones too",
     "data/table.csv": "every cell: means, standard errors, levels",
     "data/effects.csv": "every effect on test and validation accuracy, with its differences by seed",
+    "data/costs.csv": "what a trial of each cell takes, in seconds of one process",
     "data/luck.csv": "cells and effects for other searches as well",
 }
 """What is in a file, where its name does not say it."""

@@ -123,6 +123,11 @@ img { max-width: 100%; background: #fff; }
 <h2>Effects on {{ analysis.metric }}</h2>
 {{ show(analysis.table) }}
 {% endfor %}
+{% if costs %}
+<h2>{{ costs.title }}</h2>
+{{ show(costs.table) }}
+<p class="note">{{ costs.note }}</p>
+{% endif %}
 <h2>How effects are tested</h2>
 <p class="note">{{ method }} {{ margin }}</p>
 <h2>Where the numbers come from</h2>
@@ -144,11 +149,12 @@ def page(
     fixed: Analysis | None,
     compared: Comparison | None = None,
     paper: View | None = None,
+    costs: View | None = None,
 ) -> bytes:
     """`report.html`: the headline metric in full, `other` as a table of effects, and the pictures that there are.
 
     `fixed`: of the study whose cells this one has retuned, to stand beside it; `compared`: its strategies, where it
-    compares some; `paper`: what the paper prints of it.
+    compares some; `paper`: what the paper prints of it; `costs`: what its trials take.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = environment.from_string(TEMPLATE).render(
@@ -157,6 +163,7 @@ def page(
         cells=cell_table(analysis.study),
         caption=caption(analysis.study),
         paper=paper,
+        costs=costs,
         both=() if fixed is None else both_tables(fixed, analysis),
         both_caption=both_caption(analysis.study),
         sentences=[sentence for sentence in sentences(analysis, other) if sentence not in analysis.marks],

@@ -1,7 +1,7 @@
 """Every file that a study leaves, by its name: tables, sentences, figures and the page with all of it.
 
-The same trial folders give the same bytes: no times but the day of its plan and, on the page alone, what trials took;
-no paths of this run. A picture that cannot be drawn is left out.
+The same trial folders give the same bytes: no times but the day of its plan and, on the page and in files of their own,
+what trials took; no paths of this run. A picture that cannot be drawn is left out.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from functools import partial
 
 from ablations.comparison.pages import NAMES as COMPARED
 from ablations.comparison.pages import comparison
+from ablations.costs import NAMES as COSTS
+from ablations.costs import costs_files, costs_view
 from ablations.figures import cells_figure, effects_figure, labels_figure
 from ablations.html import page
 from ablations.luck import num_searches
@@ -25,7 +27,7 @@ from ablations.tables import both_markdown, latex, markdown
 from rambo.drawing import Drawn, drawn_of
 from rambo.formats import text_bytes
 
-SOMETIMES = frozenset((*COMPARED, *PRINTED, "both.md", "luck.csv"))
+SOMETIMES = frozenset((*COMPARED, *PRINTED, *COSTS, "both.md", "luck.csv"))
 """Files that only some studies have, pictures apart: a study that has become smaller leaves them behind."""
 
 
@@ -52,10 +54,11 @@ def render(
     both = {} if fixed is None else {"both.md": both_markdown(fixed, test)}
     if num_searches(study) > 1:
         both["luck.csv"] = luck_csv([test, validation])
-    paper = beside_paper(study) or beside_minutes(study)
+    paper, costs = beside_paper(study) or beside_minutes(study), costs_view(study)
     return {
         **both,
         **({} if paper is None else paper_files(paper, test)),
+        **({} if costs is None else costs_files(costs, study)),
         **({} if compared is None else compared.files),
         "table.md": markdown(test),
         "table.tex": latex(test),
@@ -64,5 +67,5 @@ def render(
         "trials.csv": trials_csv(study),
         "sentences.txt": text_bytes("\n".join(sentences(test, validation)) + "\n"),
         **figures,
-        "report.html": page(test, validation, figures, fixed, compared, paper),
+        "report.html": page(test, validation, figures, fixed, compared, paper, costs),
     }

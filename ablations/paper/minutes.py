@@ -1,8 +1,7 @@
 """What each strategy takes, stage by stage, beside the minutes that B.7 prints."""
 
-from collections.abc import Mapping
-
 from ablations.comparison.views import Numbers, View, digits
+from ablations.costs import cost, machines
 from ablations.paper.printed import MINUTES, NEGLIGIBLE
 from ablations.statistics import summarise
 from ablations.study import Outcome, Study
@@ -40,21 +39,16 @@ def minutes(outcome: Outcome) -> dict[str, float] | None:
     The pretraining is f on S_0 and, of RAMBO and DULO, the growing sets, the audited pairs and the fits of û; the
     acquisition is the picking and f on S_1. Pairs that only judge û are left out.
     """
-    trained, stages = outcome.training_seconds, outcome.seconds
-    if trained is None or stages is None:
+    took = cost(outcome)
+    if took is None:
         return None
-    fits = outcome.utility_seconds or 0.0
     seconds = {
-        "offline": trained.get("offline pairs", 0.0),
-        "pretraining": trained["f on S_0"] + _of(trained, "growing sets", "audited pairs") + fits,
-        "acquisition": stages["acquisition"] + trained["f on S_1"],
-        "picking": stages["acquisition"],
+        "offline": took.offline,
+        "pretraining": took.scorer + took.growing + took.fits,
+        "acquisition": took.picking + took.final,
+        "picking": took.picking,
     }
     return {stage: each / 60 for stage, each in seconds.items()}
-
-
-def _of(seconds: Mapping[str, float], *stages: str) -> float:
-    return sum(seconds.get(stage, 0.0) for stage in stages)
 
 
 def _printed(recipe: str, strategy: str) -> str:
@@ -65,10 +59,9 @@ def _printed(recipe: str, strategy: str) -> str:
 
 
 def _note(study: Study) -> str:
-    machines = "; ".join(study.effort.machines) if study.effort is not None else ""
     scale = "" if study.scale == "full" else f" Here it is the study at {study.scale} scale, so compare strategies."
     return (
-        f"Minutes of one process{f' ({machines})' if machines else ''}, means over seeds: offline, the pairs that û "
+        f"Minutes of one process{machines(study)}, means over seeds: offline, the pairs that û "
         "begins with; pretraining, f on S_0, and for û its growing sets, audited pairs and fits; acquisition, the "
         "picking and f on S_1. What a strategy trains while it picks counts as picking, but not where the store had "
         "it. The paper's, two A40: offline + pretraining + acquisition; empty where B.7 gives none."
