@@ -52,6 +52,8 @@ class StudyStatus:
     """Of those that wait: such as had a result that no longer counts."""
     reasons: Sequence[str] = ()
     """Of those that failed."""
+    retried: Sequence[str] = ()
+    """Of those that wait because a try has failed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class SweepStatus:
     next: Sequence[str] = ()
     """The trials that come next."""
     pages: Sequence[str] = field(default_factory=tuple)
+    shared: int = 0
+    """By how much the studies' trials are more than the different ones."""
 
     @property
     def table(self) -> Table:
@@ -92,7 +96,10 @@ class SweepStatus:
         if self.why is not None:
             lines.append(f"The next trial waits: {self.why}.")
         lines.append(self._spent())
+        if self.shared:
+            lines.append(f"{self.shared} of these trials are another study's too, and run once; every row has them.")
         lines += [f"failed: {reason}" for one in self.studies for reason in one.reasons[:MOST_REASONS]]
+        lines += [f"to be tried again: {reason}" for one in self.studies for reason in one.retried[:MOST_REASONS]]
         if self.seconds_left is not None and any(one.waiting or one.running for one in self.studies):
             low, high = map(duration, self.seconds_left)
             rate = "" if self.trials_an_hour is None else f", {self.trials_an_hour:.0f} trials in the last hour"
@@ -177,6 +184,7 @@ def status_of(kept: Kept, home: Home, data_dir: Path) -> SweepStatus:
         hours.ended_in(3600.0),
         [_named(studies, one) for one in coming[:MOST_NEXT]],
         driver.get("pages", {}).get(kept.sweep, ()),
+        sum(len(study.standing.states) for study in studies) - len(taken),
     )
 
 
@@ -254,6 +262,7 @@ def _study(study: _Seen, held: Collection[str]) -> StudyStatus:
         counts["failed"],
         counts["stale"],
         [f"{study.label(folder)}: {now.reasons[folder]}" for folder in now.folders("failed")],
+        [f"{study.label(one)}: {now.reasons[one]}" for one in now.folders("missing") if one in now.reasons],
     )
 
 

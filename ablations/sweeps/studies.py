@@ -88,7 +88,7 @@ class Standing:
     states: Mapping[str, State]
     """By folder of each trial."""
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why one is stale or failed, by folder."""
+    """Why one is stale, has failed, or is missing although it was tried, by folder."""
 
     def folders(self, *states: State) -> list[str]:
         """Those in one of `states`, in order."""
@@ -127,10 +127,11 @@ def standing_by_plan(plan: StudyPlan, home: Home) -> Standing:
         failure = None
         if read_result(home, folder) is not None:
             states[folder] = "done"
-        elif (failure := read_failure(home, folder)) is not None and failure.is_final:
-            states[folder], reasons[folder] = "failed", failure.reason
         else:
-            states[folder] = "missing"
+            failure = read_failure(home, folder)
+            states[folder] = "failed" if failure is not None and failure.is_final else "missing"
+        if failure is not None:
+            reasons[folder] = failure.reason
     return Standing(states, reasons)
 
 
@@ -144,7 +145,7 @@ def _state_of(one: Prepared, before: str | None, given: frozenset[str], home: Ho
         return "failed", failure.reason
     if before is not None and before != one.folder and read_result(home, before) is not None:
         return "stale", why_stale(one, before, given, home)
-    return "missing", None
+    return "missing", None if failure is None else failure.reason
 
 
 def why_stale(one: Prepared, before: str, given: frozenset[str], home: Home) -> str:

@@ -111,6 +111,7 @@ class Teller:
             )
             for live in sweep.studies.values()
         ]
+        trials = [live.trials for live in sweep.studies.values()]
         return SweepStatus(
             name=sweep.name,
             state=sweep.state,
@@ -123,6 +124,7 @@ class Teller:
             seconds_left=None,
             trials_an_hour=sweep.hours.ended_in(3600.0),
             pages=[live.page for live in sweep.studies.values()],
+            shared=sum(map(len, trials)) - len(set().union(*trials)),
         )
 
     def _described(self, sweeps: Sweeps, in_hand: Trials, seconds: Mapping[str, float]) -> dict[str, object]:

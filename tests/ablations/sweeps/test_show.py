@@ -42,6 +42,7 @@ def test_a_status_counts_each_study_and_says_what_was_spent_and_what_comes_next(
     assert told[0] == "spring: running, no driver is at work."
     assert "Spent: 0.5 of 2.5 core-hours, until 2030-01-02 03:04 UTC." in told
     assert "failed: high, strategy=margin, seed 0: a bug" in told
+    assert "4 of these trials are another study's too, and run once; every row has them." in told
     assert told[-1].startswith("Next: high, strategy=random, seed 1; high, strategy=margin, seed 1.")
     assert "About 0 s to 7 s are left, 1 trials in the last hour." in told
 
@@ -63,6 +64,15 @@ def test_a_driver_that_speaks_is_named_with_what_runs_and_what_holds_it(begun):
     ]
     home.write(DRIVER, json_bytes({**said, "time": time.time() - 1000}))
     assert status_of(existing(home, "spring"), home, UNUSED).driver is None, "it is gone"
+
+
+def test_a_trial_that_waits_since_a_try_has_failed_says_why(begun):
+    home, studies = begun
+    waiting = list(studies[0].trials)[2]
+    home.write(f"{waiting}/failure.json", json_bytes({"cause": "memory", "reason": "too little memory"}))
+    status = status_of(existing(home, "spring"), home, UNUSED)
+    assert (status.studies[0].failed, status.studies[0].waiting) == (1, 2)
+    assert "to be tried again: high, strategy=random, seed 1: too little memory" in status.sentences()
 
 
 def test_a_status_is_json_as_well(begun):

@@ -34,7 +34,7 @@ def test_each_trial_is_done_missing_or_failed_and_a_failure_that_may_pass_is_mis
     home.write(f"{third}/failure.json", json_bytes({"cause": "killed", "reason": "a node went"}))
     standing = standing_of(study, home)
     assert dict(standing.states) == {first: "done", second: "failed", third: "missing", last: "missing"}
-    assert standing.reasons == {second: "a bug"}
+    assert standing.reasons == {second: "a bug", third: "a node went"}
 
 
 def test_trials_come_seed_by_seed(write):
