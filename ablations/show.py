@@ -7,6 +7,7 @@ from ablations.margin import MARGIN
 from ablations.plans import STUDY, Key, StudyPlan, named_study, read_plan, read_study
 from ablations.statistics import analyse, power_text, precision_text, seeds_text
 from ablations.study import Study
+from cluster.costs import Later
 from cluster.failures import read_failure
 from cluster.limits import Spent
 from cluster.place import Place
@@ -40,15 +41,16 @@ def plan_text(
         waiting = unfinished(list(prepared.values()), place.home)
         store = Store(place.home)
         work, fits = place.known_work(waiting, store), missing_fits(waiting, store)
-    repeats = sum(one.num_later_trainings for one in waiting)
+    later = Later.of(waiting) if waiting else None
+    most = later.trainings if later else 0
     lines = [
         grid_text(plan, place.home),
         f"{len(set(plan.folders.values()))} different trials; {len(waiting)} to run.",
-        f"Missing: {work.num_trainings} trainings known in advance, up to {repeats} later ones, "
-        f"{work.num_ot} OT distances, and {len(fits)} utility models to fit.",
+        f"Missing: {work.num_trainings} trainings known in advance, up to {most} later ones, {work.num_ot} OT "
+        f"distances, and {len(fits)} utility models to fit.",
     ]
-    if waiting:
-        later, known = (repeats, waiting[0]), fit_seconds(list(prepared.values()), place.home)
+    if later is not None:
+        known = fit_seconds(list(prepared.values()), place.home)
         lines += cost_lines(work, later, list(fits.values()), known, place, progress)
     power = attainable(len(plan.grid.seeds), max(1, num_tests(plan)))
     pilot = analyse(read_study(plan, place.home), margin=margin, allow_mixed=True)
@@ -58,14 +60,14 @@ def plan_text(
 
 def cost_lines(
     work: Work,
-    later: tuple[int, Prepared],
+    later: Later,
     fits: list[Prepared],
     known_fits: list[float],
     place: Place,
     progress: Progress,
 ) -> list[str]:
     """What the missing work costs in all, timed here and from trials that are there; and at the paper's speed."""
-    name, num_trainings = later[1].config.classifier.name, work.num_trainings + later[0]
+    name, num_trainings = later.example.config.classifier.name, work.num_trainings + later.trainings
     lines = []
     if name in PAPER_GPU_SECONDS:
         hours = PAPER_GPU_SECONDS[name] * num_trainings / 3600

@@ -59,6 +59,40 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Later:
+    """What trials ask for once they have chosen, which nobody knows before: at most so much."""
+
+    trainings: int
+    fits: int
+    """Of û, one at a time, in rounds after the first."""
+    distances: int
+    example: Prepared
+    """One of the trials."""
+
+    @classmethod
+    def of(cls, experiments: Sequence[Prepared]) -> "Later":
+        """Of all of `experiments` together, of which there is one at least."""
+        return cls(
+            sum(one.num_later_trainings for one in experiments),
+            sum(one.num_growth_fits for one in experiments),
+            sum(one.num_growth_distances for one in experiments),
+            next((one for one in experiments if one.num_growth_fits), experiments[0]),
+        )
+
+    def parts(self, training: Timing | None, whole: Timing | None, distance: Timing | None) -> tuple["Part", ...]:
+        """By what a training, all fits of a û of the first round, and an OT distance take."""
+        one = None
+        if whole is not None and self.fits:
+            share = 1 / (1 + self.example.config.num_pretraining_iterations)
+            one = Timing(share * whole.mean, share * whole.error)
+        return (
+            Part("fits of û in later rounds", self.fits, one),
+            Part("OT distances of later rounds", self.distances, distance),
+            Part("final and other later trainings", self.trainings, training),
+        )
+
+
+@dataclass(frozen=True)
 class Cost:
     """All parts of a plan."""
 

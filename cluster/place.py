@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.collect import NO_GPU, device_here, pilot
-from cluster.costs import Cost, Part, Timing, time_fit, workers_here
+from cluster.costs import Cost, Later, Part, Timing, time_fit, workers_here
 from cluster.runtime import NumWorkers, Resources, least_and_most, parse_num_workers, wait_for
 from cluster.work import Work, known_work, seed_set_work
 from rambo import own
@@ -87,29 +87,31 @@ class Place:
     def cost(
         self,
         work: Work,
-        later: tuple[int, Prepared],
+        later: Later,
         fits: Sequence[Prepared],
         known_fits: Sequence[float],
         progress: Progress,
     ) -> Cost:
-        """What `work`, so many `later` trainings and `fits` of û cost: a few of each are timed here and not kept.
+        """What `work`, what comes `later` and `fits` of û cost: a few of each are timed here and not kept.
 
-        Where `work` has no training, those of the experiment beside `later` are timed. How long fits took is taken from
+        Where `work` has no training, those of one of the later trials are timed. How long fits took is taken from
         `known_fits` where there are any.
         """
         device = device_here(self.device)
         with progress.doing("timing a few trainings and OT distances, of which nothing is kept"):
             timed = pilot(work, None, device)
-            sets = Timing.of(timed.trainings or pilot(seed_set_work(later[1]), None, device).trainings)
+            sets = Timing.of(timed.trainings or pilot(seed_set_work(later.example), None, device).trainings)
         each = Timing.of(known_fits)
-        if each is None and fits:
+        learns = [*fits, *([later.example] if later.fits else [])]
+        if each is None and learns:
             with progress.doing("timing a short fit of û, of which nothing is kept"):
-                each = time_fit(fits[0], self.data_dir, device)
+                each = time_fit(learns[0], self.data_dir, device)
+        distance = Timing.of(timed.distances)
         parts = (
             Part("trainings known in advance", work.num_trainings, sets),
-            Part("OT distances", work.num_ot, Timing.of(timed.distances)),
+            Part("OT distances", work.num_ot, distance),
             Part("fits of û", len(fits), each),
-            Part("final and other later trainings", later[0], sets),
+            *later.parts(sets, each, distance),
         )
         return Cost(parts, on_gpu=device.type == "cuda")
 

@@ -27,7 +27,7 @@ from rambo.training.trainer import Problem, SetSpec
 from rambo.utility.kept import utility_key
 from rambo.utility.ot_distance import OTProblem
 from rambo.utility.representation import Representation
-from rambo.utility.samples import SamplePlan, SeedImages, plan_samples, planned_specs, train_seed
+from rambo.utility.samples import SamplePlan, SeedImages, num_measured, plan_samples, planned_specs, train_seed
 
 NEIGHBOURS = 16
 """Splits that are kept for the experiments that come next; a megabyte each for 30 000 images."""
@@ -128,7 +128,7 @@ class Prepared:
 
     @property
     def num_later_trainings(self) -> int:
-        """The most trainings beside `specs`: final ones, refits, the strategy's own, modules that learn losses."""
+        """The most trainings beside `specs`: final ones, refits, the strategy's own, losses, û's of later rounds."""
         config = self.config
         last = config.evaluation.repeats * (2 if config.evaluation.with_validation else 1)
         refits, choices = config.num_rounds - 1, config.num_rounds
@@ -141,7 +141,20 @@ class Prepared:
             steps, size = config.acquisition.budget // config.acquisition.batch_size, config.acquisition.batch_size
             asked += steps * max(1, self.num_candidates // size) * config.acquisition.oracle_repeats
         joint = config.num_rounds if config.facts.predicts_losses else 0
-        return last + refits * config.num_scouts + asked + joint
+        grown = self.num_growth_fits * (1 + 2 * num_measured(config, config.pretraining.num_pairs))
+        return last + refits * config.num_scouts + asked + joint + grown
+
+    @property
+    def num_growth_fits(self) -> int:
+        """Fits of û to what rounds before the last have bought: one for each b images of each."""
+        config = self.config
+        a_round = config.acquisition.budget // config.num_rounds
+        return 0 if self.plan is None else (config.num_rounds - 1) * -(-a_round // config.acquisition.batch_size)
+
+    @property
+    def num_growth_distances(self) -> int:
+        """OT distances of the pairs that these fits come with."""
+        return 2 * self.config.pretraining.num_pairs * self.num_growth_fits if self.config.uses_ot else 0
 
     def representation(self, data_dir: Path, device: torch.device) -> Representation:
         """Images as û and the OT distance see them."""

@@ -1,6 +1,6 @@
 """What a search is asked to do, checked before anything runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -12,7 +12,6 @@ from rambo.errors import InvalidInput, require
 from rambo.fields import Value
 from rambo.home import Home
 from rambo.preparation import Prepared, prepare
-from rambo.training.trainer import SetSpec
 from tune.driver import Limits
 from tune.records import SearchPlan, named_search, read_plan
 from tune.search import SAMPLERS
@@ -121,21 +120,22 @@ def known_experiments(plan: SearchPlan, data_dir: Path) -> list[Prepared]:
 
 
 def most_trainings(plan: SearchPlan, data_dir: Path) -> int:
-    """What one trial can need at most, over all seeds: its final trainings, and what is not known before it."""
+    """What one trial can need at most, over all seeds: its later trainings, and what is not known before it."""
     repeats = plan.space.dimensions.get("evaluation.repeats")
-    final = int(max(repeats.samples())) if repeats else plan.base.evaluation.repeats
-    own = max(map(len, _all_specs(plan, data_dir))) if plan.space.unknown() else 0
-    return len(plan.seeds) * (final + own)
+    most = {"evaluation.repeats": int(max(repeats.samples()))} if repeats else {}
+    found = list(_everywhere(plan, data_dir, most))
+    later = max(one.num_later_trainings for one in found)
+    own = max(sum(map(len, one.specs().values())) for one in found) if plan.space.unknown() else 0
+    return len(plan.seeds) * (later + own)
 
 
-def _all_specs(plan: SearchPlan, data_dir: Path) -> Iterator[list[SetSpec]]:
-    """What is trained before the acquisition of a seed, in the base and wherever most sets are named."""
+def _everywhere(plan: SearchPlan, data_dir: Path, most: Mapping[str, Value]) -> Iterator[Prepared]:
+    """A seed of the base and wherever most sets are named, each with `most`."""
     sizes = {name: one.samples() for name, one in plan.space.dimensions.items() if name in SIZES}
     settings = [dict(zip(sizes, values, strict=True)) for values in product(*map(_ends, sizes.values()))]
     for changes in [{}, *_met(plan), *settings]:
         with suppress(InvalidInput):
-            stages = prepare(plan.config(changes), data_dir).specs()
-            yield [spec for specs in stages.values() for spec in specs]
+            yield prepare(plan.config({**changes, **most}), data_dir)
 
 
 def _ends(values: Sequence[Value]) -> Sequence[Value]:

@@ -1,7 +1,9 @@
 """What a plan and a status print: the space, what it measures, what is done and what is spent."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from cluster.costs import Later
 from cluster.databases import database_url, file_of
 from cluster.limits import Spent
 from cluster.place import Place
@@ -45,7 +47,8 @@ def plan_text(plan: SearchPlan, settings: Settings, place: Place, progress: Prog
         first = experiments[0] if experiments[0].plan is not None else None
         fits = [] if first is None else [first] * (left * len(plan.seeds))
         known = fit_seconds(plan, attempts, place.home)
-        cost = place.cost(work, (left * most, experiments[0]), fits, known, progress)
+        later = replace(Later.of([experiments[0]] * (left * len(plan.seeds))), trainings=left * most)
+        cost = place.cost(work, later, fits, known, progress)
         lines += ["", cost.table().text(width()), "", place.lasting(cost)]
     return "\n".join(lines)
 

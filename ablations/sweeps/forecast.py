@@ -12,7 +12,7 @@ from ablations.statistics import power_text
 from ablations.sweeps.choice import Spent
 from ablations.sweeps.declaration import Limits, Sweep
 from ablations.sweeps.studies import Standing, State, SweepStudy, retired, standing_of
-from cluster.costs import Cost, Part, Timing, duration, hours
+from cluster.costs import Cost, Later, Part, Timing, duration, hours
 from cluster.place import Place
 from cluster.trials import missing_fits
 from rambo.console import Table
@@ -77,9 +77,8 @@ def forecast(study: SweepStudy, place: Place, progress: Progress, counted: Count
     counted.trials |= waits
     counted.known |= {one.known_id for one in waiting}
     counted.fits |= fits.keys()
-    later = sum(one.num_later_trainings for one in waiting)
     known = fit_seconds([one for one, _ in study.trials.values()], place.home)
-    cost = place.cost(work, (later, waiting[0]), list(fits.values()), known, progress)
+    cost = place.cost(work, Later.of(waiting), list(fits.values()), known, progress)
     cost = with_all_else(cost, seconds_taken(standing, place.home), len(waiting))
     return StudyForecast(study, standing, gone, work.num_trainings, cost, num_shared)
 

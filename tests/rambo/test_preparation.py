@@ -11,8 +11,11 @@ from rambo import preparation
 from rambo.data import dataset as data
 from rambo.data.pool import HIDDEN, Pool, Split, reveal
 from rambo.errors import InvalidInput
+from rambo.experiment import Lab, run
 from rambo.fields import override
+from rambo.home import Home
 from rambo.preparation import NEIGHBOURS, Prepared, planned_distances, prepare
+from rambo.progress import Progress
 from rambo.utility.samples import SamplePlan, train_seed
 
 UNUSED, CPU = Path("unused"), torch.device("cpu")
@@ -209,6 +212,20 @@ def test_what_a_strategy_trains_itself_is_counted_for_each_of_its_choices(tiny):
     assert later("uncertainty_herding") == 2 + 5
     for changes, choices in (({"rounds": 2}, 2), ({"refit": "imagined", "num_parts": 4}, 4)):
         assert later("uncertainty_herding", **changes) == later("margin", **changes) + 5 * choices
+
+
+def test_what_rounds_bring_to_a_utility_model_is_counted(tiny, tmp_path):
+    """Two rounds: of the first one's batches each is a fit, with a growing set and audited pairs to measure."""
+    one = cell(tiny, {"acquisition.rounds": 2, "utility.num_audited": 2, "acquisition.candidate_batches": 2})
+    without = cell(tiny, {"acquisition.rounds": 2, "strategy": "margin"})
+    assert (one.num_growth_fits, without.num_growth_fits) == (1, 0)
+    assert one.num_growth_distances == 2 * tiny.pretraining.num_pairs
+    assert cell(tiny).num_growth_fits == 0, "one round"
+    assert one.num_later_trainings == without.num_later_trainings + 1 + 2 * 2
+    result = run(one, Lab(Home(tmp_path), Path("unused"), progress=Progress(quiet=True)))
+    problem = one.problem(one.pool)
+    ahead = {problem.key(spec) for specs in one.specs().values() for spec in specs}
+    assert result.trainings - len(ahead) == one.num_later_trainings - 1, "the growing set is what the scout learns from"
 
 
 # --- one experiment --------------------------------------------------------------------------------------------------
