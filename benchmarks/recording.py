@@ -51,5 +51,7 @@ def record(study: str, home: Home, records: Home, source: str | None) -> None:
         bought = (one for one in trial.judged if one.what.startswith("S_1"))
         keys |= {one.problem.key(spec) for one in bought for spec in one.specs}
     missing = sorted(keys - kept.known_measurements(keys))
-    kept.put_measurements(store.measurements(missing))
-    print(f"{study}: {len(plan.folders)} trials, {len(keys)} measurements, {len(missing)} of them new.")
+    found = store.measurements(missing)
+    kept.put_measurements(found)
+    lacking = f"; {len(missing) - len(found)} are in neither store" if len(found) < len(missing) else ""
+    print(f"{study}: {len(plan.folders)} trials, {len(keys)} measurements, {len(found)} of them new{lacking}.")

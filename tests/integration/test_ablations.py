@@ -130,6 +130,8 @@ def test_verify_agrees_and_notices_what_was_changed(finished, tmp_path):
 
 
 def test_a_record_holds_what_verify_needs_and_keeps_the_same_tables(finished, tmp_path):
+    import shutil
+
     root, _ = finished
     first, second = (recorded(root, tmp_path).partition(" of them new")[0] for _ in range(2))
     number = first.rpartition(" ")[2]
@@ -140,6 +142,9 @@ def test_a_record_holds_what_verify_needs_and_keeps_the_same_tables(finished, tm
     assert "agree with the trial folders" in verified
     before, after = (one / "home/studies/tiny/table.csv" for one in (root, tmp_path))
     assert after.read_bytes() == before.read_bytes()
+    shutil.rmtree(tmp_path / "home/store")
+    lacking = recorded(tmp_path, tmp_path / "again").partition("\n")[0]
+    assert lacking == f"tiny: 10 trials, {number} measurements, 0 of them new; {number} are in neither store."
 
 
 def recorded(root, into):
