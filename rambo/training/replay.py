@@ -310,14 +310,17 @@ class _Adam:
         self.weights, self.gradient, *self._moments = self._state
         self._lists = [[row] for row in self._state]
         self._options = {"lr": learning_rate, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-        self.step: Call = self._fused_step if fused else self._plain_step
+        self._fused = fused  # no bound method, a cycle that would keep these tensors until garbage is collected
+
+    def step(self) -> None:
+        if self._fused:
+            _fused_adam(*self._lists, [], [self._count.add_(1)], **self._options, amsgrad=False, maximize=False)
+        else:
+            self._plain_step()
 
     def reset(self) -> None:
         self._state[2:].zero_()
         self._count.zero_()
-
-    def _fused_step(self) -> None:
-        _fused_adam(*self._lists, [], [self._count.add_(1)], **self._options, amsgrad=False, maximize=False)
 
     def _plain_step(self) -> None:
         """Algorithm 1 of Kingma and Ba, *Adam*."""

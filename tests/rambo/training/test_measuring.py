@@ -1,4 +1,6 @@
+import gc
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,3 +132,26 @@ def test_a_training_is_entered_when_it_begins_and_not_before(problem, specs):
     assert measurement.digest == Trainer(problem, CPU).train(specs[0]).digest
     next(running)
     assert begun == [problem.key(specs[0]), problem.key(specs[1])]
+
+
+@pytest.mark.parametrize("classifier", ["mlp", "lenet5", "linear"])
+def test_nothing_of_a_training_waits_for_the_garbage_collector(prepared, classifier):
+    """Workers train one batch of sets after another, and a cycle with tensors in it is collected hours later."""
+    problem = prepared.problem(prepared.pool)
+    larger = problem.images.repeat(2, axis=2).repeat(2, axis=3)  # 16 pixels a side, as convolutions need
+    short = replace(problem.training, max_epochs=2)
+    problem = replace(problem, images=larger, classifier=classifier, training=short)
+    spec = SetSpec(prepared.split.seed_set[:20], 3)
+    list(trained(problem, [spec], CPU))  # what is made once in a process
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        list(trained(problem, [spec], CPU))
+        assert tensors() - before == set()
+    finally:
+        gc.enable()
+
+
+def tensors():
+    return {id(found) for found in gc.get_objects() if issubclass(type(found), torch.Tensor)}
