@@ -22,9 +22,11 @@ class Measurement:
     """cpu or cuda."""
     test_correct: bytes | None = None
     """One bit per test image (numpy.packbits order); None in records older than the field."""
+    rounding: str | None = None
+    """What decides how a CPU rounds (`rambo.training.rounding`); None on a GPU and in records older than the field."""
 
     @property
     def digest(self) -> str:
-        """Orders records of one key; time and place do not enter, nor do bits that older records lack."""
+        """Orders records of one key; time, place and rounding do not enter, nor do bits that older records lack."""
         content = (self.val_accuracy, self.test_accuracy, self.val_correct, self.epochs)
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]

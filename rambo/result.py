@@ -23,6 +23,7 @@ from rambo.data.pool import Pool
 from rambo.formats import csv_bytes, json_bytes
 from rambo.home import Home
 from rambo.strategies.request import Selection
+from rambo.training.rounding import rounding
 from rambo.training.trainer import TRAINING_VERSION
 from rambo.utility.pretraining import HeldOut
 
@@ -179,6 +180,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "rounding": rounding(device),
         "training_version": TRAINING_VERSION,
         "commit": commit(),
         "packages": {name: version(name) for name in packages},

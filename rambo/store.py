@@ -119,10 +119,11 @@ MEASUREMENT_SCHEMA = pa.schema(
         ("seconds", pa.float64()),
         ("device", pa.string()),
         ("test_correct", pa.binary()),
+        ("rounding", pa.string()),
     ]
 )
 OT_SCHEMA = pa.schema([("key", pa.string()), ("digest", pa.string()), ("value", pa.float64())])
-LATER = ("test_correct",)
+LATER = ("test_correct", "rounding")
 """Columns that are empty in files from before them, last in their schema and no part of any digest."""
 
 _FIELDS = tuple(Measurement.__dataclass_fields__)
@@ -191,7 +192,7 @@ class _Table:
             if known is None or digest < known[0] or (ties and self._rank(chunk, row) < self._rank(*known[1:])):
                 self._index[key] = (digest, chunk, row)
 
-    def _rank(self, chunk: int, row: int) -> list[tuple[bool, bytes]]:
+    def _rank(self, chunk: int, row: int) -> list[tuple[bool, bytes | str]]:
         """Orders records of one digest, the least counts: what has later columns before what lacks them."""
         names = [name for name in LATER if name in self._schema.names]
         values = [self._chunks[chunk][name][row].as_py() for name in names]

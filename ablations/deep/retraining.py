@@ -4,7 +4,6 @@ import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -18,10 +17,11 @@ from rambo.progress import Progress
 from rambo.randomness import numpy_generator
 from rambo.store import Store
 from rambo.training.measuring import trained
+from rambo.training.rounding import rounding
 from rambo.training.trainer import Problem, SetSpec
 
 MOST_ERRORS = 4.0
-"""Standard errors of a difference within which a training of another kind of device must lie."""
+"""Standard errors of a difference within which a training must lie that another kind of machine has made."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Retrained:
     num_exact: int
     """Trainings that were compared bit by bit."""
     num_near: int
-    """Those that were compared within an error, since another device or version had made the record."""
+    """Those that were compared within an error, since another kind of machine has made them or none is told."""
     num_told: int = 0
     """Of the sets, those that results alone tell of: the store has lost them, or was kept small."""
 
@@ -49,7 +49,7 @@ class Retrained:
             said += f"; {self.num_exact} bit by bit"
         if self.num_near:
             said += (
-                f"; {self.num_near}, measured on another kind of device or by another version of torch, within "
+                f"; {self.num_near}, measured on another kind of machine, or older than what tells its kind, within "
                 f"{MOST_ERRORS:g} standard errors of a difference, √(2p(1 − p)/n) each"
             )
         return f"{said}."
@@ -72,8 +72,9 @@ def retrain(
     """Train `number` sets of `trials` anew on `device`, drawn by `seed` from those whose answers are known.
 
     The store holds them, or a result tells of its test images, as where the store was kept small or has lost some. On a
-    CPU whose torch is the record's, every image must be answered alike, in as many epochs. Elsewhere each accuracy p
-    over n images must lie within `MOST_ERRORS` · √(2p(1 − p)/n) of the record's. Nothing is written.
+    CPU that rounds as the record's, every image must be answered alike, in as many epochs. Elsewhere, and where a
+    record is older than what tells of its CPU, each accuracy p over n images must lie within `MOST_ERRORS` ·
+    √(2p(1 − p)/n) of the record's. Nothing is written.
     """
     require(number > 0, f"--retrain must be at least 1, got {number}.")
     sets = _sets(trials)
@@ -87,11 +88,15 @@ def retrain(
             one = sets[key]
             [(_, anew)] = trained(one.problem, [one.spec], device)
             record = records.get(key)
-            exact = _is_same_kind(store.home, one.trial.folder, record, device)
-            num_exact += exact
             what = f"store: the measurement {key} of {one.trial.what}"
             if record is None:
                 record, what = _told_only(one, anew), f"{one.trial.what}: what the result tells of the training {key}"
+                made = _environment(store.home, one.trial.folder).get("rounding")
+            else:
+                made = record.rounding
+            here = rounding(device)
+            exact = here is not None and (made == here or (made is None and not _inequalities(record, anew)))
+            num_exact += exact
             found += [f"{what} {said}" for said in _differences(record, anew, one.problem, exact=exact)]
             advance(1)
     return Retrained(tuple(found), len(held), num_exact, len(keys) - num_exact, len(held) - len(there))
@@ -130,12 +135,9 @@ def _told_only(one: _Set, anew: Measurement) -> Measurement:
     return replace(anew, test_correct=one.told, test_accuracy=share_right(one.told, len(one.problem.test)))
 
 
-def _is_same_kind(home: Home, folder: str, record: Measurement | None, device: torch.device) -> bool:
-    """Whether bits must agree: on CPUs with one version of torch. A GPU's stacks round by what they hold."""
+def _environment(home: Home, folder: str) -> Mapping[str, object]:
     told = json.loads(home.read(f"{folder}/environment.json") or b"{}")
-    packages = told.get("packages", {}) if isinstance(told, Mapping) else {}
-    made_on = told.get("device") if record is None else record.device
-    return made_on == device.type == "cpu" and packages.get("torch") == version("torch")
+    return told if isinstance(told, Mapping) else {}
 
 
 def _differences(record: Measurement, anew: Measurement, problem: Problem, *, exact: bool) -> list[str]:

@@ -32,6 +32,7 @@ from rambo.training.learners import Learner, Learners
 from rambo.training.logistic import INVERSE_PENALTY, LOGISTIC_VERSION, TOLERANCE
 from rambo.training.network import Network
 from rambo.training.own_classifier import blamed, drawing_from
+from rambo.training.rounding import rounding
 
 TRAINING_VERSION = 1
 """Raise by hand when the training step changes what it computes; a golden test guards it. Part of every key."""
@@ -229,6 +230,7 @@ def measurement_of(
         seconds=seconds,
         device=device.type,
         test_correct=np.packbits(test).tobytes(),
+        rounding=rounding(device),
     )
 
 

@@ -10,7 +10,6 @@ from falsified import digested, falsify, rewrite
 from ablations.deep.retraining import retrain, stated_error
 from ablations.deep.trainings import read_trials
 from rambo.errors import InvalidInput
-from rambo.formats import json_bytes
 from rambo.progress import Progress
 from rambo.store import Store
 
@@ -31,11 +30,8 @@ def forged(row):
     return digested({**row, "val_correct": np.packbits(bits).tobytes(), "val_accuracy": float(bits.mean())})
 
 
-def told_versions(plan, home, torch_version):
-    for folder in set(plan.folders.values()):
-        told = json.loads(home.read(f"{folder}/environment.json"))
-        told["packages"]["torch"] = torch_version
-        home.write(f"{folder}/environment.json", json_bytes(told))
+def made_on(home, rounding):
+    rewrite(home, lambda rows: [{**row, "rounding": rounding} for row in rows])
 
 
 def test_sets_are_drawn_by_the_seed_and_are_the_same_bit_by_bit(finished, tmp_path):
@@ -63,9 +59,9 @@ def test_a_store_that_agrees_with_itself_is_caught_by_training_anew(copied, tmp_
     assert retrained(plan, home, tmp_path, 3, seed=1) != found
 
 
-def test_another_version_of_torch_is_given_the_stated_error(copied, tmp_path):
+def test_another_cpu_or_version_of_torch_is_given_the_stated_error(copied, tmp_path):
     plan, home = copied
-    told_versions(plan, home, "1.0")
+    made_on(home, "torch 1.0, AVX512, another CPU")
     found = retrained(plan, home, tmp_path, 2)
     assert (found.differences, found.num_exact, found.num_near) == ((), 0, 2)
     assert "within 4 standard errors of a difference" in found.text
@@ -73,6 +69,16 @@ def test_another_version_of_torch_is_given_the_stated_error(copied, tmp_path):
     [first, _] = retrained(plan, home, tmp_path, 2).differences
     assert "more than" in first
     assert "has a val_accuracy of" in first
+
+
+def test_a_record_older_than_what_tells_its_cpu_may_agree_to_the_bit_and_need_not(copied, tmp_path):
+    plan, home = copied
+    made_on(home, None)
+    found = retrained(plan, home, tmp_path, 2)
+    assert (found.differences, found.num_exact, found.num_near) == ((), 2, 0)
+    rewrite(home, lambda rows: [digested({**row, "epochs": row["epochs"] + 1}) for row in rows])
+    found = retrained(plan, home, tmp_path, 2)
+    assert (found.differences, found.num_exact, found.num_near) == ((), 0, 2)
 
 
 def test_the_stated_error_is_that_of_two_independent_judgements():
