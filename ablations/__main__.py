@@ -8,35 +8,31 @@ from dataclasses import replace
 from textwrap import fill
 from typing import NoReturn
 
+from ablations.asking import Asked, prepare_study, read_reporting, run_asked
 from ablations.deep.command import add_depth, verify_deeply
 from ablations.export import export_differences, exported, read_folder, write_export
-from ablations.factors import Grid
-from ablations.paper.asked import add_recipe_flags, asked_studies, read_grid
+from ablations.paper.asked import add_recipe_flags, asked_studies
 from ablations.paper.listing import recipes_table
 from ablations.paper.recipes import SIZED, names
 from ablations.paper.validation_sizes import run_sizes
-from ablations.plans import Key, existing_plan, make_plan, named_study, read_plan, read_study
-from ablations.retune import SEARCH_SEEDS, Retuning, cell_searches, retune, retune_text
+from ablations.plans import existing_plan, named_study, read_study
+from ablations.retune import SEARCH_SEEDS, retune_text
 from ablations.run import (
-    Again,
     Ended,
-    Reporting,
     kept_reporting,
-    run_study,
     sync_study,
-    versions_then,
     write_report,
 )
-from ablations.scale import add_scale_flag, named, scaled
-from ablations.show import count_line, list_table, plan_text, status_text
-from ablations.statistics import analyse, check_versions
+from ablations.scale import add_scale_flag
+from ablations.show import count_line, list_table, plan_text, status_text, together_text
+from ablations.statistics import analyse
 from ablations.study import Study
 from ablations.sweeps.command import add_sweep, run_command_sweep
 from ablations.terminal import conclusion
 from ablations.verify import differences
-from cluster.limits import add_spending_flags, read_spending
+from cluster.limits import add_spending_flags
 from cluster.named import where_to_look
-from cluster.place import add_place_flags, read_place
+from cluster.place import add_place_flags
 from cluster.tracking.server import serve
 from rambo import console as terminal
 from rambo.cli import (
@@ -44,14 +40,12 @@ from rambo.cli import (
     add_config_flags,
     add_lab_flags,
     parse,
-    parse_seeds,
     port,
     run_command,
     run_script,
 )
 from rambo.errors import InvalidInput, require
 from rambo.home import Home
-from rambo.preparation import Prepared, prepare
 from rambo.progress import Progress
 from rambo.strategies.facts import CONTROLS
 
@@ -108,43 +102,26 @@ def run_command_run(options: argparse.Namespace) -> None:
     if options.recipe in SIZED:
         terminal.show(*run_sizes(options, Progress(quiet=options.quiet)))
         return
-    failed = [_run_one(one) for one in asked_studies(options)]
-    if any(failed):
+    asked = [prepare_study(one) for one in asked_studies(options)]  # all of them, before the first of them takes hours
+    if options.plan:
+        _show_plans(asked)
+    elif any([show(run_asked(one), one.place.home) for one in asked]):
         sys.exit(1)
 
 
-def _run_one(options: argparse.Namespace) -> bool:
-    """Whether a trial of the study has failed."""
-    found = scaled(read_grid(options), options.scale)
-    grid, name = found.grid, named(options.study or options.recipe or options.preset or "study", options.scale)
-    progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
-    if options.scale != "full":
-        progress.say(found.sentence())
-    with progress.doing("reading data and drawing splits"):
-        prepared = prepare_all(grid, options)
-    plan, home = make_plan(name, grid, prepared), Home(options.home)
-    plan = replace(plan, recipe=options.recipe, scale=options.scale)
-    place = read_place(options, home, named_study(name, home).ledger)
-    reporting = read_reporting(options, home, name)
-    retuning, spending = read_retuning(options), read_spending(options)
-    with progress.doing("checking the searches"):
-        searches = cell_searches(plan, prepared, retuning, place) if retuning else []
-    if options.plan:
-        terminal.show(plan_text(plan, prepared, place, reporting.margin, progress))
-        if searches:
-            terminal.show(retune_text(searches, place))
-        return False
-    ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
-    if searches and ended.over is None:
-        fixed = ended
-        check_versions(versions_then(plan, home, list(prepared.values())), reporting.allow_mixed)
-        plan, prepared = retune(plan, searches, place, progress)
-        place = replace(place, ledger=named_study(plan.name, home).ledger)
-        ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
-        unpublished = [one.unpublished for one in (fixed, ended) if one.unpublished is not None]
-        num_run = fixed.num_run + ended.num_run
-        ended = replace(ended, num_run=num_run, unpublished="\n".join(unpublished) or None)
-    return show(ended, home)
+def _show_plans(asked: Sequence[Asked]) -> None:
+    """One after the other; of several each by its name, then what they come to."""
+    costs = []
+    for one in asked:
+        text, cost = plan_text(
+            one.plan, one.prepared, one.place, one.reporting.margin, Progress(quiet=one.options.quiet)
+        )
+        costs.append(cost)
+        terminal.show(f"{one.plan.name}\n{text}" if len(asked) > 1 else text)
+        if one.searches:
+            terminal.show(retune_text(one.searches, one.place))
+    if len(asked) > 1:
+        terminal.show(together_text(costs, asked[0].place))
 
 
 def run_command_list(options: argparse.Namespace) -> None:
@@ -231,38 +208,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ui": run_command_ui,
     "sweep": run_command_sweep,
 }
-
-
-def prepare_all(grid: Grid, options: argparse.Namespace) -> dict[Key, Prepared]:
-    """Every trial with its data and splits, checked before anything runs."""
-    return {(cell.name, seed): prepare(config, options.data_dir) for cell, seed, config in grid.trials()}
-
-
-def read_retuning(options: argparse.Namespace) -> Retuning | None:
-    """The search that each cell gets, if any."""
-    if options.retune is None:
-        extra = [flag for flag in ("retune_seeds", "retune_space", "retune_searches") if getattr(options, flag)]
-        require(not extra, "--retune must say how many trials a search has where --retune-… is given, got no --retune.")
-        return None
-    seeds = parse_seeds(options.retune_seeds) if options.retune_seeds else SEARCH_SEEDS
-    number = 1 if options.retune_searches is None else options.retune_searches
-    return Retuning(options.retune, tuple(seeds), tuple(options.retune_space), number)
-
-
-def read_reporting(options: argparse.Namespace, home: Home, name: str) -> Reporting:
-    """How results are judged: as the flags say, else with the margin that the study has had."""
-    kept, reason = kept_reporting(home, name), options.margin_reason
-    if options.margin is None:
-        require(
-            reason is None or read_plan(home, name) is None,
-            "--margin-reason must stand beside --margin once a study is planned, got no --margin; give both.",
-        )
-        return replace(kept, allow_mixed=options.allow_mixed, reason=reason or kept.reason)
-    require(
-        0 < options.margin < 100,
-        f"--margin must be positive and below 100, in points of accuracy, got {options.margin:g}.",
-    )
-    return Reporting(options.margin / 100, options.allow_mixed, reason)
 
 
 def show(ended: Ended, home: Home) -> bool:

@@ -1,13 +1,13 @@
 """What a plan and a status print: the grid, what is missing, what that costs, and what so many seeds can show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ablations.effects import contrasts, control_effects, level_effects
 from ablations.margin import MARGIN
 from ablations.plans import STUDY, Key, StudyPlan, named_study, read_plan, read_study
 from ablations.statistics import analyse, power_text, precision_text, seeds_text
 from ablations.study import Study
-from cluster.costs import Later
+from cluster.costs import Cost, Later, hours
 from cluster.failures import read_failure
 from cluster.limits import Spent
 from cluster.place import Place
@@ -34,14 +34,17 @@ def plan_text(
     place: Place,
     margin: float = MARGIN,
     progress: Progress | None = None,
-) -> str:
-    """What `ablations run --plan` prints; trials of it that are there already are its pilot."""
+) -> tuple[str, Cost | None]:
+    """What `ablations run --plan` prints, and what it costs, None where nothing is missing or it cannot be timed.
+
+    Trials of it that are there already are its pilot.
+    """
     progress = progress or Progress(quiet=True)
     with progress.doing("looking up what the store has"):
         waiting = unfinished(list(prepared.values()), place.home)
         store = Store(place.home)
         work, fits = place.known_work(waiting, store), missing_fits(waiting, store)
-    later = Later.of(waiting) if waiting else None
+    later, cost = Later.of(waiting) if waiting else None, None
     most = later.trainings if later else 0
     lines = [
         grid_text(plan, place.home),
@@ -51,11 +54,23 @@ def plan_text(
     ]
     if later is not None:
         known = fit_seconds(list(prepared.values()), place.home)
-        lines += cost_lines(work, later, list(fits.values()), known, place, progress)
+        told, cost = cost_lines(work, later, list(fits.values()), known, place, progress)
+        lines += told
     power = attainable(len(plan.grid.seeds), max(1, num_tests(plan)))
     pilot = analyse(read_study(plan, place.home), margin=margin, allow_mixed=True)
     precision = precision_text(pilot.compared, power, margin)
-    return "\n".join([*lines, power_text(power), *([] if precision is None else [precision])])
+    return "\n".join([*lines, power_text(power), *([] if precision is None else [precision])]), cost
+
+
+def together_text(costs: Sequence[Cost | None], place: Place) -> str:
+    """What the studies of one command cost; what two of them share is in each."""
+    found = [one for one in costs if one is not None]
+    total = Cost(tuple(part for one in found for part in one.parts), on_gpu=any(one.on_gpu for one in found))
+    unit, (low, high) = "GPU-hours" if total.on_gpu else "core-hours", total.interval
+    said = f"All {len(costs)} studies: {hours(total.seconds)} {unit} ({hours(low)} to {hours(high)})"
+    untimed = len([one for one in costs if one is None])
+    said += f", without {untimed} of them, of which nothing is missing or that cannot be timed here" if untimed else ""
+    return f"{said}. {place.lasting(total)}" if found else f"{said}."
 
 
 def cost_lines(
@@ -65,17 +80,17 @@ def cost_lines(
     known_fits: list[float],
     place: Place,
     progress: Progress,
-) -> list[str]:
+) -> tuple[list[str], Cost | None]:
     """What the missing work costs in all, timed here and from trials that are there; and at the paper's speed."""
     name, num_trainings = later.example.config.classifier.name, work.num_trainings + later.trainings
     lines = []
     if name in PAPER_GPU_SECONDS:
-        hours = PAPER_GPU_SECONDS[name] * num_trainings / 3600
-        lines.append(f"At the paper's speed (B.7, A40) these trainings take about {hours:.1f} GPU-hours.")
+        theirs = PAPER_GPU_SECONDS[name] * num_trainings / 3600
+        lines.append(f"At the paper's speed (B.7, A40) these trainings take about {theirs:.1f} GPU-hours.")
     if name == "resnet18" and place.device != "cuda":
-        return [*lines, "ResNet-18 is not timed without a GPU."]
+        return [*lines, "ResNet-18 is not timed without a GPU."], None
     cost = place.cost(work, later, fits, known_fits, progress)
-    return ["", cost.table().text(width()), "", *lines, place.lasting(cost)]
+    return ["", cost.table().text(width()), "", *lines, place.lasting(cost)], cost
 
 
 def fit_seconds(experiments: list[Prepared], home: Home) -> list[float]:

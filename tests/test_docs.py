@@ -17,8 +17,7 @@ import ablations.__main__ as studies
 import cluster.__main__ as jobs
 import rambo.__main__ as experiments
 import tune.__main__ as searches
-from ablations.__main__ import read_grid
-from ablations.paper.asked import asked_data, asked_studies
+from ablations.paper.asked import asked_data, asked_studies, read_grid
 from ablations.paper.recipes import SIZED
 from cluster.inner import read_inner
 from rambo.cli import parse_seeds, read_configs

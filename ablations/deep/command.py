@@ -15,8 +15,8 @@ from rambo.store import Store
 DEEP = """\
 --deep works out every accuracy of every trial from which images each training in the store got right, for which it
 needs the data. What the store does not hold is counted. --retrain N also trains N of the study's sets anew, drawn at
-random: on a CPU with the record's version of torch each must answer every image alike, elsewhere each accuracy must
-lie within four standard errors of a difference, √(2p(1 − p)/n) each. Nothing is written; a file of the store that is
+random: on a CPU that rounds as the record's each must answer every image alike, elsewhere each accuracy must lie
+within four standard errors of a difference, √(2p(1 − p)/n) each. Nothing is written; a file of the store that is
 damaged is set aside, as by any command.
 
   python -m ablations verify --study quickstart --deep

@@ -19,7 +19,7 @@ def add_recipe_flags(group: argparse._ArgumentGroup) -> None:
     """--recipe and --source."""
     group.add_argument("--recipe", metavar="NAME", help=f"a table or figure of the paper: {', '.join(names())}")
     text = "the file of each data set (mnist=npz:mnist.npz), or its name alone; a recipe of several runs these"
-    group.add_argument("--source", nargs="+", default=[], metavar="NAME=SOURCE", help=text)
+    group.add_argument("--source", nargs="+", action="extend", default=[], metavar="NAME=SOURCE", help=text)
 
 
 def parse_sources(texts: Sequence[str]) -> dict[str, str]:
@@ -92,7 +92,7 @@ def read_grid(options: argparse.Namespace) -> Grid:
                 setattr(options, field, value)
         factors = merged(list(chosen.factors), factors)
         controls = (",".join(chosen.controls) or "none") if controls is None else controls
-        options.seed = options.seed or PAPER_SEEDS
+        options.seed = PAPER_SEEDS if options.seed is None else options.seed
     configs = read_configs(options)
     seeds = [config.seed for config in configs]
     require(

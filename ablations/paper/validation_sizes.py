@@ -96,6 +96,7 @@ def run_sizes(options: argparse.Namespace, progress: Progress) -> list[Table | s
     with progress.doing("reading data and drawing splits"):
         for data, source in asked_data(options).items():
             everything[data] = _prepared(options, data, source, progress)
+    _check_sets([one for found in everything.values() for one in found])
     sizes = {data: _sizes(found[0].config.data.num_validation) for data, found in everything.items()}
     flat = [one for found in everything.values() for one in found]
     work = missing_work([(one.problem(one.pool), sets_of(one)) for one in flat], [], Store(home))
@@ -119,6 +120,16 @@ def _check_flags(options: argparse.Namespace) -> None:
     require(not given, f"--recipe {options.recipe} must stand without {', '.join(given)}: it has no trials.")
 
 
+def _check_sets(prepared: Sequence[Prepared]) -> None:
+    """Raise `InvalidInput` where there are no such sets: without û, or without the pairs that it begins with."""
+    for one in prepared:
+        require(
+            one.plan is not None and one.config.offline.num_pairs > 0,
+            "This table's sets are the offline pairs of a strategy that learns û, got "
+            f"--strategy {one.config.strategy} and --offline.num_pairs {one.config.offline.num_pairs}; leave both out.",
+        )
+
+
 def _note(everything: Mapping[str, Sequence[Prepared]], *, full: bool) -> str:
     """What the numbers are, and of which data and seeds."""
     numbers = sorted({len(sets_of(one)) for found in everything.values() for one in found})
@@ -140,7 +151,7 @@ def _made(prepared: Sequence[Prepared]) -> str:
 def _prepared(options: argparse.Namespace, data: str, source: str, progress: Progress) -> list[Prepared]:
     """One a seed."""
     own = copy(options)
-    own.preset, own.seed = own.preset or f"paper_{data}", options.seed or PAPER_SEEDS
+    own.preset, own.seed = own.preset or f"paper_{data}", PAPER_SEEDS if options.seed is None else options.seed
     setattr(own, "data.source", source)
     configs = read_configs(own)
     seeds = [config.seed for config in configs]

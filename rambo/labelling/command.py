@@ -325,7 +325,9 @@ def _pool_parser(name: str, about: str) -> Parser:
     parser = _parser(name, about)
     group = parser.add_argument_group("your pool")
     group.add_argument("--pool", required=True, metavar="DIR", help="a folder of images, or npz:PATH with y = -1")
-    group.add_argument("--labels", nargs="+", type=Path, default=[], metavar="FILE", help="CSV files: file,label")
+    group.add_argument(
+        "--labels", nargs="+", action="extend", type=Path, default=[], metavar="FILE", help="CSV files: file,label"
+    )
     group.add_argument("--name", metavar="NAME", help="what to call it in the home (default: the pool's name)")
     group.add_argument(
         "--validation",

@@ -29,7 +29,6 @@ from rambo.randomness import torch_generator
 from rambo.training.classifiers import draw_masks, initialise
 from rambo.training.learners import next_batch
 from rambo.training.network import Network
-from rambo.training.rounding import rounding
 from rambo.training.trainer import EVALUATION_BATCH, Problem, SetSpec, single_thread
 
 _adam = partial(adam, fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0)
@@ -380,7 +379,6 @@ class StackedTrainer:
             seconds=(time.perf_counter() - model.start) / share,
             device=self._device.type,
             test_correct=np.packbits(test).tobytes(),
-            rounding=rounding(self._device),
         )
 
     def _affordable(self) -> int:

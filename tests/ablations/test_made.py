@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from gaining_studies import noisy
 
-from ablations.__main__ import read, read_grid
+from ablations.__main__ import read
 from ablations.factors import make_grid, parse_factor, switches
 from ablations.made import command, made_lines
+from ablations.paper.asked import read_grid
 from ablations.plans import existing_plan, read_study
 from ablations.report import render
 from ablations.study import Effort, Study

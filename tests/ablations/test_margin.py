@@ -8,7 +8,7 @@ import pytest
 from gaining_studies import noisy
 from planned_studies import RESULT, plan_of
 
-from ablations.__main__ import read_reporting
+from ablations.asking import read_reporting
 from ablations.factors import parse_factor
 from ablations.margin import Margin, margin_text
 from ablations.plans import StudyPlan, read_plan, with_margin

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.__main__ import read_retuning
+from ablations.asking import read_retuning
 from ablations.factors import make_grid, parse_factor, switches
 from ablations.plans import StudyPlan, make_plan
 from ablations.report import render

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from planned_studies import RESULT, plan_of
 
-from ablations.__main__ import read_reporting, show
+from ablations.__main__ import show
+from ablations.asking import read_reporting
 from ablations.factors import make_grid, parse_factor
 from ablations.plans import make_plan
 from ablations.report import render

@@ -62,6 +62,19 @@ def test_a_field_that_the_recipe_varies_is_not_given_in_vain():
         read_grid(one)
 
 
+def test_a_flag_given_twice_says_both():
+    (one, other) = asked("--recipe=fig7", "--source", "svhn=npz:s.npz", "--source", "mnist=npz:m.npz")
+    assert [read_grid(each).base.data.source for each in (one, other)] == ["npz:m.npz", "npz:s.npz"]
+    with pytest.raises(InvalidInput, match="must name each data set once"):
+        asked("--recipe=fig7", "--source", "mnist=a", "--source", "mnist=b")
+
+
+def test_seeds_of_nothing_are_not_the_paper_s():
+    (one,) = asked("--recipe=fig2a", "--seeds=")
+    with pytest.raises(InvalidInput, match=r"^Seeds must be whole numbers"):
+        read_grid(one)
+
+
 def test_no_sources_are_none():
     assert parse_sources([]) == {}
 

@@ -67,9 +67,12 @@ def test_the_command_measures_what_is_missing_once_and_makes_no_trial(tmp_path, 
             ["--source", "mnist=digits", "--max-trainings=3", "--controls=none"],
             "^--recipe table2 must stand without --controls, --max-trainings: it has no trials",
         ),
+        (["--source", "mnist=digits", "--strategy=margin", "--plan"], "learns û, got --strategy margin and --offline"),
+        (["--source", "mnist=digits", "--offline.num_pairs=0"], "got --strategy rambo and --offline.num_pairs 0;"),
+        (["--source", "mnist=digits", "--seeds="], "^Seeds must be whole numbers"),
     ],
 )
 def test_what_does_not_fit_is_refused(words, sentence, tmp_path):
     with pytest.raises(InvalidInput, match=sentence):
-        main(["run", "--recipe=table2", *TINY_FLAGS, *words, "--seeds=0", "--device=cpu", f"--home={tmp_path}"])
+        main(["run", "--recipe=table2", *TINY_FLAGS, "--seeds=0", *words, "--device=cpu", f"--home={tmp_path}"])
     assert not (tmp_path / "store").exists()
