@@ -127,7 +127,8 @@ def _show_plans(asked: Sequence[Asked]) -> None:
 def run_command_list(options: argparse.Namespace) -> None:
     """ablations list."""
     home = Home(options.home)
-    terminal.show(recipes_table(home) if options.recipes else list_table(home))
+    found = recipes_table(home) if options.recipes else list_table(home)
+    terminal.show(found if found.rows else f"There is no study in {home.root} yet.")
 
 
 def run_command_status(options: argparse.Namespace) -> None:

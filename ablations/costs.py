@@ -43,8 +43,8 @@ class Cost:
 
 def cost(outcome: Outcome) -> Cost | None:
     """Of one trial; None where its result is older than what tells."""
-    trained, stages = outcome.training_seconds, outcome.seconds
-    if trained is None or stages is None:
+    trained, stages = outcome.training_seconds or {}, outcome.seconds or {}
+    if not {"f on S_0", "f on S_1"} <= trained.keys() or "acquisition" not in stages:
         return None
     return Cost(
         scorer=trained["f on S_0"],

@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
+from ablations.factors import value_text
 from ablations.made import command, made_lines
 from ablations.plans import StudyPlan, read_study
 from ablations.report import render
 from ablations.run import Reporting
 from ablations.sentences import provenance
 from ablations.statistics import Analysis, analyse
+from ablations.study import Study
 from ablations.tables import caption, effect_table, one_a_line, tabular
 from rambo.errors import require
 from rambo.formats import path_of, text_bytes
@@ -54,7 +56,7 @@ FILES = {
 def read_folder(text: str, flag: str) -> Home:
     """The folder that a flag names; raises `InvalidInput` where it names none."""
     path_of(text, flag)
-    return Home(text)
+    return Home(text, flag=flag)
 
 
 def exported(plan: StudyPlan, home: Home, reporting: Reporting) -> dict[str, bytes]:
@@ -95,7 +97,14 @@ def write_export(files: Mapping[str, bytes], study: str, to: Home) -> None:
 
 
 def export_differences(files: Mapping[str, bytes], there: Home) -> list[str]:
-    """One sentence for each file that is missing, other than it should be, or no part of the export."""
+    """One sentence for each file that is missing, other than it should be, or no part of the export.
+
+    Raises `InvalidInput` where `there` is no export at all.
+    """
+    require(
+        there.read("README.md") is not None,
+        f"--exported must name a folder that export has made, got {there.root} without a README.md.",
+    )
     found = []
     for name, content in files.items():
         kept = there.read(name)
@@ -103,8 +112,14 @@ def export_differences(files: Mapping[str, bytes], there: Home) -> list[str]:
             found.append(f"{there.path(name)} is missing.")
         elif kept != content:
             found.append(f"{there.path(name)} is not what the trial folders give.")
-    names = [*there.list(""), *(f"{one}/{name}" for one in there.folders("") for name in there.list(one))]
-    return [*found, *(f"{there.path(name)} is no file of the export." for name in names if name not in files)]
+    return [*found, *(f"{there.path(name)} is no file of the export." for name in _all(there) if name not in files)]
+
+
+def _all(there: Home, folder: str = "") -> Iterator[str]:
+    """Every file in the folder and in those below it, but for hidden ones."""
+    yield from (f"{folder}{name}" for name in there.list(folder.rstrip("/")))
+    for name in there.folders(folder.rstrip("/")):
+        yield from _all(there, f"{folder}{name}/")
 
 
 def _effects_tex(analysis: Analysis) -> bytes:
@@ -131,9 +146,15 @@ def _readme(analysis: Analysis, versions: Mapping[str, Sequence[str]], names: Se
         "The first makes the study in `HOME`, or finishes it; the second makes this folder; the rest check it: tables",
         "and figures from the trials, each accuracy from which images each training got right, then five trainings.",
         "",
-        *(f"    {one}" for one in _commands(study.name, command(study))),
+        *(f"    {one}" for one in _commands(study, command(study, analysis.margin, analysis.reason))),
     ]
     return text_bytes("\n".join(lines) + "\n")
+
+
+def _source(study: Study) -> str:
+    """Without its folders, as the first command has it; a name where there are several."""
+    several = any(factor.name == "data.source" for factor in study.grid.factors)
+    return "" if several else value_text("data.source", study.grid.base.data.source)
 
 
 def _about(name: str) -> str:
@@ -144,13 +165,14 @@ def _about(name: str) -> str:
     return f": {FILES[name]}" if name in FILES else f": the numbers of `{table}`, in full"
 
 
-def _commands(name: str, run: str) -> Iterator[str]:
-    beside = f"--study {name} --home HOME"
+def _commands(study: Study, run: str) -> Iterator[str]:
+    beside, source = f"--study {study.name} --home HOME", _source(study)
+    data = f" --data.source {source}" if ":" in source else ""
     yield f"{run} --home HOME"
     yield f"python -m ablations export {beside} --to FOLDER"
     yield f"python -m ablations verify {beside} --exported FOLDER"
-    yield f"python -m ablations verify {beside} --deep"
-    yield f"python -m ablations verify {beside} --retrain 5"
+    yield f"python -m ablations verify {beside} --deep{data}"
+    yield f"python -m ablations verify {beside} --retrain 5{data}"
 
 
 def _versions(plan: StudyPlan, home: Home) -> dict[str, list[str]]:

@@ -54,6 +54,10 @@ tbody:last-child { border-bottom-width: 2px; }
 .note, figcaption { opacity: .75; font-size: .9rem; }
 figure { margin: 1.5rem 0; }
 img { max-width: 100%; background: #fff; }
+@media screen and (max-width: 45rem) {
+  .broad { overflow-x: auto; }
+  .broad img { max-width: none; width: 45rem; }
+}
 @media print {
   html { font-size: 8pt; }
   body { font-size: 1rem; margin: 0; }
@@ -78,10 +82,10 @@ img { max-width: 100%; background: #fff; }
 {% endfor %}
 </table></div>
 {% endmacro %}
-{% macro pictures(figures) %}
+{% macro pictures(figures, broad) %}
 {% for figure in figures %}
 <figure>
-{% if figure.content %}<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}">
+{% if figure.content %}<div{% if broad %} class="broad"{% endif %}><img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}"></div>
 {% else %}<p class="mind">This picture could not be drawn.</p>
 {% endif %}
 <figcaption>{{ figure.caption }}</figcaption>
@@ -103,7 +107,7 @@ img { max-width: 100%; background: #fff; }
 <p class="note">{{ both_caption }}</p>
 {% endif %}
 <h2>Figures</h2>
-{{ pictures(figures) }}
+{{ pictures(figures, true) }}
 {% if compared %}
 <h2>Strategies compared</h2>
 <p class="note">{{ compared.caption }}</p>
@@ -112,7 +116,7 @@ img { max-width: 100%; background: #fff; }
 {{ show(view.table) }}
 <p class="note">{{ view.note }}</p>
 {% endfor %}
-{{ pictures(compared_figures) }}
+{{ pictures(compared_figures, false) }}
 {% endif %}
 <h2>What it shows</h2>
 <ul>
@@ -173,7 +177,7 @@ def page(
         figures=_shown(FIGURES, figures),
         compared=compared,
         compared_figures=[] if compared is None else _shown(_of(compared), figures),
-        made=made_lines(analysis.study),
+        made=made_lines(analysis.study, analysis.margin, analysis.reason),
         provenance=provenance(analysis.study),
     )
     return text_bytes(content)

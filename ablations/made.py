@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from ablations.factors import Factor, level_text, switches, value_text
+from ablations.margin import MARGIN, reason_for, share
 from ablations.paper.recipes import RECIPES, Recipe
 from ablations.statistics import seeds_text
 from ablations.study import Study
@@ -21,13 +22,13 @@ SIZES = {
 """Fields that every report names, in words."""
 
 
-def made_lines(study: Study) -> list[str]:
-    """Preset, k, B, classifier, command, machines and cost."""
+def made_lines(study: Study, margin: float = MARGIN, reason: str | None = None) -> list[str]:
+    """Preset, k, B, classifier, command, machines and cost; the command judges by `margin`, as the report does."""
     name, changed = _preset(study)
     beside = f", with {', '.join(f'{field} = {text}' for field, text in changed.items())}" if changed else ""
     lines = [f"Preset: {name}{beside}."]
     lines += [f"{words}: {_levels(study, field)}." for field, words in SIZES.items()]
-    lines.append(f"Command: {command(study)}")
+    lines.append(f"Command: {command(study, margin, reason)}")
     if study.effort is not None:
         effort = study.effort
         lines.append(f"Machine: {'; '.join(effort.machines) or 'unknown'}.")
@@ -39,7 +40,7 @@ def made_lines(study: Study) -> list[str]:
     return lines
 
 
-def command(study: Study) -> str:
+def command(study: Study, margin: float = MARGIN, reason: str | None = None) -> str:
     """One that makes this study, with the name of the data's file for its path; others may have made parts of it."""
     grid, fixed, chosen = study.grid, study.fixed, _recipe(study)
     if chosen is None:
@@ -61,6 +62,9 @@ def command(study: Study) -> str:
         words += ["--controls", ",".join(controls) or "none"]
     called = study.name if fixed is None else fixed.name
     words += ["--study", called] if called != name else []
+    given = [] if reason in (None, reason_for(margin, None)) else ["--margin-reason", str(reason)]
+    if margin != MARGIN or given:
+        words += ["--margin", share(margin), *given]
     return shlex.join(words) + (" --retune …" if fixed is not None else "")
 
 

@@ -54,7 +54,7 @@ LUCK = ("metric", "kind", "name", "estimate", "se", "freedom", "low", "high", "p
 
 def cells_csv(study: Study) -> bytes:
     """`table.csv`: a row a cell."""
-    names = [factor.name for factor in study.grid.factors]
+    names = _factors(study)
     averaged = [f"{metric}_{part}" for metric in AVERAGED for part in ("mean", "se")]
     header = ["cell", "strategy", "is_control", *names, "n", "planned", *averaged, "test_accuracy_se_images"]
     header += ["pair_ceiling", "pair_ceiling_low", "pair_ceiling_high"]
@@ -75,7 +75,7 @@ def luck_csv(analyses: Sequence[Analysis]) -> bytes:
 
 def trials_csv(study: Study) -> bytes:
     """`trials.csv`: a row a trial of the grid, missing and failed ones too."""
-    names = [factor.name for factor in study.grid.factors]
+    names = _factors(study)
     header = ["cell", "strategy", "is_control", "seed", *names, "status", "reason", *KEPT]
     trials = ((cell, seed) for cell in study.grid.variants for seed in study.grid.seeds)
     return csv_bytes((header, *(_trial_row(study, cell, seed) for cell, seed in trials)))
@@ -137,13 +137,18 @@ def _trial_row(study: Study, cell: Cell, seed: int) -> Row:
     return [*_identity(study, cell), seed, *_levels(study, cell), status, reason, *kept]
 
 
+def _factors(study: Study) -> list[str]:
+    """Those with a column of their own: strategies stand in one already, in which controls have theirs."""
+    return [factor.name for factor in study.grid.factors if factor.name != "strategy"]
+
+
 def _identity(study: Study, cell: Cell) -> tuple[str, str, str]:
     return cell.name, strategy(study, cell), "true" if cell.control is not None else "false"
 
 
 def _levels(study: Study, cell: Cell) -> list[str]:
     """As flags and JSON write them; empty where a factor changes nothing."""
-    levels = (cell.level(factor.name) for factor in study.grid.factors)
+    levels = (cell.level(name) for name in _factors(study))
     return ["" if level is None else str(level).lower() if isinstance(level, bool) else str(level) for level in levels]
 
 

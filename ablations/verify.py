@@ -15,9 +15,10 @@ from cluster.failures import read_failure
 from rambo.config import Config
 from rambo.correctness import correct_share
 from rambo.errors import InvalidInput
-from rambo.fields import Value, effective_fields, flatten, from_nested
+from rambo.fields import Value, effective_fields, flatten, from_nested, in_force
 from rambo.formats import first_line
 from rambo.home import Home
+from rambo.own import is_own
 from rambo.result import Result, read_result
 from rambo.utility.samples import order_agreement
 
@@ -35,7 +36,11 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     """
     found = [sentence for key in plan.folders for sentence in _trial(plan, home, key)]
     study = read_study(plan, home)
-    files, named = render(study, **asdict(reporting)), named_study(plan.name, home)
+    named = named_study(plan.name, home)
+    try:
+        files = render(study, **asdict(reporting))
+    except InvalidInput as error:  # as where a trial is gone: what is known of it comes first
+        return [*found, str(error)]
     found += [f"{name} is of an earlier report." for name in named.left_over(files, SOMETIMES)]
     for name, content in files.items():
         kept = named.read(name)
@@ -60,11 +65,19 @@ def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:
         yield f"{name}, seed {seed}: the result belongs to another folder than {folder}."
     if result.strategy != planned.strategy:
         yield f"{name}, seed {seed}: the result is of {result.strategy}, not of {planned.strategy}."
+    saw = result.saw_validation
+    if None not in (saw, _sees(planned)) and saw != _sees(planned):
+        yield f"{name}, seed {seed}: the result has saw_validation = {saw}, which its strategy denies."
     what = f"{name}, seed {seed}"
     yield from _read(what, "config.json", _fields(what, folder, home, planned))
     yield from _read(what, "config.json or selected.csv", _selection(what, folder, home, result))
     yield from _read(what, "held_out.csv", _held_out(what, folder, home, result))
     yield from _images(what, result)
+
+
+def _sees(config: Config) -> bool | None:
+    """Whether labels of S_val enter its choices; None of a strategy of the user's own, whose module may be gone."""
+    return None if is_own(config.strategy) else in_force(config).sees_validation_labels
 
 
 def _read(what: str, file: str, found: Iterator[str]) -> Iterator[str]:

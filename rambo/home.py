@@ -50,17 +50,18 @@ LOCK_SECONDS = 120.0
 class Home:
     """Reads and writes whole files by their path relative to the root."""
 
-    def __init__(self, root: str | Path) -> None:
-        text = str(root)
-        require(text != "", "--home must name a folder or an fsspec URL, got nothing; give one.")
+    def __init__(self, root: str | Path, *, flag: str = "--home") -> None:
+        """`flag` is what named `root`, as sentences call it."""
+        self._flag, text = flag, str(root)
+        require(text != "", f"{flag} must name a folder or an fsspec URL, got nothing; give one.")
         scheme = SCHEME.match(text)
         if scheme is None or scheme[1].lower() in ("file", "local"):
-            self.root = self._base = _folder(text if scheme is None else _path_of(text))
+            self.root = self._base = _folder(text if scheme is None else _path_of(text, flag), flag)
             self._fs: Any = LocalFileSystem()
         else:
             self.root = text.rstrip("/")
-            require("://" in self.root, f"--home must name a place at {text}, got none; add it.")
-            self._fs, self._base = _opened(self.root, scheme[1])
+            require("://" in self.root, f"{flag} must name a place at {text}, got none; add it.")
+            self._fs, self._base = _opened(self.root, scheme[1], flag)
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def path(self, name: str) -> str:
@@ -124,7 +125,8 @@ class Home:
                 raise
             raise InvalidInput(
                 f"{self.path(name)} must be writable, got: {getattr(error, 'strerror', None) or error}; "
-                "nothing kept before is lost: free space or choose another --home and run the same command again."
+                f"nothing kept before is lost: free space or choose another {self._flag} and run the same command "
+                "again."
             ) from error
 
     def _write_local(self, target: Path, content: bytes) -> None:
@@ -258,7 +260,7 @@ class Home:
             said = getattr(error, "strerror", None) or first_line(error)
             raise InvalidInput(
                 f"{self.path(name)} must be readable, got: {said}; see that it can be reached and whose it is, or "
-                "choose another --home."
+                f"choose another {self._flag}."
             ) from error
 
     def list(self, folder: str) -> Names:
@@ -287,32 +289,32 @@ class Home:
             self._fs.rm_file(place)
 
 
-def _folder(text: str) -> str:
+def _folder(text: str, flag: str) -> str:
     """The absolute path of a folder of this machine."""
     try:
         path = str(Path(os.path.expanduser(text)).resolve())
         path.encode()
     except UnicodeEncodeError:
-        raise InvalidInput(f"--home must have a name in UTF-8, got {text!r}; choose another.") from None
+        raise InvalidInput(f"{flag} must have a name in UTF-8, got {text!r}; choose another.") from None
     except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidInput(f"--home must be a folder, got {text} ({error}); choose another.") from None
+        raise InvalidInput(f"{flag} must be a folder, got {text} ({error}); choose another.") from None
     return path
 
 
-def _path_of(url: str) -> str:
+def _path_of(url: str, flag: str) -> str:
     """The path on this machine that a file:// URL names."""
     host, _, path = url.partition("://")[2].partition("/")
     require(
         host in ("", "localhost"),
-        f"--home must be on this machine where it is a file:// URL, got {url} of the host {host}; write file:///path.",
+        f"{flag} must be on this machine where it is a file:// URL, got {url} of the host {host}; write file:///path.",
     )
     return url2pathname(f"/{path}")
 
 
-def _opened(url: str, scheme: str) -> tuple[Any, str]:
+def _opened(url: str, scheme: str, flag: str) -> tuple[Any, str]:
     """The file system that knows `scheme`, and its name for `url`; a `::` chains nothing."""
     try:
         kind = fsspec.get_filesystem_class(scheme)
         return kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
     except Exception as error:  # each has its own
-        raise InvalidInput(f"--home must be a folder or an fsspec URL, got {url} ({first_line(error)}).") from None
+        raise InvalidInput(f"{flag} must be a folder or an fsspec URL, got {url} ({first_line(error)}).") from None

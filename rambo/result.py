@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -89,11 +91,22 @@ def read_result(home: Home, folder: str) -> Result | None:
 
 def _result_of(content: bytes) -> Result:
     result = Result(**json.loads(content))
-    for name in ("test_accuracy", "val_accuracy", "base_test_accuracy", "base_val_accuracy"):
+    for name, kind in get_type_hints(Result).items():
         value = getattr(result, name)
-        if not isinstance(value, int | float):
-            raise ValueError(f"{name} is {value!r}, no number")
+        if not _is_of(kind, value):
+            raise ValueError(f"{name} is {value!r}, no {'number' if kind is float else kind}")
     return result
+
+
+def _is_of(kind: Any, value: object) -> bool:
+    """Whether a value from JSON, where 1.0 may be 1, is of a field's type: a class, a union, or a dict of numbers."""
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is_of(float, one) for one in value.values())
+    if isinstance(kind, UnionType):
+        return any(_is_of(one, value) for one in get_args(kind))
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def result_json(result: Result) -> bytes:

@@ -108,7 +108,9 @@ def run_command_run(options: argparse.Namespace) -> None:
 
 def run_command_list(options: argparse.Namespace) -> None:
     """tune list."""
-    terminal.show(list_table(Home(options.home)))
+    home = Home(options.home)
+    found = list_table(home)
+    terminal.show(found if found.rows else f"There is no search in {home.root} yet.")
 
 
 def run_command_status(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from ablations.factors import Cell, Grid, label, level_text
 from ablations.study import Study
 from ablations.tables import strategy
 from rambo.arrays import Floats
+from rambo.config import Config
 from rambo.fields import Value, flatten, read_fields
 from rambo.strategies.facts import FACTS
 
@@ -158,11 +159,21 @@ def _distinct(grid: Grid, lines: Lines) -> tuple[Lines, dict[str, str]]:
     """Each method once, and which of the others is the same in effect: its trials would only be counted twice."""
     firsts, equal = dict[object, str](), dict[str, str]()
     for name, cells in lines.items():
-        read = [read_fields(grid.config(cell, grid.seeds[0])) for cell in cells.values()]
-        first = firsts.setdefault((tuple(cells), tuple(tuple(one.items()) for one in read)), name)
+        read = [_in_effect(grid.config(cell, grid.seeds[0])) for cell in cells.values()]
+        first = firsts.setdefault((tuple(cells), tuple(read)), name)
         if first != name:
             equal[name] = first
     return {name: cells for name, cells in lines.items() if name not in equal}, equal
+
+
+def _in_effect(config: Config) -> object:
+    """What its choices hang on; of a strategy its code and what that is handed, which a setting can make another's."""
+    fields = read_fields(config)
+    if not config.has_own_strategy:
+        facts = config.facts
+        fields[STRATEGY] = f"{facts.select} {sorted(facts.grants)} {facts.proposes_batches} {config.num_scouts}"
+        fields.pop("acquisition.num_scouts", None)
+    return tuple(fields.items())
 
 
 def _all_settings(grid: Grid) -> list[Levels]:

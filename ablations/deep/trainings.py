@@ -94,7 +94,11 @@ def _prepared(home: Home, folder: str, data_dir: Path, source: str | None) -> Pr
         config = from_nested(json.loads(home.read(f"{folder}/config.json") or b""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return first_line(error)
-    return prepare(config if source is None else override(config, {"data.source": source}), data_dir)
+    try:
+        return prepare(config if source is None else override(config, {"data.source": source}), data_dir)
+    except InvalidInput as error:
+        where = "say where the trials' data lie now by --data.source"
+        raise InvalidInput(f"{error} To go below the trial folders, {where}.") from None
 
 
 def _misplaced(plan: StudyPlan, keys: Sequence[Key], prepared: Prepared) -> str | None:

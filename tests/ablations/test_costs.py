@@ -34,6 +34,7 @@ def test_a_trial_costs_what_its_method_needs_and_not_what_judges_it(timed):
     assert (first.offline, first.growing, first.fits, first.picking) == (600, 90, 90, 4)
     assert first.together == 6 + 600 + 90 + 90 + 4 + 12
     assert cost(timed.outcomes["strategy=random", 1]) is None
+    assert cost(replace(timed.outcomes["strategy=random", 0], training_seconds={"f on S_0": 6.0})) is None
 
 
 def test_a_row_has_means_over_the_seeds_that_tell(timed):

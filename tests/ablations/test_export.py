@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
-from ablations.export import export_differences, write_export
+from ablations.export import export_differences, exported, write_export
 from ablations.factors import Factor
 from ablations.plans import existing_plan, named_study
+from ablations.run import Reporting
 from rambo.errors import InvalidInput
 from rambo.home import Home
 
@@ -84,14 +85,43 @@ def test_verify_names_whatever_was_changed(home, supplement, tmp_path, capsys):
     (to / "data/trials.csv").write_text(trials.replace(kept_accuracy("rambo", "0"), "0.99", 1))
     (to / "tables/ranks.tex").unlink()
     (to / "figures/mine.pdf").write_bytes(b"%PDF")
+    (to / "tables/deeper").mkdir()
+    (to / "tables/deeper/fake.tex").write_text("x")
     with pytest.raises(InvalidInput, match="must agree with its trial folders"):
         main(["verify", "--study", "strategies", "--home", home.root, "--exported", str(to), "--quiet"])
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(to))]
     assert sorted(said) == [
         f"{to}/data/trials.csv is not what the trial folders give.",
         f"{to}/figures/mine.pdf is no file of the export.",
+        f"{to}/tables/deeper/fake.tex is no file of the export.",
         f"{to}/tables/ranks.tex is missing.",
     ]
+
+
+def test_the_commands_judge_as_the_report_did_and_say_where_the_data_are(home, tmp_path):
+    plan = existing_plan(home, "strategies")
+    readme = exported(plan, home, Reporting(0.01, reason="a point"))["README.md"].decode()
+    assert " --margin 1 --margin-reason 'a point' --home HOME" in readme
+    assert "verify --study strategies --home HOME --retrain 5 --data.source npz:mnist_10k.npz" in readme
+    assert "--margin" not in exported(plan, home, Reporting())["README.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["export", "--to", ""], "^--to must name"),
+        (["export", "--to", "{}/file"], r"file/README\.md must be readable.* choose another --to"),
+        (
+            ["verify", "--exported", "{}/nothing"],
+            r"^--exported must name a folder that export has made, got ",
+        ),
+    ],
+)
+def test_a_folder_that_is_none_is_one_sentence_of_its_own_flag(home, tmp_path, words, sentence):
+    (tmp_path / "file").write_text("x")
+    command, *rest = (word.format(tmp_path) for word in words)
+    with pytest.raises(InvalidInput, match=sentence):
+        main([command, "--study", "strategies", "--home", home.root, *rest, "--quiet"])
 
 
 def test_a_second_export_writes_nothing_and_agrees(supplement):

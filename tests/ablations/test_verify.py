@@ -74,6 +74,27 @@ def test_bits_that_do_not_give_the_accuracy_are_named():
     assert list(_images("x", replace(kept, num_test=None, test_correct=None))) == []
 
 
+def test_a_trial_that_is_gone_is_named_though_the_cells_are_then_unequal(tmp_path):
+    kept, home = Path(__file__).parents[2] / "benchmarks/records/table4", Home(tmp_path)
+    plan = existing_plan(Home(kept), "table4")
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / plan.folders["margin", 3])
+    [gone, unequal] = differences(plan, home, Reporting())
+    assert gone == f"margin, seed 3: there is no result in {plan.folders['margin', 3]}."
+    assert "must have the same seeds in all cells" in unequal
+
+
+def test_a_result_that_denies_what_its_strategy_sees_is_named(tmp_path):
+    kept, home = Path(__file__).parents[2] / "benchmarks/records/table4", Home(tmp_path)
+    plan, key = existing_plan(Home(kept), "table4"), ("bilevel=on OT=on RankNet=on", 3)
+    folder = plan.folders[key]
+    shutil.copytree(kept / folder, tmp_path / folder)
+    for saw, said in ((True, []), (False, [f"{key[0]}, seed 3: the result has saw_validation = False, which its"])):
+        content = {**json.loads(home.read(f"{folder}/result.json")), "saw_validation": saw}
+        home.write(f"{folder}/result.json", json_bytes(content))
+        assert [one.partition(" strategy")[0] for one in _trial(plan, home, key)] == said
+
+
 def test_cells_whose_trials_were_exchanged_in_the_plan_are_named():
     home = Home(Path(__file__).parents[2] / "benchmarks/records/table4")
     plan, full, off = existing_plan(home, "table4"), ("bilevel=on OT=on RankNet=on", 3), (FIRST_OFF, 3)

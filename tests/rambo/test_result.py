@@ -51,6 +51,27 @@ def test_a_damaged_result_is_one_sentence_whose_advice_works(tmp_path, damage):
     assert read_result(home, "t") is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"label_agreement": "half"}, "label_agreement is 'half', no float | None"),
+        ({"seed": 1.5}, "seed is 1.5, no <class 'int'>"),
+        ({"test_accuracy": True}, "test_accuracy is True, no number"),
+        ({"training_seconds": {"f on S_0": None}}, "training_seconds is {'f on S_0': None}, no dict"),
+        ({"saw_validation": 1}, "saw_validation is 1, no bool | None"),
+    ],
+)
+def test_a_value_of_another_type_is_damage_too(tmp_path, changes, said):
+    home = Home(tmp_path)
+    content = json.loads(result_json(made_result(test_accuracy=1.0)))
+    home.write("t/result.json", json.dumps({**content, "test_accuracy": 1}).encode())
+    assert read_result(home, "t").test_accuracy == 1
+    home.write("t/result.json", json.dumps({**content, **changes}).encode())
+    with pytest.raises(InvalidInput, match="must be whole and as this version writes it, got: ") as caught:
+        read_result(home, "t")
+    assert said in str(caught.value)
+
+
 def test_a_result_is_json_with_null_where_nothing_was_learned():
     read = json.loads(result_json(made_control()))
     assert (read["pair_accuracy"], read["pair_ceiling"], read["label_agreement"]) == (None, None, None)

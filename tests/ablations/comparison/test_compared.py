@@ -93,3 +93,11 @@ def test_methods_that_are_the_same_in_effect_are_compared_once(make_compared):
     assert found.reference == 1
     said = f"The same in effect, and compared once: rambo OT=off λ_OT=0.0 is {first}, rambo OT=off λ_OT=1.0 is {first}."
     assert said in caption(found)
+
+
+def test_a_strategy_that_a_setting_makes_another_is_that_one(make_compared):
+    """Margin by a scout, asked for by the setting, is the control of that name."""
+    scouted = "acquisition.scout=seed_and_validation,seed"
+    found = make_compared(gained, factors=("strategy=margin,scout_margin,random", scouted))
+    assert found.methods == ("margin scout=seed_and_validation", "margin scout=seed", "random")
+    assert found.equal == {"scout_margin": "margin scout=seed_and_validation"}
