@@ -85,7 +85,8 @@ img { max-width: 100%; background: #fff; }
 {% macro pictures(figures, broad) %}
 {% for figure in figures %}
 <figure>
-{% if figure.content %}<div{% if broad %} class="broad"{% endif %}><img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}"></div>
+{% if figure.content %}<div{% if broad %} class="broad"{% endif %}>\
+<img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}"></div>
 {% else %}<p class="mind">This picture could not be drawn.</p>
 {% endif %}
 <figcaption>{{ figure.caption }}</figcaption>
