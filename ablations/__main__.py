@@ -29,7 +29,7 @@ from ablations.statistics import analyse
 from ablations.study import Study
 from ablations.sweeps.command import add_sweep, run_command_sweep
 from ablations.terminal import conclusion
-from ablations.verify import differences
+from ablations.verify import differences, disagreements
 from cluster.limits import add_spending_flags
 from cluster.named import where_to_look
 from cluster.place import add_place_flags
@@ -159,7 +159,7 @@ def run_command_verify(options: argparse.Namespace) -> None:
             found += export_differences(exported(plan, home, kept), read_folder(options.exported, "--exported"))
     deeper, told = verify_deeply(plan, home, options)
     found += deeper
-    for sentence in (*found, *told):
+    for sentence in (*found, *disagreements(read_study(plan, home)), *told):
         print(sentence)
     if found:
         raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")

@@ -11,6 +11,8 @@ import numpy as np
 from ablations.plans import StudyPlan, named_study, read_study
 from ablations.report import SOMETIMES, render
 from ablations.run import Reporting
+from ablations.statistics import seeds_text
+from ablations.study import Study
 from cluster.failures import read_failure
 from rambo.config import Config
 from rambo.correctness import correct_share
@@ -24,6 +26,10 @@ from rambo.utility.samples import order_agreement
 
 SIZES = ("data.num_seed_labels", "data.num_validation", "data.num_test", "acquisition.budget")
 """Fields that every result hangs on, whatever its strategy."""
+
+TRAINED = ("data.", "classifier.", "training.")
+REPEATS = ("evaluation.repeats", "evaluation.first_repeat")
+"""Fields that f on S_0 hangs on, beside the seed."""
 
 ANY_POOL = 10**9
 """A pool that caps no M."""
@@ -49,6 +55,27 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
         elif kept != content:
             found.append(f"{name} is not what the trial folders give.")
     return found
+
+
+def disagreements(study: Study) -> list[str]:
+    """A sentence where trials tell several accuracies of the same trainings on S_0; none where they agree.
+
+    That need not be a fault: each trial tells what the store had when it ended, and another machine rounds otherwise.
+    """
+    cells, told = {cell.name: cell for cell in study.grid.variants}, dict[object, set[tuple[float, float]]]()
+    for (name, seed), outcome in study.outcomes.items():
+        fields = flatten(study.grid.config(cells[name], seed))
+        same = tuple((one, value) for one, value in fields.items() if one.startswith(TRAINED) or one in REPEATS)
+        told.setdefault((seed, same), set()).add((outcome.base_test_accuracy, outcome.base_val_accuracy))
+    several = {key: values for key, values in told.items() if len(values) > 1}
+    if not several:
+        return []
+    apart = max(max(column) - min(column) for values in several.values() for column in zip(*values, strict=True))
+    seeds = seeds_text(sorted({key[0] for key in several if isinstance(key, tuple)}))
+    return [
+        f"Seeds {seeds}: trials tell several accuracies of the same trainings on S_0, {100 * apart:.2g} points apart at "
+        "most; another kind of machine has trained them again, or a result was changed."
+    ]
 
 
 def _trial(plan: StudyPlan, home: Home, key: tuple[str, int]) -> Iterator[str]:

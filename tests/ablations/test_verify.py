@@ -9,7 +9,7 @@ from made import made_control
 
 from ablations.plans import existing_plan
 from ablations.run import Reporting
-from ablations.verify import _images, _trial, differences
+from ablations.verify import _images, _trial, differences, disagreements
 from rambo.formats import json_bytes
 from rambo.home import Home
 
@@ -93,6 +93,17 @@ def test_a_result_that_denies_what_its_strategy_sees_is_named(tmp_path):
         content = {**json.loads(home.read(f"{folder}/result.json")), "saw_validation": saw}
         home.write(f"{folder}/result.json", json_bytes(content))
         assert [one.partition(" strategy")[0] for one in _trial(plan, home, key)] == said
+
+
+def test_several_accuracies_of_one_training_are_told_and_are_no_fault(make_study, make_outcome):
+    study = make_study(lambda cell, seed: make_outcome(0.9), seeds=range(4))
+    assert disagreements(study) == []
+    outcomes = {key: replace(one, base_val_accuracy=one.base_val_accuracy + 0.01 * (key == ("random", 2)))
+                for key, one in study.outcomes.items()}  # fmt: skip
+    assert disagreements(replace(study, outcomes=outcomes)) == [
+        "Seeds 2: trials tell several accuracies of the same trainings on S_0, 1 points apart at most; another kind of "
+        "machine has trained them again, or a result was changed."
+    ]
 
 
 def test_cells_whose_trials_were_exchanged_in_the_plan_are_named():
