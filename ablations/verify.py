@@ -73,8 +73,8 @@ def disagreements(study: Study) -> list[str]:
     apart = max(max(column) - min(column) for values in several.values() for column in zip(*values, strict=True))
     seeds = seeds_text(sorted({key[0] for key in several if isinstance(key, tuple)}))
     return [
-        f"Seeds {seeds}: trials tell several accuracies of the same trainings on S_0, {100 * apart:.2g} points apart at "
-        "most; another kind of machine has trained them again, or a result was changed."
+        f"Seeds {seeds}: trials tell several accuracies of the same trainings on S_0, {100 * apart:.2g} points apart "
+        "at most; another kind of machine has trained them again, or a result was changed."
     ]
 
 
