@@ -45,8 +45,10 @@ def differences(plan: StudyPlan, home: Home, reporting: Reporting) -> list[str]:
     named = named_study(plan.name, home)
     try:
         files = render(study, **asdict(reporting))
-    except InvalidInput as error:  # as where a trial is gone: what is known of it comes first
-        return [*found, str(error)]
+    except InvalidInput as error:
+        if not found:
+            raise
+        return [*found, str(error)]  # as where a trial is gone: what is known of it comes first
     found += [f"{name} is of an earlier report." for name in named.left_over(files, SOMETIMES)]
     for name, content in files.items():
         kept = named.read(name)

@@ -83,6 +83,9 @@ class Result:
         return self.seconds["utility_model"] if self.utility_seconds is None else self.utility_seconds
 
 
+_KINDS = get_type_hints(Result)
+
+
 def read_result(home: Home, folder: str) -> Result | None:
     """The result in a run folder, or None where there is none yet; raises `InvalidInput` where it is damaged."""
     cure = "remove it: the command that made it works it out again from the store"
@@ -91,7 +94,7 @@ def read_result(home: Home, folder: str) -> Result | None:
 
 def _result_of(content: bytes) -> Result:
     result = Result(**json.loads(content))
-    for name, kind in get_type_hints(Result).items():
+    for name, kind in _KINDS.items():
         value = getattr(result, name)
         if not _is_of(kind, value):
             raise ValueError(f"{name} is {value!r}, no {'number' if kind is float else kind}")

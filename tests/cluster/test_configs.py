@@ -22,6 +22,7 @@ from mlflow.cli import server
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 import ablations.__main__ as ablations_command
+from ablations.paper.asked import read_grid
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "cluster/configs"
@@ -98,7 +99,7 @@ def test_every_study_in_the_files_and_in_the_article_is_one_that_the_command_tak
     commands = study_commands()
     for flags in commands:
         ablations_command.main(["run", *flags])
-        ablations_command.read_grid(taken[-1])
+        read_grid(taken[-1])
     assert len(commands) >= 6
 
 
