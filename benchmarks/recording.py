@@ -6,10 +6,12 @@ utility samples stay in the home: they are large, and the same command makes the
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from ablations.__main__ import main as ablations
 from ablations.deep.trainings import read_trials
+from ablations.factors import value_text
 from ablations.plans import existing_plan
 from rambo.home import Home
 from rambo.store import Store
@@ -42,7 +44,7 @@ def record(study: str, home: Home, records: Home, source: str | None) -> None:
         if records.read(f"{folder}/result.json") is None:
             for name in KEPT:
                 if (content := home.read(f"{folder}/{name}")) is not None:
-                    records.write(f"{folder}/{name}", content)
+                    records.write(f"{folder}/{name}", _without_folders(content) if name == "config.json" else content)
     records.write(f"studies/{study}/plan.json", plan.to_bytes())
     keys = set()
     for _, trial, sentence in read_trials(plan, records, Path("unused"), source):
@@ -55,3 +57,10 @@ def record(study: str, home: Home, records: Home, source: str | None) -> None:
     kept.put_measurements(found)
     lacking = f"; {len(missing) - len(found)} are in neither store" if len(found) < len(missing) else ""
     print(f"{study}: {len(plan.folders)} trials, {len(keys)} measurements, {len(found)} of them new{lacking}.")
+
+
+def _without_folders(content: bytes) -> bytes:
+    """A configuration whose data source is a file's name: where it lay is no matter of a record."""
+    config = json.loads(content)
+    config["data"]["source"] = value_text("data.source", config["data"]["source"])
+    return (json.dumps(config, indent=2) + "\n").encode()
