@@ -17,12 +17,7 @@ from ablations.paper.recipes import SIZED, names
 from ablations.paper.validation_sizes import run_sizes
 from ablations.plans import existing_plan, named_study, read_study
 from ablations.retune import SEARCH_SEEDS, retune_text
-from ablations.run import (
-    Ended,
-    kept_reporting,
-    sync_study,
-    write_report,
-)
+from ablations.run import Ended, kept_reporting, sync_study, write_report
 from ablations.scale import add_scale_flag
 from ablations.show import count_line, list_table, plan_text, status_text, together_text
 from ablations.statistics import analyse

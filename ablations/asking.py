@@ -10,7 +10,7 @@ from ablations.retune import SEARCH_SEEDS, CellSearch, Retuning, cell_searches, 
 from ablations.run import Again, Ended, Reporting, check_plan, kept_reporting, run_study, versions_then
 from ablations.scale import named, scaled
 from ablations.statistics import check_versions
-from cluster.limits import read_spending
+from cluster.limits import Spending, read_spending
 from cluster.place import Place, read_place
 from rambo.cli import parse_seeds
 from rambo.errors import require
@@ -30,6 +30,7 @@ class Asked:
     reporting: Reporting
     searches: list[CellSearch]
     """Of each cell, where the study is retuned."""
+    spending: Spending
 
 
 def prepare_study(options: argparse.Namespace) -> Asked:
@@ -44,19 +45,18 @@ def prepare_study(options: argparse.Namespace) -> Asked:
     plan = replace(make_plan(name, grid, prepared), recipe=options.recipe, scale=options.scale)
     place = read_place(options, home, named_study(name, home).ledger)
     reporting, retuning = read_reporting(options, home, name), read_retuning(options)
-    read_spending(options)  # what is no limit is refused before anything runs
+    spending = read_spending(options)
     check_plan(plan, home)
     with progress.doing("checking the searches"):
         searches = cell_searches(plan, prepared, retuning, place) if retuning else []
-    return Asked(options, plan, prepared, place, reporting, searches)
+    return Asked(options, plan, prepared, place, reporting, searches, spending)
 
 
 def run_asked(asked: Asked) -> Ended:
     """Run what is missing of it, and of its searches and the study that follows them."""
     options, plan, prepared, place = asked.options, asked.plan, asked.prepared, asked.place
-    reporting, searches, home = asked.reporting, asked.searches, asked.place.home
+    reporting, searches, spending, home = asked.reporting, asked.searches, asked.spending, asked.place.home
     progress, again = Progress(quiet=options.quiet), Again(options.retry_failed, options.rerun_outdated)
-    spending = read_spending(options)
     ended = run_study(plan, prepared, place, reporting, again=again, progress=progress, spending=spending)
     if searches and ended.over is None:
         fixed = ended

@@ -64,16 +64,18 @@ def disagreements(study: Study) -> list[str]:
 
     That need not be a fault: each trial tells what the store had when it ended, and another machine rounds otherwise.
     """
-    cells, told = {cell.name: cell for cell in study.grid.variants}, dict[object, set[tuple[float, float]]]()
+    cells = {cell.name: cell for cell in study.grid.variants}
+    told = dict[tuple[int, object], set[tuple[float, float]]]()
     for (name, seed), outcome in study.outcomes.items():
         fields = flatten(study.grid.config(cells[name], seed))
-        same = tuple((one, value) for one, value in fields.items() if one.startswith(TRAINED) or one in REPEATS)
-        told.setdefault((seed, same), set()).add((outcome.base_test_accuracy, outcome.base_val_accuracy))
-    several = {key: values for key, values in told.items() if len(values) > 1}
+        same = [(one, value) for one, value in fields.items() if one.startswith(TRAINED) or one in REPEATS]
+        accuracies = outcome.base_test_accuracy, outcome.base_val_accuracy
+        told.setdefault((seed, (outcome.training_version, *same)), set()).add(accuracies)
+    several = [(seed, values) for (seed, _), values in told.items() if len(values) > 1]
     if not several:
         return []
-    apart = max(max(column) - min(column) for values in several.values() for column in zip(*values, strict=True))
-    seeds = seeds_text(sorted({key[0] for key in several if isinstance(key, tuple)}))
+    apart = max(max(column) - min(column) for _, values in several for column in zip(*values, strict=True))
+    seeds = seeds_text(sorted({seed for seed, _ in several}))
     return [
         f"Seeds {seeds}: trials tell several accuracies of the same trainings on S_0, {100 * apart:.2g} points apart "
         "at most; another kind of machine has trained them again, or a result was changed."

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ablations.__main__ import main as ablations
 from ablations.deep.trainings import read_trials
-from ablations.factors import value_text
+from ablations.factors import FILES, value_text
+from ablations.paper.asked import SOURCE
 from ablations.plans import existing_plan
 from rambo.home import Home
 from rambo.store import Store
@@ -60,7 +61,10 @@ def record(study: str, home: Home, records: Home, source: str | None) -> None:
 
 
 def _without_folders(content: bytes) -> bytes:
-    """A configuration whose data source is a file's name: where it lay is no matter of a record."""
+    """A configuration whose files are named without their folders: where they lay is no matter of a record."""
     config = json.loads(content)
-    config["data"]["source"] = value_text("data.source", config["data"]["source"])
+    for field in (SOURCE, *FILES):
+        section, _, name = field.partition(".")
+        if name in config[section]:  # a configuration may be older than the field
+            config[section][name] = value_text(field, config[section][name])
     return (json.dumps(config, indent=2) + "\n").encode()

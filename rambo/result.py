@@ -97,7 +97,8 @@ def _result_of(content: bytes) -> Result:
     for name, kind in _KINDS.items():
         value = getattr(result, name)
         if not _is_of(kind, value):
-            raise ValueError(f"{name} is {value!r}, no {'number' if kind is float else kind}")
+            wanted = "number" if kind is float else kind.__name__ if isinstance(kind, type) else kind
+            raise ValueError(f"{name} is {value!r}, no {wanted}")
     return result
 
 

@@ -55,7 +55,7 @@ def test_a_damaged_result_is_one_sentence_whose_advice_works(tmp_path, damage):
     ("changes", "said"),
     [
         ({"label_agreement": "half"}, "label_agreement is 'half', no float | None"),
-        ({"seed": 1.5}, "seed is 1.5, no <class 'int'>"),
+        ({"seed": 1.5}, "seed is 1.5, no int"),
         ({"test_accuracy": True}, "test_accuracy is True, no number"),
         ({"training_seconds": {"f on S_0": None}}, "training_seconds is {'f on S_0': None}, no dict"),
         ({"saw_validation": 1}, "saw_validation is 1, no bool | None"),

@@ -14,6 +14,7 @@ from PIL import Image
 from rambo.__main__ import main
 from rambo.errors import InvalidInput
 from rambo.home import Home
+from rambo.labelling.command import read
 from rambo.labelling.kept import read_kept
 
 
@@ -250,6 +251,11 @@ def test_a_pool_that_is_labelled_throughout_and_labels_of_another_are_refused(sh
         InvalidInput, match=r"--name own must go on with the images that it began with, got .* that are others"
     ):
         select(type(shared_pool)(other, shared_pool.labels, {}), tmp_path / "home")
+
+
+def test_labels_given_twice_are_all_of_them():
+    words = ["select", "--pool=images", "--labels", "a.csv", "b.csv", "--labels", "c.csv", "--budget=3"]
+    assert read(words).labels == [Path("a.csv"), Path("b.csv"), Path("c.csv")]
 
 
 def test_a_classifier_is_trained_of_a_pool_that_is_labelled_throughout(shared_pool, tmp_path, capsys):
