@@ -13,6 +13,7 @@ from ablations.margin import margin_text
 from ablations.sentences import metric_text, provenance, sentences
 from ablations.statistics import Analysis
 from ablations.tables import both_caption, both_tables, caption, cell_table, effect_table
+from rambo.drawing import DPI
 from rambo.formats import text_bytes
 
 FIGURES = {
@@ -56,7 +57,7 @@ figure { margin: 1.5rem 0; }
 img { max-width: 100%; background: #fff; }
 @media screen and (max-width: 45rem) {
   .broad { overflow-x: auto; }
-  .broad img { max-width: none; width: 45rem; }
+  .broad img { max-width: none; width: var(--drawn); }
 }
 @media print {
   html { font-size: 8pt; }
@@ -85,7 +86,7 @@ img { max-width: 100%; background: #fff; }
 {% macro pictures(figures, broad) %}
 {% for figure in figures %}
 <figure>
-{% if figure.content %}<div{% if broad %} class="broad"{% endif %}>\
+{% if figure.content %}<div{% if broad %} class="broad" style="--drawn: {{ figure.drawn }}px"{% endif %}>\
 <img alt="{{ figure.caption }}" src="data:image/png;base64,{{ figure.content }}"></div>
 {% else %}<p class="mind">This picture could not be drawn.</p>
 {% endif %}
@@ -190,6 +191,13 @@ def _of(compared: Comparison) -> dict[str, str]:
 
 
 def _shown(captions: Mapping[str, str], figures: Mapping[str, bytes]) -> list[dict[str, str | None]]:
-    """Each with its content, None where it could not be drawn."""
-    content = {name: base64.b64encode(figures[name]).decode() for name in captions if name in figures}
-    return [{"caption": caption, "content": content.get(name)} for name, caption in captions.items()]
+    """Each with its content, None where it could not be drawn, and the width that it was drawn for, in CSS pixels."""
+    there = {name: figures.get(name) for name in captions}
+    return [
+        {
+            "caption": captions[name],
+            "content": None if png is None else base64.b64encode(png).decode(),
+            "drawn": None if png is None else str(96 * int.from_bytes(png[16:20]) // DPI),
+        }
+        for name, png in there.items()
+    ]

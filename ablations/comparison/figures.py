@@ -141,7 +141,17 @@ def _write_entries(axes: Axes, rows: Floats, found: Penalties) -> None:
     for (i, j), value in np.ndenumerate(rows):
         if i != j and value > 0:
             colour = "white" if value > 0.6 * found.num_data_sets else "black"
-            axes.text(j, i, f"{value:.2f}".removeprefix("0"), ha="center", va="center", color=colour, fontsize=6)
+            axes.text(j, i, _short(value), ha="center", va="center", color=colour, fontsize=6)
+
+
+def _short(value: float) -> str:
+    """In three characters at most, so that two dozen columns stand beside each other.
+
+    >>> _short(0.478), _short(1.0), _short(2.67)
+    ('.48', '1', '2.7')
+    """
+    text = f"{value:.2f}" if value < 1 else f"{value:.1f}"
+    return text.removeprefix("0").removesuffix(".0")
 
 
 def _legend_height(compared: Compared) -> float:
