@@ -40,6 +40,7 @@ from rambo.cli import (
     run_script,
 )
 from rambo.errors import InvalidInput, require
+from rambo.formats import counted
 from rambo.home import Home
 from rambo.progress import Progress
 from rambo.strategies.facts import CONTROLS
@@ -158,7 +159,8 @@ def run_command_verify(options: argparse.Namespace) -> None:
         print(sentence)
     if found:
         raise InvalidInput(f"--study {plan.name} must agree with its trial folders, got {len(found)} differences.")
-    print(f"{len(plan.folders)} trials, every table and every figure of {plan.name} agree with the trial folders.")
+    checked = counted(len(plan.folders), "trial")
+    print(f"{checked}, every table and every figure of {plan.name} agree with the trial folders.")
     if options.exported is not None:
         print(f"So does every file in {options.exported}.")
     if failures := read_study(plan, home).failures:
@@ -173,7 +175,7 @@ def run_command_export(options: argparse.Namespace) -> None:
         files = exported(plan, home, kept_reporting(home, plan.name))
         write_export(files, plan.name, to)
     check = ["verify", "--study", plan.name, "--home", home.root, "--exported", to.root]
-    print(f"{len(files)} files. To check them: python -m ablations {shlex.join(check)}")
+    print(f"{counted(len(files), 'file')}. To check them: python -m ablations {shlex.join(check)}")
     print(to.root)
 
 
@@ -185,7 +187,7 @@ def run_command_sync(options: argparse.Namespace) -> None:
     with progress.doing("showing trials in MLflow"):
         ended = sync_study(plan, home, read_reporting(options, home, plan.name), progress)
     require(ended.unpublished is None, str(ended.unpublished))
-    print(f"{len(plan.entries(home))} trials of {plan.name} are in MLflow.")
+    print(f"{counted(len(plan.entries(home)), f'trial of {plan.name} is', f'trials of {plan.name} are')} in MLflow.")
 
 
 def run_command_ui(options: argparse.Namespace) -> None:
@@ -215,7 +217,7 @@ def show(ended: Ended, home: Home) -> bool:
     named = named_study(study.name, home)
     if ended.over is not None:
         terminal.show(f"{ended.over} {count_line(study)} The same command with more goes on.")
-    terminal.show(f"{ended.num_run} trials were run now.")
+    terminal.show(f"{counted(ended.num_run, 'trial was', 'trials were')} run now.")
     for line in where_to_look(named, ended.pages):  # commands and addresses stay whole
         print(line)
     print(named.path("report.html"))

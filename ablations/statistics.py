@@ -18,6 +18,7 @@ from ablations.factors import Cell
 from ablations.margin import MARGIN
 from ablations.study import Outcome, Study
 from rambo.errors import InvalidInput, require
+from rambo.formats import counted
 from rambo.inference import (
     ALPHA,
     Power,
@@ -110,7 +111,7 @@ def check_comparable(study: Study, allow_mixed: bool = False) -> list[str]:
         marks.append(_refuse("a finished trial", "none", cure, allowed))
     if len(seeds) > 1:
         counts = {f"seeds {seeds_text(found) or 'none'}": number for found, number in sorted(seeds.items())}
-        marks.append(_refuse("the same seeds in all cells", _counted(counts, "cells"), cure, allowed))
+        marks.append(_refuse("the same seeds in all cells", _spread(counts, "cell"), cure, allowed))
     return marks
 
 
@@ -120,7 +121,7 @@ def check_versions(versions: Mapping[int, int], allow_mixed: bool = False) -> li
         return []
     counts = {f"version {version}": number for version, number in sorted(versions.items())}
     cure = "run it with --rerun-outdated"
-    return [_refuse("one training version", _counted(counts, "trials"), cure, allow_mixed)]
+    return [_refuse("one training version", _spread(counts, "trial"), cure, allow_mixed)]
 
 
 def summarise(values: Sequence[float | None]) -> Summary:
@@ -229,8 +230,8 @@ def _refuse(rule: str, found: str, cure: str, allow_mixed: bool) -> str:
     return f"Mind: this study should have {rule}, but has {found}."
 
 
-def _counted(counts: Mapping[str, int], what: str) -> str:
-    return "; ".join(f"{name} in {number} {what if number > 1 else what[:-1]}" for name, number in counts.items())
+def _spread(counts: Mapping[str, int], what: str) -> str:
+    return "; ".join(f"{name} in {counted(number, what)}" for name, number in counts.items())
 
 
 def _level(num_tests: int) -> str:

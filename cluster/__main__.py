@@ -169,7 +169,7 @@ def run_collect(options: argparse.Namespace) -> None:
     left = known_work(prepared, options.data_dir, device, Store(home))
     print(f"{work.num_trainings - left.num_trainings} trainings and {work.num_ot - left.num_ot} OT distances added.")
     if left.num_trainings or left.num_ot:
-        print(f"{left.num_trainings} trainings and {left.num_ot} OT distances could not be had, as said above.")
+        print(f"{left} could not be had, as said above.")
         sys.exit(1)
 
 
@@ -195,7 +195,7 @@ def print_plan(prepared: Sequence[Prepared], work: Work, store: Store) -> None:
     stored = len(store.measurements(list(needed)))
     of = "1 experiment needs" if len(prepared) == 1 else f"{len(prepared)} experiments need"
     print(f"{of} {len(needed)} trainings; {stored} are in {store.home.path('store')}.")
-    print(f"Missing: {work.num_trainings} trainings and {work.num_ot} OT distances.")
+    print(f"Missing: {work}.")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

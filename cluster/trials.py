@@ -14,6 +14,7 @@ from cluster.nodes import check_nodes, files_of, own_of
 from cluster.place import Place, Share, settle
 from cluster.pool import Ended, TrialPool
 from cluster.runtime import connected, resources_now
+from rambo.formats import counted
 from rambo.home import Home
 from rambo.preparation import Prepared
 from rambo.progress import Progress, Units
@@ -71,9 +72,9 @@ def run_trials(
         if work.num_trainings or work.num_ot:
             if meter is not None:
                 meter.collect(work.num_trainings)
-            progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
+            progress.say(f"collecting {work}")
             collect(work, place.home, num_workers=place.num_workers, device=place.device, progress=progress)
-        progress.say(f"running {len(experiments)} trials, {share.concurrency(resources)} at a time")
+        progress.say(f"running {counted(len(experiments), 'trial')}, {share.concurrency(resources)} at a time")
         with progress.units("trials", len(experiments)) as units:
             run = _Run(Line(experiments, Store(place.home)), place, share, on_end=on_end, meter=meter)
             run.to_the_end(units, progress)

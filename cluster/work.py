@@ -10,6 +10,7 @@ import torch
 
 from cluster.failures import left_to_trials, unsaid
 from rambo.arrays import Images, Members
+from rambo.formats import counted
 from rambo.own import Pinned
 from rambo.preparation import Prepared, planned_distances
 from rambo.store import Store
@@ -51,6 +52,9 @@ class Work:
     def num_ot(self) -> int:
         """OT values that the store lacks."""
         return sum(map(len, self.members))
+
+    def __str__(self) -> str:
+        return f"{counted(self.num_trainings, 'training')} and {counted(self.num_ot, 'OT distance')}"
 
     @property
     def own(self) -> list[Pinned]:

@@ -17,6 +17,7 @@ from rambo.cli import (
     run_script,
 )
 from rambo.experiment import Lab, run
+from rambo.formats import counted
 from rambo.home import Home
 from rambo.labelling import command as labelling
 from rambo.preparation import Prepared, prepare
@@ -98,7 +99,8 @@ def print_plan(prepared: Sequence[Prepared], home: Home) -> None:
         rows.append((name, "final trainings", str(later), "", str(0 if done else later), experiment.config_id))
     header = ("run", "stage", "needed", "stored", "missing", "configuration")
     terminal.show(terminal.Table(header, rows, leaving=("configuration", "stored", "needed"), wide=("stage",)))
-    print(f"{len(seen)} trainings known in advance are missing from {home.path('store')}.")
+    known = counted(len(seen), "training known in advance is", "trainings known in advance are")
+    print(f"{known} missing from {home.path('store')}.")
 
 
 def print_results(prepared: Sequence[Prepared], lab: Lab) -> None:

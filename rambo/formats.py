@@ -57,6 +57,15 @@ def shortened(given: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """So many of something, as a sentence says it; `many` where it is not `one` with an s.
+
+    >>> counted(1, "trial"), counted(0, "trial"), counted(2, "study is", "studies are")
+    ('1 trial', '0 trials', '2 studies are')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def json_bytes(content: object) -> bytes:
     r"""Indented JSON.
 

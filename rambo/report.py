@@ -6,7 +6,7 @@ import numpy as np
 
 from rambo.ceiling import pooled_ceiling
 from rambo.console import Table
-from rambo.formats import points
+from rambo.formats import counted, points
 from rambo.result import Result
 
 LEAVING = ("Eq. 4 %", "û pairs % (at most)", "validation %", "n")
@@ -36,7 +36,7 @@ def summary(result: Result, num_seed_labels: int) -> str:
     if result.label_agreement is not None:
         lines.append(f"  Eq. 4 orders audited pairs as training does in {_percent(result.label_agreement)}")
     stages = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in result.seconds.items())
-    lines.append(f"  {result.trainings} trainings; {stages}")
+    lines.append(f"  {counted(result.trainings, 'training')}; {stages}")
     return "\n".join(lines)
 
 

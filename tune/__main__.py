@@ -24,6 +24,7 @@ from rambo.cli import (
 from rambo.config import Config
 from rambo.errors import require
 from rambo.fields import override
+from rambo.formats import counted
 from rambo.home import Home
 from rambo.preparation import prepare
 from rambo.progress import Progress
@@ -191,8 +192,8 @@ def show(result: SearchResult, home: Home) -> None:
     """The best, why the search ended, and where to look."""
     terminal.show(
         *conclusion(result.plan, result.attempts),
-        f"{result.ended} {result.num_run} trials ended now; spent in all: {result.seconds:.0f} s, "
-        f"{result.trainings} trainings.",
+        f"{result.ended} {counted(result.num_run, 'trial')} ended now; spent in all: {result.seconds:.0f} s, "
+        f"{counted(result.trainings, 'training')}.",
     )
     if result.unpublished is not None:
         terminal.show(result.unpublished)

@@ -199,7 +199,7 @@ class _Run:
         self._settings.limits.spending.check_collection(work.num_trainings, spent, cure)
         if work.num_trainings or work.num_ot:
             self._spent.collect(work.num_trainings)
-            self._progress.say(f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances")
+            self._progress.say(f"collecting {work}")
             collect(work, place.home, num_workers=place.num_workers, device=place.device, progress=self._progress)
 
     def _publish(self, number: int | None) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from scipy import stats
 
 from ablations.comparison.compared import Compared
-from ablations.comparison.views import View, counted, digits, mark
+from ablations.comparison.views import View, digits, mark
 from ablations.tables import Table
 from rambo.arrays import Floats
-from rambo.formats import relation
+from rambo.formats import counted, relation
 from rambo.inference import ALPHA, mean_and_se
 
 FEW_DATA_SETS = 10

@@ -12,6 +12,7 @@ from ablations.sentences import seeds_name
 from ablations.statistics import summarise
 from ablations.tables import Table
 from rambo.arrays import Floats
+from rambo.formats import counted
 from rambo.inference import t_interval
 from rambo.strategies.facts import FACTS
 
@@ -91,11 +92,6 @@ def moments(values: Floats) -> tuple[object, ...]:
 def mark(saw: bool | None) -> str:
     """Whether labels of S_val entered a choice, as tables show it."""
     return {True: "✓", False: "–", None: ""}[saw]
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def digits(number: float | None) -> str:

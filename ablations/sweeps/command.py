@@ -37,6 +37,7 @@ from cluster.runtime import connected, names_cluster
 from rambo import console as terminal
 from rambo.cli import Parser, add_lab_flags
 from rambo.errors import InvalidInput, require
+from rambo.formats import counted
 from rambo.home import Home
 from rambo.lease import LEASE_SECONDS
 from rambo.progress import Progress
@@ -187,7 +188,7 @@ def _applied(sweep: Sweep, studies: list[SweepStudy], home: Home, *, is_new: boo
     gone = sum(len(retired(study, home)) for study in studies)
     left_out = f", {gone} are in it no more and stay in the home" if gone else ""
     verb = "is new" if is_new else "is applied"
-    return f"{sweep.name} {verb}: {waiting} trials to run, {done} done, {failed} failed{left_out}."
+    return f"{sweep.name} {verb}: {counted(waiting, 'trial')} to run, {done} done, {failed} failed{left_out}."
 
 
 def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progress) -> None:
@@ -199,7 +200,7 @@ def _drive(name: str, options: argparse.Namespace, home: Home, progress: Progres
     driver.run()
     if name in driver.refused:
         raise driver.refused[name]
-    terminal.show(f"{driver.num_run} trials were run now.")
+    terminal.show(f"{counted(driver.num_run, 'trial was', 'trials were')} run now.")
     status, sweep_now = status_of(existing(home, name), home, options.data_dir), driver.sweeps.get(name)
     _show(status if sweep_now is None or sweep_now.why is None else replace(status, why=sweep_now.why))
     for sweep in driver.sweeps.values():

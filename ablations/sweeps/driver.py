@@ -330,7 +330,7 @@ class Driver:
                 if why is not None:
                     return why
             pool.rest()
-            told = f"collecting {work.num_trainings} trainings and {work.num_ot} OT distances of {sweep.name}"
+            told = f"collecting {work} of {sweep.name}"
             self._progress.say(told)
             with sweep.hours.holding("collection", share):
                 collect(work, self._home, num_workers=None, device=device, progress=self._progress)

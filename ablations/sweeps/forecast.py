@@ -16,6 +16,7 @@ from cluster.costs import Cost, Later, Part, Timing, duration, hours
 from cluster.place import Place
 from cluster.trials import missing_fits
 from rambo.console import Table
+from rambo.formats import counted
 from rambo.home import Home
 from rambo.inference import attainable
 from rambo.progress import Progress
@@ -160,11 +161,12 @@ def forecast_sentences(
             money = " to ".join(f"{price * value / 3600:.2f}" for value in (low, high))
             lines.append(f"At {price:g} a {noun}-hour: {price * seconds / 3600:.2f} ({money}).")
         undone = left_undone(sweep.limits, found, workers=workers, on_gpu=on_gpu, now=now, spent=spent or Spent())
-        lines += [f"The limits leave about {undone} trials undone."] if undone else []
+        lines += [f"The limits leave about {counted(undone, 'trial')} undone."] if undone else []
     for one in found:
         lines += [f"{one.study.name}: {count} stale: {why}." for why, count in one.standing.why_stale.items()]
         if one.num_retired:
-            lines.append(f"{one.study.name}: {one.num_retired} trials are in it no more; their results stay.")
+            gone = counted(one.num_retired, "trial is", "trials are")
+            lines.append(f"{one.study.name}: {gone} in it no more; their results stay.")
         grid = one.study.plan.grid
         power = power_text(attainable(len(grid.seeds), max(1, num_tests(one.study.plan))))
         lines.append(f"{one.study.name}: {power}")

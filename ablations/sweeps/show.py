@@ -21,7 +21,7 @@ from cluster.costs import duration
 from cluster.tracking.content import source_tags
 from cluster.tracking.entries import BoardSummary
 from rambo.console import Table
-from rambo.formats import json_bytes
+from rambo.formats import counted, json_bytes
 from rambo.home import Home
 from rambo.result import commit, read_result
 
@@ -113,7 +113,7 @@ class SweepStatus:
     def _stands(self) -> str:
         if not any(one.waiting or one.running for one in self.studies):
             failed = sum(one.failed for one in self.studies)
-            return "complete" if not failed else f"complete but for {failed} trials that failed"
+            return "complete" if not failed else f"complete but for {counted(failed, 'trial')} that failed"
         return f"{self.state}, " + (f"driven on {self.driver}" if self.driver else "no driver is at work")
 
     def _spent(self) -> str:

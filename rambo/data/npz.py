@@ -13,7 +13,7 @@ from rambo.arrays import Features, Images, Inputs, Labels
 from rambo.data.embeddings import mapped, to_float32
 from rambo.data.source_images import UNLABELLED, SourceImages, one_line
 from rambo.errors import InvalidInput, require
-from rambo.formats import visible
+from rambo.formats import counted, visible
 
 Array = NDArray[Any]
 
@@ -191,7 +191,7 @@ def _classes(y: Array, given: Array | None, num_images: int, axes: tuple[int, ..
 
 def _with_unlabelled(rule: str | None, number: int, mark: str) -> str | None:
     """`rule`, and how many images have no label, as `mark` says of them."""
-    said = [f"{number} images have no label, {mark}"] if number else []
+    said = [f"{counted(number, 'image has', 'images have')} no label, {mark}"] if number else []
     return "; ".join(filter(None, [rule, *said])) or None
 
 

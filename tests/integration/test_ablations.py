@@ -205,7 +205,7 @@ def test_trials_of_another_training_version_are_marked_or_run_again(finished, tw
     assert "Mind: this study should have one training version" in marked.stdout
     assert "agree with" in ablations("verify", "--study=tiny", "--home=home", cwd=outdated).stdout
     again = run("--seeds=0-1", "--rerun-outdated", cwd=outdated)
-    assert "1 trials were run now" in again.stdout
+    assert "1 trial was run now" in again.stdout
     assert files(outdated) == files(finished[0])
 
 

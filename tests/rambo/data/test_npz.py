@@ -224,7 +224,7 @@ def test_an_image_whose_text_is_empty_has_no_label(npz: Callable[..., str], capl
     y = np.array(["dog", "", "cat", "dog"])
     read = load(npz(x=GREY, y=y))
     assert (read.class_names, read.labels.tolist()) == (("cat", "dog"), [1, -1, 0, 1])
-    assert "alphabetical order; 1 images have no label, y is empty." in notes(npz(x=GREY, y=y), caplog)[1]
+    assert "alphabetical order; 1 image has no label, y is empty." in notes(npz(x=GREY, y=y), caplog)[1]
     ordered = load(npz(x=GREY, y=y, classes=np.array(["dog", "cat"])))
     assert ordered.labels.tolist() == [0, -1, 1, 0]
     said = refusal(npz(x=GREY, y=np.array(["dog", "", "", "dog"])))
