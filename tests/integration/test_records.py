@@ -108,7 +108,7 @@ def final_keys(folder, prepared):
     ("home", "num_trials", "num_keys"),
     [
         # all by a scout of S_0, and those that score the pool by one of S_val too, 10 of which bought what had been
-        (STRATEGIES, 17 * 10 + 12 * 10 + 11 * 10, 170 * 6 + 660 + 110 * 6),  # and imagined rounds
+        (STRATEGIES, (17 + 12 + 11 + 17) * 10, 170 * 6 + 660 + 110 * 6 + 170 * 6),  # and imagined rounds, imbalance
         (PAPER, 160 + 120 + 40 + 80, 480 + 360 + 120 + 240),  # Figures 2a, 8, B.7, 7: what is new
     ],
     ids=["strategies", "paper"],
