@@ -15,7 +15,7 @@ from rambo.strategies.imagined import select_in_parts
 from rambo.strategies.measured import Measure, MeasuredScores
 from rambo.strategies.request import MakeScorer, Request, Selection, load_select
 from rambo.training.committee import Committee
-from rambo.training.lent import Draw, Measuring, Training
+from rambo.training.lent import Draw, Measuring, Training, closed
 from rambo.training.loss_prediction import LossPredictor
 from rambo.training.measuring import Measurer
 from rambo.training.trainer import SetSpec
@@ -66,13 +66,13 @@ class Acquisition:
 
         def measuring(draw: Draw) -> MakeScorer:
             repeats = config.acquisition.oracle_repeats
-            return partial(_scores, Measuring(train.problem, self.measurer, draw, config.seed, repeats))
+            return partial(_scores, closed(Measuring(train.problem, self.measurer, draw, config.seed, repeats)))
 
         return {
             "utility": scorer,
             "validation_labels": pool.labels[pool.validation],
             "learning_rate": config.training.learning_rate,
-            "training": train,
+            "training": closed(train),
             "predicted_loss": self._predicted_loss(pool),
             "measured": measuring(partial(_true_labels, self.prepared.split.labels)),
             "marginally_measured": measuring(classifier.draw) if classifier else None,

@@ -130,7 +130,7 @@ class Config:
 
     @property
     def num_rounds(self) -> int:
-        """R; 1 for a strategy that would pick the same whatever it learned in between."""
+        """R; 1 for random selection, which would pick the same, and for DULO, whose û what is bought does not grow."""
         return self.acquisition.rounds if self.facts.reads("acquisition.rounds") else 1
 
     @property

@@ -139,7 +139,8 @@ class Prepared:
         asked = choices * config.facts.num_trainings
         if config.facts.measures_candidates:
             steps, size = config.acquisition.budget // config.acquisition.batch_size, config.acquisition.batch_size
-            asked += steps * max(1, self.num_candidates // size) * config.acquisition.oracle_repeats
+            least = len(config.acquisition.strategies) if config.facts.reads("acquisition.portfolio") else 1
+            asked += steps * max(least, self.num_candidates // size) * config.acquisition.oracle_repeats
         joint = config.num_rounds if config.facts.predicts_losses else 0
         grown = self.num_growth_fits * (1 + 2 * num_measured(config, config.pretraining.num_pairs))
         return last + refits * config.num_scouts + asked + joint + grown

@@ -48,7 +48,6 @@ class MarginFilter:
         self._size, self._num_candidates = request.batch_size, max(request.num_candidates, request.batch_size)
         self.reachable = by_margin(request)[: self._num_candidates + request.budget - request.batch_size]
         self._left = self.reachable
-        self._rank = {int(index): place for place, index in enumerate(self._left)}
 
     def propose(self, generator: np.random.Generator) -> Indices:
         """⌊M/b⌋ batches."""
@@ -57,8 +56,9 @@ class MarginFilter:
 
     def take(self, batch: Indices) -> Indices:
         """`batch` by margin."""
-        self._left = self._left[~np.isin(self._left, batch)]
-        return np.array(sorted(batch.tolist(), key=self._rank.__getitem__))
+        taken = np.isin(self._left, batch)
+        listed, self._left = self._left[taken], self._left[~taken]
+        return listed
 
 
 def select_greedily(

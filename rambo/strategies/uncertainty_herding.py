@@ -96,7 +96,8 @@ class Coverage:
 
 def pick_by_gain(coverage: Coverage, budget: int) -> Indices:
     """(budget,) places, each of the largest gain beside those before; of equals the first."""
-    bounds = torch.full((len(coverage),), torch.inf, device=coverage.of_sample.device)
+    everyone = torch.arange(len(coverage), device=coverage.of_sample.device)
+    bounds = torch.cat([coverage.gains(part) for part in everyone.split(coverage.most_at_once)])
     picks: list[int] = []
     for _ in range(budget):
         picks.append(_largest(coverage, bounds))

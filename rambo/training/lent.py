@@ -1,11 +1,12 @@
-"""What a strategy is lent that declares it: ways to train f and to measure sets, which hold no label but those given.
+"""What a strategy is lent that declares it: ways to train f and to measure sets.
 
-A strategy that digs in them finds the labels bought so far, S_val's and the test set's, never one that is for sale; an
-oracle, whose record says so, finds those as well.
+They hold the labels bought so far, S_val's and the test set's, by which trainings are judged, never one that is for
+sale; an oracle's, whose record says so, hold those as well. A strategy gets them `closed`: to be called, not opened.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,8 +17,20 @@ from rambo.training.committee import Committee
 from rambo.training.measuring import Measurer
 from rambo.training.trainer import Predictor, Problem, SetSpec
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 Draw = Callable[[Indices, np.random.Generator], Labels]
 """Labels (n,) of images (n,), drawn from what is known of them."""
+
+
+def closed(call: Callable[P, R]) -> Callable[P, R]:
+    """`call` as a bare function: no attribute leads to what it holds."""
+
+    def called(*args: P.args, **named: P.kwargs) -> R:
+        return call(*args, **named)
+
+    return called
 
 
 @dataclass(frozen=True, eq=False)

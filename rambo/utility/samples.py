@@ -75,7 +75,7 @@ class Sampling:
 def plan_samples(config: Config, num_classes: int, seed_images: SeedImages | None = None) -> SamplePlan:
     """The sets that this configuration's seed measures; raises `InvalidInput` where k is too small for them.
 
-    `seed_images` are S_0's, needed where half of the offline pairs are drawn by structure.
+    `seed_images` are S_0's, needed where offline pairs are drawn by structure.
     """
     num_structured = config.offline.num_pairs // 2 if config.offline.structured else 0
     plan = _drawn(

@@ -20,6 +20,10 @@ class BatchScorer(Protocol):
         ...
 
 
+AT_ONCE = 2**16
+"""Images whose features are gathered at a time, but for one batch."""
+
+
 class RunningMeans:
     """û(S_j ∪ batch) from running sums of image features, for a û that reads a set through their mean: O(b) a batch."""
 
@@ -35,20 +39,27 @@ class RunningMeans:
         self._score_pooled = score_pooled
         self._sum = image_features(labelled).sum(axis=0, dtype=np.float64)
         self._size = len(labelled)
-        self._row = {int(index): row for row, index in enumerate(reachable)}
-        self._features = image_features(reachable).astype(np.float64)
+        self._order = np.argsort(reachable)
+        self._sorted = reachable[self._order]
+        self._features = image_features(reachable)
 
     def scores(self, batches: Indices) -> Floats:
         """(m,) û of the labelled set with each of `batches` (m, b)."""
-        sums = self._sum + np.stack([self._batch_sum(batch) for batch in batches])
+        step = max(1, AT_ONCE // batches.shape[1])
+        added = [self._batch_sums(batches[start : start + step]) for start in range(0, len(batches), step)]
+        sums = self._sum + np.concatenate(added)
         pooled = (sums / (self._size + batches.shape[1])).astype(np.float32)
         return self._score_pooled(pooled).astype(np.float64)
 
     def add(self, batch: Indices) -> None:
         """Take `batch` (b,) into the labelled set."""
-        self._sum = self._sum + self._batch_sum(batch)
+        self._sum = self._sum + self._batch_sums(batch[None])[0]
         self._size += len(batch)
 
-    def _batch_sum(self, batch: Indices) -> Floats:
-        rows = [self._row[int(index)] for index in batch]
-        return self._features[rows].sum(axis=0)
+    def _batch_sums(self, batches: Indices) -> Floats:
+        """(m, d) sums of the features of `batches` (m, b)."""
+        places = np.searchsorted(self._sorted, batches).clip(max=len(self._sorted) - 1)
+        if not np.array_equal(self._sorted[places], batches):
+            raise KeyError("A batch has images that were not declared reachable.")
+        sums: Floats = self._features[self._order[places]].sum(axis=1, dtype=np.float64)
+        return sums

@@ -70,9 +70,11 @@ def _distances_to_means(features: Floats, labels: Labels) -> Floats:
 
 
 def _margin_law(margins: Floats) -> Law:
-    """Of the smallest margins twice as many as wanted, at random."""
+    """Of the smallest margins twice as many as wanted, or as leave half of the others out, at random."""
     order = np.argsort(margins, kind="stable")
-    return lambda size, generator: generator.choice(order[: 2 * size], size, replace=False)
+    return lambda size, generator: generator.choice(
+        order[: min(2 * size, (size + len(order)) // 2)], size, replace=False
+    )
 
 
 def _balanced_law(labels: Labels) -> Law:

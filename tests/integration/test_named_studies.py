@@ -23,9 +23,9 @@ def test_budgets_and_seed_labels_of_the_paper_s_figures_run_to_their_comparisons
     study = tmp_path / "home/studies/fig2a"
     assert json.loads((study / "plan.json").read_text())["recipe"] == "fig2a"
     rows = list(csv.DictReader((study / "comparison/curves.csv").open()))
-    assert {row["method"] for row in rows} == {"rambo", "random"}
+    assert {row["method"] for row in rows} == {"rambo", "random", "scout_margin"}
     assert not (study / "paper.md").exists(), "the paper prints no numbers of it"
     seed_labels = ["--factor=data.num_seed_labels=40,60", "--data.stratified=on"]
     ended = ablations("run", "--recipe=fig7", "--source", "mnist=digits", STRATEGIES, *seed_labels, *SMALL, "--seeds=0")
-    assert "4 trials were run now." in ended
+    assert "6 trials were run now." in ended
     assert sorted(path.name for path in (tmp_path / "home/studies").iterdir()) == ["fig2a", "fig7-mnist"]

@@ -95,6 +95,36 @@ def test_imagined_rounds_by_hand(tiny, measurer, tmp_path):
     assert prepared.config.sees_validation_labels
 
 
+@pytest.mark.parametrize("scout", ["seed", "seed_and_validation"])
+def test_imagined_rounds_of_several_scouts_by_hand(tiny, measurer, tmp_path, scout):
+    """Who guesses is the mean of as many trainings as score the pool, and so is who scores it after the first part."""
+    margin = {"strategy": "margin", "acquisition.scout": scout, "acquisition.num_scouts": 3}
+    acquisition = stage(
+        tiny, measurer, tmp_path, {**margin, "acquisition.refit": "imagined", "acquisition.num_parts": 2}
+    )
+    plain = stage(tiny, measurer, tmp_path, margin)
+    pool, split = acquisition.prepared.pool, acquisition.prepared.split
+    first = np.array(picks(plain)[:20])
+    both = np.concatenate([split.seed_set, split.validation])
+    problem = acquisition.prepared.problem(pool)
+    seen_all = [measurer.fit(problem, SetSpec(both, train_seed(tiny.seed, repeat))).predictor for repeat in range(3)]
+    guessed = np.where(pool.labels == HIDDEN, -7, pool.labels)
+    guessed[first] = np.mean([one.probabilities(first) for one in seen_all], axis=0).argmax(axis=1)
+    second = picks(plain, reveal(pool, replace(split, labels=guessed), first))[:20]
+    assert picks(acquisition) == [*first.tolist(), *second]
+
+
+def test_rambo_s_candidates_in_imagined_rounds_are_those_of_the_refitted_f(tiny, measurer, tmp_path):
+    """The same as for margin by hand, of the control that takes any batch of RAMBO's candidates."""
+    filtered = {"strategy": "filtered_random", "acquisition.candidate_batches": 1}
+    changes = {**filtered, "acquisition.refit": "imagined", "acquisition.num_parts": 2}
+    margin = {"strategy": "margin", "acquisition.refit": "imagined", "acquisition.num_parts": 2}
+    assert picks(stage(tiny, measurer, tmp_path, changes)) == picks(stage(tiny, measurer, tmp_path, margin))
+    assert picks(stage(tiny, measurer, tmp_path, filtered)) == picks(
+        stage(tiny, measurer, tmp_path, {"strategy": "margin"})
+    )
+
+
 def test_imagined_rounds_know_no_label_of_the_pool(tiny, measurer, tmp_path):
     """Whatever the true labels are, the picks are the same."""
     changes = {"strategy": "margin", "acquisition.refit": "imagined", "acquisition.num_parts": 2}

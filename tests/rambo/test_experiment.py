@@ -1,20 +1,26 @@
 """Settings that no preset uses, each run end to end in this process."""
 
+import csv
 import json
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from rambo import drawing
 from rambo.__main__ import main
 from rambo.correctness import correct_share
+from rambo.data.pool import reveal
 from rambo.experiment import run
 from rambo.fields import override
 from rambo.preparation import prepare
 from rambo.result import read_result
 from rambo.store import Store
+from rambo.training.trainer import SetSpec, Trainer
+from rambo.utility.samples import train_seed
 
 
 @pytest.mark.parametrize(
@@ -46,6 +52,21 @@ def test_it_ends_in_a_result_that_reads_back(lab, tiny, changes):
     assert result.num_labelled == 100
     assert (result.pair_accuracy is None) == ("strategy" in changes)
     assert (result.label_agreement is None) == ("strategy" in changes or changes.get("utility.num_audited") == 0)
+
+
+def test_accuracies_with_s_val_are_those_of_f_trained_on_it_too(lab, tiny):
+    """By hand: means over R trainings on S_0, or on what was bought as well, and S_val each time."""
+    prepared = prepare(override(tiny, {"strategy": "margin", "evaluation.with_validation": True}), lab.data_dir)
+    result, split = run(prepared, lab), prepared.split
+    lines = lab.home.read(f"{prepared.folder}/selected.csv").decode().splitlines()
+    picked = np.array([int(row["index"]) for row in csv.DictReader(lines)])
+    bought = reveal(prepared.pool, split, picked)
+    trainer = Trainer(prepared.problem(bought), torch.device("cpu"))
+    first, number = tiny.evaluation.first_repeat, tiny.evaluation.repeats
+    for told, images in ((result.base_test_accuracy_all, split.seed_set), (result.test_accuracy_all, bought.labelled)):
+        everyone = np.sort(np.concatenate([images, split.validation]))
+        specs = [SetSpec(everyone, train_seed(0, repeat)) for repeat in range(first, first + number)]
+        assert told == pytest.approx(np.mean([trainer.train(spec).test_accuracy for spec in specs]), abs=1e-12)
 
 
 def test_which_test_images_were_right_stands_in_the_result(lab, tiny):

@@ -214,6 +214,21 @@ def test_what_a_strategy_trains_itself_is_counted_for_each_of_its_choices(tiny):
         assert later("uncertainty_herding", **changes) == later("margin", **changes) + 5 * choices
 
 
+@pytest.mark.parametrize("batches", [1, 3])
+def test_what_an_oracle_measures_is_counted_whole(tiny, tmp_path, batches):
+    """A portfolio proposes a batch of each strategy at least, however few candidates are asked for."""
+    asked = {
+        "acquisition.candidate_batches": batches,
+        "acquisition.oracle_repeats": 2,
+        "acquisition.portfolio": "margin,random",
+    }
+    for strategy in ("oracle", "portfolio_oracle"):
+        one = cell(tiny, {"strategy": strategy, **asked})
+        result = run(one, Lab(Home(tmp_path / strategy), Path("unused"), progress=Progress(quiet=True)))
+        ahead = {one.problem(one.pool).key(spec) for specs in one.specs().values() for spec in specs}
+        assert result.trainings <= len(ahead) + one.num_later_trainings
+
+
 def test_what_rounds_bring_to_a_utility_model_is_counted(tiny, tmp_path):
     """Two rounds: of the first one's batches each is a fit, with a growing set and audited pairs to measure."""
     one = cell(tiny, {"acquisition.rounds": 2, "utility.num_audited": 2, "acquisition.candidate_batches": 2})

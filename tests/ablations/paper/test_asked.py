@@ -28,7 +28,8 @@ def test_a_name_of_one_data_set_keeps_its_own_name():
     (one,) = asked("--recipe=fig2a", "--factor=acquisition.budget=100,200", "--data.source=digits")
     grid = read_grid(one)
     assert [cell.name for cell in grid.cells][:2] == ["B=100 strategy=rambo", "B=100 strategy=dulo"]
-    assert (len(grid.cells), grid.controls, grid.seeds) == (8, (), tuple(range(10)))
+    assert [cell.name for cell in grid.controls] == ["scout_margin B=100", "scout_margin B=200"]
+    assert (len(grid.cells), grid.seeds) == (8 + 2, tuple(range(10)))
 
 
 def test_a_preset_takes_its_file_by_the_name_of_its_data_and_so_do_levels():

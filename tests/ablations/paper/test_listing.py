@@ -61,5 +61,5 @@ def test_every_name_is_listed_with_what_the_home_has_of_it(tmp_path):
     assert list(rows) == [*RECIPES, *SIZED]
     assert (rows["table4"][2], rows["table4"][-1]) == ("120", "24 of 120"), "two seeds of ten are not done"
     here = {name: rows[name][-1] for name in ("table3", "fig2a", "fig3a", "table2", "fig8-svhn", "table1")}
-    assert list(here.values()) == ["done", "0 of 160", "done", "13 of 40 seeds", "not readable", ""]
+    assert list(here.values()) == ["done", "0 of 200", "done", "13 of 40 seeds", "not readable", ""]
     assert all(int(row[3]) > 0 and float(row[4]) > 0 for row in rows.values())

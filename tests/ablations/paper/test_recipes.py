@@ -22,6 +22,10 @@ def levels(name, field):
     return next(factor.levels for factor in RECIPES[name].factors if factor.name == field)
 
 
+def varies(name, field):
+    return any(factor.name == field for factor in RECIPES[name].factors)
+
+
 @pytest.mark.parametrize("name", ["table1", "table3", "table4", "table5"])
 def test_the_ablation_tables_switch_three_components_off_and_on(name):
     studied = grid(name)
@@ -63,6 +67,17 @@ def test_the_figures_have_the_paper_s_data_budgets_strategies_and_scenes():
     assert (thinned.label_noise, thinned.imbalance_classes, thinned.imbalance_fraction) == (0.0, 0.3, 0.2)
     assert grid("fig3b").base.data.label_noise == 0.2
     assert len(grid("fig8-mnist").cells) == 16
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in RECIPES if name < "r" and "strategy" in dict(grid(name).cells[0].levels)]
+)
+def test_where_strategies_are_compared_the_labels_of_s_val_are_in_every_hand(name):
+    """Some have learned from these: so has a margin, and f is trained on them too, with nothing bought as well."""
+    studied = grid(name)
+    assert studied.base.evaluation.with_validation
+    assert {cell.name.split(" ")[0] for cell in studied.controls} == {"scout_margin"}
+    assert len(studied.controls) * len(levels(name, "strategy")) == len(studied.studied)
 
 
 def test_a_name_of_several_data_sets_is_a_study_each():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from stand_ins import request_over
@@ -31,6 +33,17 @@ def test_each_strategy_proposes_its_share(request_):
     assert small >= 3
 
 
+def test_each_batch_comes_from_a_random_half(request_):
+    """So one deterministic strategy proposes many batches, and the smallest margin of all is in half of them."""
+    generator, seen = np.random.default_rng(5), []
+    portfolio = Portfolio(replace(request_, portfolio=("margin",)))
+    for _ in range(60):
+        seen += portfolio.propose(generator).tolist()
+    smallest = request_.pool.unlabelled[request_.classifier.margins(request_.pool.unlabelled).argmin()]
+    assert len({frozenset(batch) for batch in seen[:6]}) > 3
+    assert 0.4 < np.mean([smallest in batch for batch in seen]) < 0.6
+
+
 def test_what_was_taken_is_proposed_no_more(request_):
     portfolio, generator = Portfolio(request_), np.random.default_rng(1)
     taken = set()
@@ -49,8 +62,6 @@ def test_the_whole_pool_can_be_taken(request_):
 
 def test_a_portfolio_of_one_strategy_and_the_whole_pool_left_is_that_strategy(request_, monkeypatch):
     monkeypatch.setattr("rambo.strategies.portfolio.HALF", 1.0)
-    from dataclasses import replace
-
     picks = select_any_of_portfolio(replace(request_, portfolio=("margin",)), np.random.default_rng(3))
     order = request_.pool.unlabelled[np.argsort(request_.classifier.margins(request_.pool.unlabelled), kind="stable")]
     assert picks.indices.tolist() == order[:9].tolist()
@@ -63,8 +74,6 @@ def test_the_scorer_decides_among_the_candidates(request_):
 
         def add(self, batch):
             pass
-
-    from dataclasses import replace
 
     granted = {"utility": lambda labelled, reachable: LargestIndex()}
     picks = select_from_portfolio(replace(request_, granted=granted), np.random.default_rng(4))

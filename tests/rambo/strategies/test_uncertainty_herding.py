@@ -141,6 +141,16 @@ def test_most_gains_are_not_worked_out_again():
     assert sum(looked_at) < 2000 + 50 * 400
 
 
+def test_a_first_pick_walks_the_pool_once():
+    """Bounds that say nothing yet are not sorted again for each few candidates, which is quadratic in the pool."""
+    coverage, looked_at = Case(num=400).coverage(), []
+    coverage.most_at_once, gains = 10, coverage.gains
+    coverage.gains = lambda candidates: looked_at.append(len(candidates)) or gains(candidates)
+    pick_by_gain(coverage, 1)
+    assert looked_at[:40] == [10] * 40
+    assert len(looked_at) <= 42
+
+
 def test_equal_images_are_picked_once_each():
     case = Case(num=12)
     case.features[:] = case.features[0]

@@ -55,6 +55,15 @@ def test_each_law_keeps_its_promise(blobs):
         assert margins[hard].max() <= np.sort(margins)[2 * size - 1]
 
 
+@pytest.mark.parametrize("size", [2, 6, 10, 15, 20, 25, 28])
+def test_sets_by_margin_are_harder_than_uniform_ones_at_every_size(size):
+    margins, generator = np.random.default_rng(0).normal(size=30), np.random.default_rng(1)
+    law, ranks = structure._margin_law(margins), np.argsort(np.argsort(margins))
+    drawn = [law(size, generator) for _ in range(200)]
+    assert len({frozenset(images.tolist()) for images in drawn}) > 1, "they differ"
+    assert np.mean([ranks[images].mean() for images in drawn]) < 14.5 - (30 - size) / 5
+
+
 def test_laws_stay_lawful_where_almost_everything_is_taken(blobs):
     features, labels = blobs
     laws = (
