@@ -109,7 +109,8 @@ def final_keys(folder, prepared):
     [
         # all by a scout of S_0, and those that score the pool by one of S_val too, 10 of which bought what had been
         (STRATEGIES, (17 + 12 + 11 + 17) * 10, 170 * 6 + 660 + 110 * 6 + 170 * 6),  # and imagined rounds, imbalance
-        (PAPER, 160 + 120 + 40 + 80, 480 + 360 + 120 + 240),  # Figures 2a, 8, B.7, 7: what is new
+        # Figures 2a, 7, 8, B.7: what is new of each; the first two with f trained on S_val too
+        (PAPER, 200 + 110 + 160 + 60, 200 * 6 + 110 * 6 + 360 + 60),
     ],
     ids=["strategies", "paper"],
 )
